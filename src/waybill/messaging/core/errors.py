@@ -1,0 +1,72 @@
+"""The errors of messaging. The type says what the runtime does with one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+
+class MessagingError(Exception):
+    """Anything that messaging raises on purpose."""
+
+
+class ConfigurationError(MessagingError):
+    """The set-up cannot work: raised at start, never while messages flow."""
+
+
+class TransientError(MessagingError):
+    """The world is down (database, broker, breaker): the unit rolls back and is tried again.
+
+    An outage costs time, never attempts.
+    """
+
+
+class PermanentError(MessagingError):
+    """These messages can never be applied: they go to the dead letters.
+
+    `message_ids` names the poison; empty means "somewhere in this unit", and the consumer
+    bisects the batch to find it.
+    """
+
+    def __init__(self, reason: str, *, message_ids: Sequence[UUID] = ()) -> None:
+        super().__init__(reason)
+        self.message_ids = tuple(message_ids)
+
+
+class UndecodableMessageError(PermanentError):
+    """The bytes are not a message of the type that the record claims."""
+
+
+class DomainConstraintError(PermanentError):
+    """A constraint of the user's own tables refused the unit (SQLSTATE 23xxx that names one).
+
+    A neighbour's row may be the cause, so it counts as permanent only when the message fails
+    alone twice (protocol C6).
+    """
+
+
+class ConcurrencyConflictError(MessagingError):
+    """The state moved on between load and save: reload and decide again, a few times."""
+
+
+class LeaseLostError(MessagingError):
+    """Another process owns the work now: drop the result."""
+
+
+class DeadLetterLimitExceededError(MessagingError):
+    """Too many dead letters in the window: the consumer stops and waits for an operator."""
+
+
+class OverloadedError(MessagingError):
+    """A bounded queue is full or an entry waited too long: nothing was done, try again later."""
+
+    def __init__(self, reason: str, *, retry_after_seconds: float = 1.0) -> None:
+        super().__init__(reason)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class OutcomeUnknownError(MessagingError):
+    """The commit may or may not have happened: repeat the request with the same idempotency key."""

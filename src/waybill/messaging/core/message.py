@@ -1,0 +1,80 @@
+"""The message: what is sent, with everything that travels beside its value."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+DEAD_LETTER_SUFFIX = ".DLT"
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """One command or event with its envelope. `id` is the one identity that dedupes it.
+
+    `key` is the partition key (the aggregate's id): messages of one key keep their order.
+    `value` is the record's value as it stands on the wire; a codec makes an event of it.
+    `causation_id` is the id of the message that caused this one, `correlation_id` the
+    conversation's. `traceparent` is the W3C trace context in which the message was created.
+    `headers` are the ones beside those that the fields stand for.
+    """
+
+    id: UUID
+    topic: str
+    type: str
+    key: str
+    value: bytes
+    occurred_at: datetime
+    version: int = 1
+    aggregate_type: str = ""
+    aggregate_version: int | None = None
+    correlation_id: str = ""
+    causation_id: UUID | None = None
+    traceparent: str | None = None
+    producer: str = ""
+    headers: dict[str, bytes] = {}
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A message where it stands in a log: source, lane (or partition) and seq (or offset)."""
+
+    source: str
+    lane: int
+    seq: int
+    message: Message
+
+
+class Positions(msgspec.Struct, frozen=True):
+    """How far a reader is: `(source, lane) -> (seq, id of the row there or None)`.
+
+    Covers every row scanned, of any topic (protocol D2).
+    """
+
+    lanes: dict[tuple[str, int], tuple[int, UUID | None]]
+
+    def __bool__(self) -> bool:
+        return bool(self.lanes)
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Records in partition order (ascending seq inside a lane), and the positions behind them.
+
+    `scanned` goes beyond the last record where rows of other topics were passed over.
+    """
+
+    records: tuple[Record, ...]
+    scanned: Positions
+
+    def part(self, start: int, stop: int) -> Batch:
+        """The slice of records, with the positions that are safe once exactly it is done.
+
+        Parts must be finished left to right; the last part carries all that was scanned.
+        """
+        records = self.records[start:stop]
+        if stop >= len(self.records):
+            return Batch(records, self.scanned)
+        reached: dict[tuple[str, int], tuple[int, UUID | None]] = {
+            (record.source, record.lane): (record.seq, record.message.id) for record in records
+        }
+        return Batch(records, Positions(reached))

@@ -1,0 +1,225 @@
+"""The ports: what the runtime needs of a technology. Each has one contract suite in testing/."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from waybill.messaging.core.outcome import Delivered, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
+    from uuid import UUID
+
+    from waybill.messaging.core.message import Batch, Message, Positions, Record
+
+
+class Row(Protocol):
+    """One row of a result; columns by name or by place."""
+
+    def __getitem__(self, column: str | int, /) -> Any: ...  # noqa: ANN401 - SQL has no types here
+
+
+class Transaction(Protocol):
+    """One open database transaction. Statements use `$1, $2, …`.
+
+    Any error of `execute` or `fetch` dooms the transaction: never catch it inside the unit.
+    """
+
+    async def execute(self, statement: str, *arguments: object) -> int:
+        """Run one statement; the number of rows it touched."""
+
+    async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]:
+        """Run one statement; its rows."""
+
+    def before_commit(self, act: Callable[[], Awaitable[None]]) -> None:
+        """Run `act` as the last statements before COMMIT (the outbox's flush; once)."""
+
+    def on_commit(self, call: Callable[[], None]) -> None:
+        """Call after COMMIT returned, never after a rollback. Must not raise or block.
+
+        A crash between the two loses the call: use it for hints (doorbells, counters) only.
+        """
+
+
+class Database(Protocol):
+    """Where transactions come from."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """A READ COMMITTED transaction: COMMIT on a clean exit, ROLLBACK on any exception.
+
+        Raises TransientError (unreachable, deadlock, …), PermanentError (SQLSTATE 22xxx),
+        DomainConstraintError (23xxx naming a constraint); OutcomeUnknownError if the connection
+        broke during COMMIT.
+        """
+
+    async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]:
+        """One statement in a transaction of its own."""
+
+    async def close(self) -> None:
+        """Close every connection. May be repeated."""
+
+
+class Outbox(Protocol):
+    """The append-only table of messages, written with the state."""
+
+    def append(self, transaction: Transaction, messages: Iterable[Message]) -> None:
+        """Buffer; the flush before COMMIT numbers and inserts them in append order (O2).
+
+        Returning does not mean that anything is stored. After the flush it raises.
+        """
+
+
+class Inbox(Protocol):
+    """Processed message ids of each consumer, in the same transaction as the effects."""
+
+    async def claim(
+        self, transaction: Transaction, consumer: str, message_ids: Sequence[UUID]
+    ) -> set[UUID]:
+        """The ids that this transaction may apply: new ones without an open or discarded verdict.
+
+        Ids must be distinct; they are sorted inside. Blocks while another transaction holds one.
+        """
+
+
+class Subscription(Protocol):
+    """One consumer's reading end of a log. One active member a consumer; others stand by."""
+
+    async def fetch(self, limit: int) -> Batch:
+        """The next records after the fetch position; waits for some, at most a second or so.
+
+        Does not move the position: only `seek` and the batches it returned do. Raises
+        TransientError when no source can be read. An empty batch is normal.
+        """
+
+    async def lock(self, transaction: Transaction) -> None:
+        """First statement of every batch: fence this member. Raises LeaseLostError."""
+
+    async def record(self, transaction: Transaction, positions: Positions) -> None:
+        """Store the positions in the consumer's own transaction, with the effects."""
+
+    async def acknowledge(self, positions: Positions) -> None:
+        """After COMMIT: tell the source how far it was read (lag, retention). May lag behind."""
+
+    async def rewind(self) -> None:
+        """Forget what was fetched and start again at the stored positions (after a rollback)."""
+
+    async def close(self) -> None:
+        """Hand the lease back and close. May be repeated."""
+
+
+class Log(Protocol):
+    """Where topics are read from."""
+
+    async def subscribe(self, consumer: str, topics: Sequence[str]) -> Subscription:
+        """Join; waits as a stand-by while another member holds the lease."""
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A message that a consumer could not apply, with where it came from and why."""
+
+    consumer: str
+    record: Record
+    error_type: str
+    error_message: str
+    stacktrace: str = ""
+
+
+class DeadLetters(Protocol):
+    """The table of dead letters of a consuming service."""
+
+    async def add(self, transaction: Transaction, letters: Sequence[DeadLetter]) -> None:
+        """Store, and append each one's `<topic>.DLT` record. Repeats of one id update the error."""
+
+    async def redrivable(self, consumer: str, limit: int) -> Sequence[DeadLetter]:
+        """Letters that an operator asked to redrive, oldest first."""
+
+    async def redriven(
+        self, transaction: Transaction, consumer: str, message_ids: Sequence[UUID]
+    ) -> None:
+        """Verdict REDRIVEN, in the transaction that applied them."""
+
+    async def recent(self, consumer: str, window_seconds: float) -> int:
+        """How many came in the window (the rate limit survives restarts, C10)."""
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """An outside call that is owed. `(kind, key)` is unique and is its idempotency key.
+
+    `ask_first` means that an earlier attempt's outcome is unknown: query before calling.
+    """
+
+    id: UUID
+    kind: str
+    key: str
+    request: bytes
+    not_after: datetime | None = None
+    attempts: int = 0
+    ask_first: bool = False
+    cancelled: bool = False
+    correlation_id: str = ""
+    causation_id: UUID | None = None
+    traceparent: str | None = None
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """Try this delivery again after `delay_seconds`. `counts` is False if no call was made."""
+
+    delay_seconds: float
+    reason: str
+    counts: bool = True
+    ask_first: bool = False
+
+
+class Park(msgspec.Struct, frozen=True):
+    """Wait for an operator: the outcome is unknown, or every attempt is used up."""
+
+    reason: str
+
+
+Settlement = Delivered | Refused
+
+
+class Deliveries(Protocol):
+    """The table of outside calls."""
+
+    async def add(
+        self,
+        transaction: Transaction,
+        deliveries: Sequence[Delivery],
+        *,
+        lease_token: UUID | None,
+        lease_seconds: float,
+    ) -> set[UUID]:
+        """Insert those whose (kind, key) is new, already leased if a token is given; their ids."""
+
+    async def cancel(self, transaction: Transaction, kind: str, keys: Sequence[str]) -> set[str]:
+        """Mark the unsettled ones: they are refused before their next call. Keys that exist."""
+
+    async def claim(
+        self, kind: str, limit: int, *, lease_token: UUID, lease_seconds: float
+    ) -> Sequence[Delivery]:
+        """Due ones (or with an expired lease, then `ask_first`), leased to the token."""
+
+    async def marks(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Which of these carry a cancel mark now."""
+
+    async def settle(
+        self, transaction: Transaction, settled: Sequence[tuple[Delivery, Settlement]]
+    ) -> set[UUID]:
+        """Record final outcomes; the ids that were not settled before.
+
+        A Delivered outcome is recorded whatever the token (M6); a Refused one only over an unsettled row.
+        """
+
+    async def postpone(
+        self,
+        transaction: Transaction,
+        postponed: Sequence[tuple[Delivery, Retry | Park]],
+        *,
+        lease_token: UUID,
+    ) -> None:
+        """Schedule again or park; only rows that this token still leases."""
