@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
+import msgspec
+
 from waybill.messaging.core.message import Message
 
 if TYPE_CHECKING:
@@ -13,6 +15,13 @@ if TYPE_CHECKING:
 
     from waybill.messaging.core.codec import Codec
     from waybill.messaging.core.ports import Outbox, Row, Transaction
+
+
+class Received(msgspec.Struct, frozen=True):
+    """A message with its event decoded, as a handler gets it."""
+
+    message: Message
+    event: object
 
 
 class UnitOfWork:
