@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
 
 import msgspec
 
+from waybill.messaging.core.message import Record
 from waybill.messaging.core.outcome import Delivered, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
     from contextlib import AbstractAsyncContextManager
-    from datetime import datetime
-    from uuid import UUID
 
-    from waybill.messaging.core.message import Batch, Message, Positions, Record
+    from waybill.messaging.core.message import Batch, Message, Positions
 
 
 class Row(Protocol):
@@ -128,6 +129,28 @@ class DeadLetter(msgspec.Struct, frozen=True):
     stacktrace: str = ""
 
 
+class Observer(Protocol):
+    """Where the runtime reports what happened, after commit. Must not raise or block."""
+
+    def published(self, topic: str, count: int) -> None:
+        """`count` messages were committed to the outbox."""
+
+    def processed(self, consumer: str, result: str, count: int, seconds: float) -> None:
+        """A batch ended; result is processed, duplicate, skipped or failed."""
+
+    def dead_lettered(self, consumer: str, topic: str, error_type: str) -> None:
+        """A message became a dead letter."""
+
+    def retried(self, consumer: str, reason: str) -> None:
+        """A unit rolled back for a transient reason and will be tried again."""
+
+    def attempted(self, kind: str, outcome: str, seconds: float) -> None:
+        """An outside call ended; outcome is the lower-case name of its Outcome."""
+
+    def progressed(self, loop: str) -> None:
+        """A loop made a turn: readiness looks at the age of the last one."""
+
+
 class DeadLetters(Protocol):
     """The table of dead letters of a consuming service."""
 
@@ -212,7 +235,8 @@ class Deliveries(Protocol):
     ) -> set[UUID]:
         """Record final outcomes; the ids that were not settled before.
 
-        A Delivered outcome is recorded whatever the token (M6); a Refused one only over an unsettled row.
+        A Delivered outcome is recorded whatever the token (M6); a Refused one only over an
+        unsettled row.
         """
 
     async def postpone(
