@@ -1,0 +1,1 @@
+"""The documented systems: each one a process, a wire contract and an HTTP contract."""

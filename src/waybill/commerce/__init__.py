@@ -1,0 +1,1 @@
+"""The order services: their pure domains, handlers and stores."""

@@ -1,0 +1,139 @@
+"""The events of commerce: canonical, frozen, without logic. Blueprints give them a wire form.
+
+Every event carries its order's id, which is its partition key and its conversation.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from uuid import UUID
+
+import msgspec
+
+
+class Reason(StrEnum):
+    """Why an order failed: the code that all events and answers carry."""
+
+    STOCK_UNAVAILABLE = "stock_unavailable"
+    PAYMENT_REFUSED = "payment_refused"
+    CUSTOMER_CANCELLED = "customer_cancelled"
+    DEADLINE = "deadline"
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What all events have. `order_id` is the partition key."""
+
+    order_id: UUID
+
+
+class Line(msgspec.Struct, frozen=True, rename="camel"):
+    """One line of an order. The same product may stand on several lines."""
+
+    product_id: UUID
+    quantity: int
+    unit_price: Decimal
+
+
+class OrderCreated(Event, frozen=True, kw_only=True):
+    """By orders, when an order is placed; again, with a new id, when its deadline asks.
+
+    After `not_after` nobody begins work for this order (protocol M2, M3); None: no limit.
+    """
+
+    customer_id: UUID
+    items: tuple[Line, ...]
+    total_amount: Decimal
+    currency: str
+    not_after: datetime | None = None
+
+
+class OrderConfirmed(Event, frozen=True, kw_only=True):
+    """By orders, once, when every step is done. Inventory then books reserved stock as sold."""
+
+
+class OrderCancelled(Event, frozen=True, kw_only=True):
+    """By orders, once, when a step was refused, the customer cancelled or the deadline answered."""
+
+    reason: Reason
+    detail: str | None = None
+
+
+class StockReleaseRequested(Event, frozen=True, kw_only=True):
+    """By orders: the undo of a reservation. Again, with a new id, until it is answered."""
+
+    items: tuple[Line, ...] = ()
+
+
+class RefundRequested(Event, frozen=True, kw_only=True):
+    """By orders: the undo of a payment. Again, with a new id, until it is answered.
+
+    `payment_id` is None when a cancelled order asks a payment that never answered.
+    """
+
+    amount: Decimal
+    reason: Reason
+    payment_id: UUID | None = None
+
+
+class StockReserved(Event, frozen=True, kw_only=True):
+    """By inventory: all lines are held. Repeated, with a new id, when asked again."""
+
+    items: tuple[Line, ...]
+    total_amount: Decimal
+    currency: str
+    not_after: datetime | None = None
+
+
+class StockRejected(Event, frozen=True, kw_only=True):
+    """By inventory: nothing is held and nothing will be. Repeated when asked again."""
+
+    reason: Reason
+    detail: str | None = None
+
+
+class StockReleased(Event, frozen=True, kw_only=True):
+    """By inventory: nothing is held (any more) and nothing will be. Repeated when asked again."""
+
+
+class PaymentSucceeded(Event, frozen=True, kw_only=True):
+    """By payments: the money was captured. Repeated, with a new id, when asked again."""
+
+    payment_id: UUID
+    amount: Decimal
+
+
+class PaymentFailed(Event, frozen=True, kw_only=True):
+    """By payments: nothing was captured and nothing will be. Repeated when asked again.
+
+    `amount` is None when the order was cancelled before a charge was ever asked for.
+    """
+
+    reason: Reason
+    detail: str | None = None
+    amount: Decimal | None = None
+
+
+class PaymentRefunded(Event, frozen=True, kw_only=True):
+    """By payments: the captured money went back. Repeated, with a new id, when asked again."""
+
+    payment_id: UUID
+    amount: Decimal
+    refund_id: UUID
+
+
+EVENTS: tuple[type[Event], ...] = (
+    OrderCreated,
+    OrderConfirmed,
+    OrderCancelled,
+    StockReleaseRequested,
+    RefundRequested,
+    StockReserved,
+    StockRejected,
+    StockReleased,
+    PaymentSucceeded,
+    PaymentFailed,
+    PaymentRefunded,
+)
+"""Every event of commerce; an event's name is its class's name."""

@@ -1,0 +1,1 @@
+"""The notification service: one record for every finished order."""

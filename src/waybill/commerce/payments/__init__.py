@@ -1,0 +1,1 @@
+"""The payment service: charges and refunds, each at most once an order."""
