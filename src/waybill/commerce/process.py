@@ -1,0 +1,267 @@
+"""An order's life as data: steps with their facts and undos, and the pure fold over them.
+
+Facts may arrive in any order and any number of times: the status is derived from those seen, each
+message is owed once, and a terminal status never changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from waybill.messaging.core.errors import ConfigurationError, PermanentError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+CANCEL_REQUESTED = "CancelRequested"
+"""The fact that the customer wants the order to end."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: `ask` starts it, `done` or `refused` answers, `undo` takes it back, `undone` ends.
+
+    A refused step holds nothing and never will, and so does an undone one. The steps after it
+    are then never started: each is started by the `done` of the one before. `status` is the
+    order's once this step and all before it are done (None: unchanged). `refusal` is the reason
+    code of a refusal that brings none.
+    """
+
+    name: str
+    ask: str
+    done: str
+    refused: str
+    refusal: str
+    undo: str | None = None
+    undone: str | None = None
+    status: str | None = None
+    outside_effect: bool = True
+
+
+@dataclass(frozen=True)
+class Ending:
+    """A terminal status and the event that announces it, once."""
+
+    status: str
+    event: str
+
+
+@dataclass(frozen=True)
+class Process:
+    """Ordered steps and two endings. Refuses, at construction, what could not end balanced."""
+
+    name: str
+    steps: tuple[Step, ...]
+    initial: str
+    confirmed: Ending
+    failed: Ending
+    lifecycle: Mapping[str, frozenset[str]]
+    cancellable: bool = True
+    has_deadline: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise ConfigurationError for a process that breaks M1 or leaves its lifecycle."""
+        _check_names(self)
+        _check_undos(self)
+        _check_lifecycle(self)
+
+    @cached_property
+    def terminal(self) -> frozenset[str]:
+        """The statuses that never change."""
+        return frozenset((self.confirmed.status, self.failed.status))
+
+    @cached_property
+    def facts(self) -> frozenset[str]:
+        """Every fact that this process understands."""
+        names = {name for step in self.steps for name in (step.done, step.refused, step.undone)}
+        cancel = {CANCEL_REQUESTED} if self.cancellable else set[str]()
+        return frozenset(name for name in names | cancel if name)
+
+    def is_terminal(self, status: str) -> bool:
+        """Whether `status` never changes."""
+        return status in self.terminal
+
+
+class Fact(msgspec.Struct, frozen=True):
+    """Something that happened to the order, with the reason that a refusal brings."""
+
+    name: str
+    reason: str | None = None
+    detail: str | None = None
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """What an order has seen. `reason` and `detail` say why it failed."""
+
+    status: str
+    facts: frozenset[str] = frozenset()
+    reason: str | None = None
+    detail: str | None = None
+
+
+class Advance(msgspec.Struct, frozen=True):
+    """The fold of one fact: `edges` are the lifecycle edges passed, `emits` the events now owed."""
+
+    progress: Progress
+    edges: tuple[tuple[str, str], ...] = ()
+    emits: tuple[str, ...] = ()
+
+
+def begin(process: Process) -> Progress:
+    """An order that has just been placed."""
+    return Progress(status=process.initial)
+
+
+def advance(process: Process, progress: Progress, fact: Fact) -> Advance:
+    """Fold one fact. A repeat changes nothing; on a terminal order it may still owe an undo (M5).
+
+    `emits` is owed(after) - owed(before): the failure first, then undos from the last step back.
+    Raises PermanentError for a fact that the process does not know.
+    """
+    if fact.name in progress.facts:
+        return Advance(progress)
+    if fact.name not in process.facts:
+        raise PermanentError(f"{fact.name} is no fact of the process {process.name!r}")
+    facts = progress.facts | {fact.name}
+    if process.is_terminal(progress.status):
+        after = Progress(progress.status, facts, progress.reason, progress.detail)
+        return Advance(after, (), _difference(process, progress, after))
+    refused = _refused_by(process, facts)
+    if refused is not None:
+        reason = fact.reason or refused
+        after = Progress(process.failed.status, facts, reason, fact.detail)
+        edges: tuple[tuple[str, str], ...] = ((progress.status, process.failed.status),)
+    else:
+        passed = _statuses_to(process, progress.status, facts)
+        after = Progress(passed[-1], facts)
+        edges = tuple(pairwise(passed))
+    return Advance(after, edges, _difference(process, progress, after))
+
+
+def owed(process: Process, progress: Progress) -> tuple[str, ...]:
+    """Every event that the facts seen so far call for and no fact has answered yet."""
+    if progress.status == process.confirmed.status:
+        return (process.confirmed.event,)
+    if progress.status == process.failed.status:
+        undos = tuple(
+            step.undo
+            for step in reversed(process.steps)
+            if step.undo and step.done in progress.facts and step.undone not in progress.facts
+        )
+        return (process.failed.event, *undos)
+    return ()
+
+
+def settled(process: Process, progress: Progress) -> bool:
+    """Whether no answer is outstanding: until then a terminal order stays armed (M5)."""
+    return process.is_terminal(progress.status) and not unanswered(process, progress)
+
+
+def unanswered(process: Process, progress: Progress) -> tuple[str, ...]:
+    """What to ask again, with a new id, when the deadline is over (M3); empty once settled.
+
+    Open order: what starts its first unanswered step. Failed order: the undo of every step
+    that may hold something, or may yet come to hold it: an undo leaves a tombstone (M4).
+    """
+    if progress.status == process.confirmed.status:
+        return ()
+    if progress.status == process.failed.status:
+        return tuple(reversed([*_undos_unanswered(process, progress.facts)]))
+    for step in process.steps:
+        if step.done not in progress.facts:
+            return (step.ask,)
+    return ()
+
+
+def may_cancel(process: Process, progress: Progress) -> bool:
+    """Whether a cancel request is a fact to fold; False: too late, the caller gets a 409 (P8)."""
+    return process.cancellable and progress.status != process.confirmed.status
+
+
+def _difference(process: Process, before: Progress, after: Progress) -> tuple[str, ...]:
+    already = owed(process, before)
+    return tuple(name for name in owed(process, after) if name not in already)
+
+
+def _refused_by(process: Process, facts: frozenset[str]) -> str | None:
+    if CANCEL_REQUESTED in facts:
+        return "customer_cancelled"
+    for step in process.steps:
+        if step.refused in facts or step.undone in facts:
+            return step.refusal
+    return None
+
+
+def _statuses_to(process: Process, status: str, facts: frozenset[str]) -> list[str]:
+    """The statuses from `status` to where the facts lead, without a gap (contracts C40)."""
+    chain = [process.initial]
+    for step in process.steps:
+        if step.done not in facts:
+            break
+        if step.status and step.status != chain[-1]:
+            chain.append(step.status)
+    else:
+        chain.append(process.confirmed.status)
+    return chain[chain.index(status) :]
+
+
+def _undos_unanswered(process: Process, facts: frozenset[str]) -> Iterator[str]:
+    for step in process.steps:
+        if step.undone in facts:
+            continue
+        if step.refused in facts and step.done not in facts:
+            return
+        if step.undo:
+            yield step.undo
+
+
+def _check_names(process: Process) -> None:
+    names = [
+        name
+        for step in process.steps
+        for name in (step.done, step.refused, step.undone, step.undo)
+        if name
+    ]
+    names += [process.confirmed.event, process.failed.event, CANCEL_REQUESTED]
+    if not process.steps or len(names) != len(set(names)):
+        raise ConfigurationError(
+            f"process {process.name!r}: it needs a step, and each fact, undo and ending a name of "
+            "its own"
+        )
+
+
+def _check_undos(process: Process) -> None:
+    for step in process.steps:
+        if (step.undo is None) != (step.undone is None):
+            raise ConfigurationError(
+                f"process {process.name!r}: step {step.name!r} needs both undo and undone, or none"
+            )
+        breakable = process.cancellable or process.has_deadline or step is not process.steps[-1]
+        if step.outside_effect and step.undo is None and breakable:
+            raise ConfigurationError(
+                f"process {process.name!r}: step {step.name!r} acts outside the order, so it needs "
+                "an undo: a cancel, the deadline or a later refusal may come after it (protocol M1)"
+            )
+
+
+def _check_lifecycle(process: Process) -> None:
+    chain = [process.initial, *(step.status for step in process.steps if step.status)]
+    whole = pairwise([*chain, process.confirmed.status])
+    edges = [(here, there) for here, there in whole if here != there]
+    edges += [(status, process.failed.status) for status in chain]
+    for here, there in edges:
+        if there not in process.lifecycle.get(here, ()):
+            raise ConfigurationError(
+                f"process {process.name!r}: its steps lead from {here} to {there}, "
+                "which its lifecycle does not allow"
+            )
+    for status in process.terminal:
+        if process.lifecycle.get(status):
+            raise ConfigurationError(
+                f"process {process.name!r}: {status} is terminal, so no edge may leave it"
+            )
