@@ -1,0 +1,25 @@
+"""What the notification service shows over HTTP."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+
+class NotificationView(msgspec.Struct, frozen=True, rename="camel"):
+    """A message to a customer: what it says, and of which event it tells."""
+
+    id: UUID
+    order_id: UUID
+    event_type: str
+    message: str
+    status: str
+    created_at: datetime
+
+
+class NotificationList(msgspec.Struct, frozen=True, rename="camel"):
+    """The notifications of one order, oldest first."""
+
+    items: tuple[NotificationView, ...]

@@ -1,0 +1,55 @@
+"""What the order service shows over HTTP. The member order is the documents' and part of them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+import msgspec
+
+from waybill.commerce.contracts import Line
+
+
+class OrderView(msgspec.Struct, frozen=True, rename="camel"):
+    """An order as POST and GET show it. Money is a JSON number, times are UTC."""
+
+    id: UUID
+    customer_id: UUID
+    status: str
+    total_amount: Decimal
+    currency: str
+    items: tuple[Line, ...]
+    created_at: datetime
+    updated_at: datetime
+
+
+class OrderPage(msgspec.Struct, frozen=True, rename="camel"):
+    """Orders, newest first; `next_cursor` is null on the last page."""
+
+    items: tuple[OrderView, ...]
+    next_cursor: str | None = None
+
+
+class TimelineEntry(msgspec.Struct, frozen=True, rename="camel"):
+    """One edge of the state machine that the order walked, or one fact that it kept.
+
+    `from_status` is null where the order begins. `cause` is the type of the message, or the
+    request, that led to it and `causation_id` that message's id.
+    """
+
+    sequence: int
+    from_status: str | None
+    to_status: str
+    at: datetime
+    cause: str | None = None
+    causation_id: UUID | None = None
+    reason: str | None = None
+    detail: str | None = None
+
+
+class Timeline(msgspec.Struct, frozen=True, rename="camel"):
+    """An order's way, oldest entry first."""
+
+    order_id: UUID
+    entries: tuple[TimelineEntry, ...]

@@ -1,0 +1,1 @@
+"""Where the parts meet a machine: settings, telemetry, the embedded PostgreSQL, the composition."""

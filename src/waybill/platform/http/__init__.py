@@ -1,0 +1,1 @@
+"""What serves HTTP: the application around a service's routes, actuator, documentation, server."""
