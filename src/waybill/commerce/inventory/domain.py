@@ -1,0 +1,321 @@
+"""Stock decided purely: never negative, never oversold, conserved to the unit by every move.
+
+A batch is decided order by order over the locked levels (protocol M10). Each order has one
+reservation for ever: refused and released ones stay as tombstones, so nothing late holds stock.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import msgspec
+
+from waybill.commerce.contracts import (
+    OrderConfirmed,
+    OrderCreated,
+    Reason,
+    StockRejected,
+    StockReleased,
+    StockReleaseRequested,
+    StockReserved,
+)
+from waybill.commerce.publication import Publication
+from waybill.messaging.core.errors import PermanentError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from waybill.messaging.core.unit import Received
+
+ASKS = (OrderCreated, StockReleaseRequested, OrderConfirmed)
+"""The events that inventory acts on."""
+
+
+class ReservationStatus(StrEnum):
+    """HELD becomes RELEASED or COMMITTED (sold); those and REFUSED never change."""
+
+    HELD = "HELD"
+    RELEASED = "RELEASED"
+    COMMITTED = "COMMITTED"
+    REFUSED = "REFUSED"
+
+
+class MoveKind(StrEnum):
+    """Kinds of ledger entries. All but INITIAL and ADJUST sum to zero."""
+
+    INITIAL = "INITIAL"
+    ADJUST = "ADJUST"
+    RESERVE = "RESERVE"
+    RELEASE = "RELEASE"
+    COMMIT = "COMMIT"
+
+
+_SIGNS = {
+    MoveKind.RESERVE: (-1, 1, 0),
+    MoveKind.RELEASE: (1, -1, 0),
+    MoveKind.COMMIT: (0, -1, 1),
+}
+"""Where a move takes units from and puts them: available, reserved, sold. Each sums to zero."""
+
+
+class Stock(msgspec.Struct, frozen=True):
+    """One product's level: initial + adjustments = available + reserved + sold."""
+
+    product_id: UUID
+    name: str
+    available: int
+    reserved: int = 0
+    sold: int = 0
+
+
+class Quantity(msgspec.Struct, frozen=True):
+    """How many of a product an order wants, all its lines of that product together."""
+
+    product_id: UUID
+    quantity: int
+
+
+class Reservation(msgspec.Struct, frozen=True):
+    """The one answer to an order. RELEASED without quantities: released before it was asked."""
+
+    order_id: UUID
+    status: ReservationStatus
+    quantities: tuple[Quantity, ...] = ()
+    reason: Reason | None = None
+    detail: str | None = None
+
+
+class Move(msgspec.Struct, frozen=True):
+    """One ledger entry; a level is the sum of its product's moves."""
+
+    kind: MoveKind
+    product_id: UUID
+    order_id: UUID | None
+    available: int = 0
+    reserved: int = 0
+    sold: int = 0
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What a batch changes: new levels and reservations, ledger moves, events in their order."""
+
+    levels: dict[UUID, Stock]
+    reservations: dict[UUID, Reservation]
+    moves: list[Move]
+    publications: list[Publication]
+
+
+def decide(
+    stock: Mapping[UUID, Stock],
+    reservations: Mapping[UUID, Reservation],
+    received: Iterable[Received],
+    now: datetime,
+) -> Decision:
+    """Decide a batch over the locked levels of every product that it names.
+
+    Other events are passed over. Raises PermanentError, naming the message, for one that
+    contradicts the books (a confirmation of stock that was never held).
+    """
+    batch = _Batch(stock, reservations, now)
+    for item in received:
+        event = item.event
+        if isinstance(event, OrderCreated):
+            batch.reserve(item, event)
+        elif isinstance(event, OrderConfirmed):
+            batch.commit(item, event)
+        elif isinstance(event, StockReleaseRequested):
+            batch.release(item, event)
+    return batch.decision()
+
+
+def products_of(
+    received: Iterable[Received], reservations: Mapping[UUID, Reservation]
+) -> set[UUID]:
+    """The products whose levels `decide` needs, locked, to decide these messages."""
+    wanted: set[UUID] = set()
+    for item in received:
+        event = item.event
+        if isinstance(event, OrderCreated):
+            wanted.update([line.product_id for line in event.items])
+        elif isinstance(event, StockReleaseRequested | OrderConfirmed):
+            # The lines of an order that this batch reserves are in its OrderCreated.
+            reservation = reservations.get(event.order_id)
+            if reservation is not None and reservation.status is ReservationStatus.HELD:
+                wanted.update([each.product_id for each in reservation.quantities])
+    return wanted
+
+
+def introduce(product_id: UUID, name: str, available: int) -> tuple[Stock, Move]:
+    """A new product with its first stock."""
+    level = Stock(product_id, name, available)
+    return level, Move(MoveKind.INITIAL, product_id, None, available)
+
+
+def adjust(level: Stock, *, name: str, available: int) -> tuple[Stock, Move | None]:
+    """An operator's count of what is available: a ledger entry of the difference, if any."""
+    delta = available - level.available
+    adjusted = Stock(level.product_id, name, available, level.reserved, level.sold)
+    return adjusted, Move(MoveKind.ADJUST, level.product_id, None, delta) if delta else None
+
+
+class _Batch:
+    """The working state of one `decide`: plain integers, so that a hot product costs no objects."""
+
+    def __init__(
+        self,
+        stock: Mapping[UUID, Stock],
+        reservations: Mapping[UUID, Reservation],
+        now: datetime,
+    ) -> None:
+        self._stock = stock
+        self._before = reservations
+        self._now = now
+        self._available: dict[UUID, int] = {}
+        self._reserved: dict[UUID, int] = {}
+        self._sold: dict[UUID, int] = {}
+        self._written: dict[UUID, Reservation] = {}
+        self._moves: list[Move] = []
+        self._publications: list[Publication] = []
+
+    def decision(self) -> Decision:
+        """What the batch came to."""
+        levels: dict[UUID, Stock] = {}
+        for product_id, available in self._available.items():
+            level = self._stock[product_id]
+            levels[product_id] = Stock(
+                product_id,
+                level.name,
+                available,
+                self._reserved[product_id],
+                self._sold[product_id],
+            )
+        return Decision(levels, self._written, self._moves, self._publications)
+
+    def reserve(self, item: Received, ask: OrderCreated) -> None:
+        """All lines or nothing; asked again, the recorded answer is repeated (M3)."""
+        known = self._reservation(ask.order_id)
+        if known is None:
+            known = self._first_answer(ask)
+        if known.status in (ReservationStatus.HELD, ReservationStatus.COMMITTED):
+            answer = StockReserved(
+                order_id=ask.order_id,
+                items=ask.items,
+                total_amount=ask.total_amount,
+                currency=ask.currency,
+                not_after=ask.not_after,
+            )
+            self._publications.append(Publication(answer, item.message))
+        else:
+            self._answer_nothing_held(item, known)
+
+    def release(self, item: Received, ask: StockReleaseRequested) -> None:
+        """Give back what is held and leave a tombstone, also where nothing was held yet (M4)."""
+        known = self._reservation(ask.order_id)
+        if known is not None and known.status is ReservationStatus.COMMITTED:
+            raise PermanentError(
+                f"order {ask.order_id} asks to release stock that is sold already",
+                message_ids=[item.message.id],
+            )
+        if known is None:
+            known = Reservation(ask.order_id, ReservationStatus.RELEASED)
+            self._written[ask.order_id] = known
+        elif known.status is ReservationStatus.HELD:
+            for each in known.quantities:
+                self._move(MoveKind.RELEASE, each, known.order_id)
+            known = Reservation(ask.order_id, ReservationStatus.RELEASED, known.quantities)
+            self._written[ask.order_id] = known
+        self._answer_nothing_held(item, known)
+
+    def commit(self, item: Received, confirmed: OrderConfirmed) -> None:
+        """Book what is held as sold, once."""
+        known = self._reservation(confirmed.order_id)
+        if known is None or known.status in (
+            ReservationStatus.RELEASED,
+            ReservationStatus.REFUSED,
+        ):
+            raise PermanentError(
+                f"order {confirmed.order_id} is confirmed but holds no stock",
+                message_ids=[item.message.id],
+            )
+        if known.status is ReservationStatus.COMMITTED:
+            return
+        for each in known.quantities:
+            self._move(MoveKind.COMMIT, each, known.order_id)
+        self._written[known.order_id] = Reservation(
+            known.order_id, ReservationStatus.COMMITTED, known.quantities
+        )
+
+    def _reservation(self, order_id: UUID) -> Reservation | None:
+        return self._written.get(order_id) or self._before.get(order_id)
+
+    def _first_answer(self, ask: OrderCreated) -> Reservation:
+        quantities = _together(ask)
+        refusal = self._refusal(ask, quantities)
+        if refusal is None:
+            for each in quantities:
+                self._move(MoveKind.RESERVE, each, ask.order_id)
+            answer = Reservation(ask.order_id, ReservationStatus.HELD, quantities)
+        else:
+            reason, detail = refusal
+            answer = Reservation(
+                ask.order_id, ReservationStatus.REFUSED, reason=reason, detail=detail
+            )
+        self._written[ask.order_id] = answer
+        return answer
+
+    def _refusal(
+        self, ask: OrderCreated, quantities: Sequence[Quantity]
+    ) -> tuple[Reason, str] | None:
+        if ask.not_after is not None and self._now > ask.not_after:
+            return Reason.DEADLINE, "The order's deadline passed before stock was reserved"
+        for each in quantities:
+            available = self._available.get(each.product_id)
+            if available is None:
+                level = self._stock.get(each.product_id)
+                if level is None:
+                    return Reason.STOCK_UNAVAILABLE, f"Product not found: {each.product_id}"
+                available = level.available
+            if available < each.quantity:
+                name = self._stock[each.product_id].name
+                return Reason.STOCK_UNAVAILABLE, f"Insufficient stock for product: {name}"
+        return None
+
+    def _answer_nothing_held(self, item: Received, known: Reservation) -> None:
+        if known.status is ReservationStatus.REFUSED:
+            refused = StockRejected(
+                order_id=known.order_id,
+                reason=known.reason or Reason.STOCK_UNAVAILABLE,
+                detail=known.detail,
+            )
+            self._publications.append(Publication(refused, item.message))
+        else:
+            released = StockReleased(order_id=known.order_id)
+            self._publications.append(Publication(released, item.message))
+
+    def _move(self, kind: MoveKind, what: Quantity, order_id: UUID) -> None:
+        product_id, quantity = what.product_id, what.quantity
+        if product_id not in self._available:
+            level = self._stock[product_id]
+            self._available[product_id] = level.available
+            self._reserved[product_id] = level.reserved
+            self._sold[product_id] = level.sold
+        signs = _SIGNS[kind]
+        available, reserved, sold = (quantity * signs[0], quantity * signs[1], quantity * signs[2])
+        self._available[product_id] += available
+        self._reserved[product_id] += reserved
+        self._sold[product_id] += sold
+        self._moves.append(Move(kind, product_id, order_id, available, reserved, sold))
+
+
+def _together(ask: OrderCreated) -> tuple[Quantity, ...]:
+    """The order's lines, those of one product added up."""
+    if len(ask.items) == 1:
+        line = ask.items[0]
+        return (Quantity(line.product_id, line.quantity),)
+    sums: dict[UUID, int] = {}
+    for line in ask.items:
+        sums[line.product_id] = sums.get(line.product_id, 0) + line.quantity
+    return tuple([Quantity(product_id, quantity) for product_id, quantity in sums.items()])
