@@ -1,0 +1,1 @@
+"""One technology each; no adapter imports another."""

@@ -1,0 +1,1 @@
+"""Messaging on PostgreSQL 15 and later, through asyncpg."""

@@ -1,0 +1,1 @@
+"""Alembic revisions of the `messaging` schema; `migrate.py` runs them, or a host's own Alembic."""

@@ -1,0 +1,50 @@
+"""What a failure of PostgreSQL means for a unit of work (protocol C6): pure data, no driver.
+
+Works on the attributes that drivers give (`sqlstate`, `constraint_name`, `schema_name`,
+`column_name`), so that every adapter on PostgreSQL answers alike.
+"""
+
+from __future__ import annotations
+
+from waybill.messaging.core.errors import (
+    DomainConstraintError,
+    MessagingError,
+    PermanentError,
+    TransientError,
+)
+
+OWN_SCHEMA = "messaging"
+"""A broken constraint of our own tables is a fault of the set-up, never of a message."""
+
+DATA_EXCEPTION = "22"
+INTEGRITY_VIOLATION = "23"
+
+
+def translate(error: BaseException) -> MessagingError:
+    """The messaging error that a driver's error stands for.
+
+    Permanent: SQLSTATE 22xxx, and a value that the driver could not even encode (a ValueError
+    without an SQLSTATE). 23xxx that names a constraint, or the column of a NOT NULL, of the
+    user's own tables: DomainConstraintError. Everything else is an outage: a missing partition
+    (23514 without a name), 08, 0A, 25, 40, 42, 53, 55, 57, a socket's error, a timeout.
+    """
+    if isinstance(error, MessagingError):
+        return error
+    sqlstate = getattr(error, "sqlstate", None)
+    detail = str(error) or type(error).__name__
+    if sqlstate is None:
+        if isinstance(error, ValueError):
+            return PermanentError(f"the driver cannot encode a value: {detail}")
+        return TransientError(f"database: {detail}")
+    reason = f"database refused ({sqlstate}): {detail}"
+    if sqlstate.startswith(DATA_EXCEPTION):
+        return PermanentError(reason)
+    if sqlstate.startswith(INTEGRITY_VIOLATION) and _names_a_domain_constraint(error):
+        return DomainConstraintError(reason)
+    return TransientError(reason)
+
+
+def _names_a_domain_constraint(error: BaseException) -> bool:
+    if getattr(error, "schema_name", None) == OWN_SCHEMA:
+        return False
+    return bool(getattr(error, "constraint_name", None) or getattr(error, "column_name", None))
