@@ -10,7 +10,7 @@ import msgspec
 from waybill.messaging.core.errors import ConfigurationError, UndecodableMessageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from waybill.messaging.core.message import Message
 
@@ -29,6 +29,12 @@ class Codec(Protocol):
 
     def encode(self, event: object, message: Message) -> bytes:
         """The record's value; `message` is the envelope, its own value still empty."""
+
+    def names(self, types: Iterable[type]) -> frozenset[str]:
+        """The wire names of these event types: a consumer skips all others without decoding.
+
+        Raises ConfigurationError for a foreign type, so a consumer refuses to start.
+        """
 
     def decode(self, message: Message) -> object | None:
         """The event; None for a type that nobody here knows (it is skipped, C9).
@@ -63,10 +69,13 @@ class JsonCodec:
         }
 
     def _of(self, event: object) -> EventType:
+        return self._of_struct(type(event))
+
+    def _of_struct(self, struct: type) -> EventType:
         try:
-            return self._by_struct[type(event)]
+            return self._by_struct[struct]
         except KeyError:
-            message = f"{type(event).__name__} is not registered with this codec"
+            message = f"{struct.__name__} is not registered with this codec"
             raise ConfigurationError(message) from None
 
     def topic(self, event: object) -> str:
@@ -84,6 +93,10 @@ class JsonCodec:
     def encode(self, event: object, message: Message) -> bytes:  # noqa: ARG002 - no envelope here
         """See Codec."""
         return self._encoder.encode(event)
+
+    def names(self, types: Iterable[type]) -> frozenset[str]:
+        """See Codec."""
+        return frozenset(self._of_struct(struct).name for struct in types)
 
     def decode(self, message: Message) -> object | None:
         """See Codec."""

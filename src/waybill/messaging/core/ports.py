@@ -247,3 +247,21 @@ class Deliveries(Protocol):
         lease_token: UUID,
     ) -> None:
         """Schedule again or park; only rows that this token still leases."""
+
+
+class Schedule(Protocol):
+    """Periodic work shared by processes: one row a name, claimed with a lease (protocol C14)."""
+
+    async def register(self, names: Sequence[str]) -> None:
+        """Make sure each has a row, due at once if it is new. May be repeated."""
+
+    async def claim(
+        self, names: Sequence[str], *, lease_token: UUID, lease_seconds: float
+    ) -> Sequence[str]:
+        """Those that are due and not leased (or whose lease expired), now leased to the token.
+
+        Commits by itself; skips rows that another transaction holds. Database clock.
+        """
+
+    async def finish(self, name: str, *, lease_token: UUID, next_seconds: float) -> bool:
+        """Due again in `next_seconds`, lease gone. False if the token had lost its lease."""

@@ -68,6 +68,7 @@ class UnitOfWork:
         key: str,
         cause: Message | None = None,
         correlation_id: str | None = None,
+        causation_id: UUID | None = None,
         traceparent: str | None = None,
         aggregate_type: str = "",
         aggregate_version: int | None = None,
@@ -75,7 +76,8 @@ class UnitOfWork:
     ) -> Message:
         """Append `event` to the outbox of this unit; it becomes visible with the commit.
 
-        `cause` is the message that led to it: it gives causation id, correlation id and trace.
+        `cause` is the message that led to it: it gives causation id, correlation id and trace;
+        without one (a settled delivery, a deadline) they can be given one by one.
         """
         envelope = Message(
             id=self._new_id(),
@@ -88,7 +90,7 @@ class UnitOfWork:
             aggregate_type=aggregate_type,
             aggregate_version=aggregate_version,
             correlation_id=correlation_id or (cause.correlation_id if cause else key),
-            causation_id=cause.id if cause else None,
+            causation_id=causation_id or (cause.id if cause else None),
             traceparent=traceparent or (cause.traceparent if cause else None),
             producer=self._producer,
             headers=dict(headers or {}),
