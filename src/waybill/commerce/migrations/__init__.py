@@ -1,0 +1,1 @@
+"""Alembic revisions of the services' own tables, schema `app`; `migrate.py` runs them."""

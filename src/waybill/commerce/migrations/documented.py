@@ -1,0 +1,72 @@
+"""What all the services' revisions share: grants, and the documented views of messaging tables.
+
+The views are read-only by their owner's rights; the rows below them are never updated.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from alembic import op
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+JSON_OR_NULL = """
+CREATE FUNCTION app.json_or_null(value bytea) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE STRICT AS $$
+BEGIN
+    RETURN convert_from(value, 'UTF8')::jsonb;
+EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+    RETURN NULL;
+END $$
+"""
+
+UUID_OR_NULL = """
+CREATE FUNCTION app.uuid_or_null(value text) RETURNS uuid
+LANGUAGE sql IMMUTABLE STRICT AS $$
+    SELECT CASE WHEN value ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'
+           THEN value::uuid END
+$$
+"""
+
+OUTBOX_EVENTS = """
+CREATE VIEW public.outbox_events AS
+SELECT o.id, o.aggregatetype::varchar(128) AS aggregate_type,
+       app.uuid_or_null(o.aggregateid) AS aggregate_id, o.type::varchar(128) AS event_type,
+       app.json_or_null(o.payload) AS payload, o.created_at,
+       NOT EXISTS (
+           SELECT FROM messaging.outbox_reader r
+           WHERE o.topic = ANY (r.topics) AND coalesce(r.positions[o.lane + 1], 0) < o.seq
+       ) AS published
+FROM messaging.outbox o
+WHERE o.lane < 16
+"""
+"""`published` is derived: every reader of the topic has reported a position at or past the row."""
+
+PROCESSED_EVENTS = """
+CREATE VIEW public.processed_events AS
+SELECT message_id AS event_id, processed_at FROM messaging.inbox
+"""
+
+
+def run(statements: Iterable[str]) -> None:
+    """Execute one by one: the driver prepares each, so none may hold two."""
+    for statement in statements:
+        op.get_bind().exec_driver_sql(statement)
+
+
+def grant(*, changing: Iterable[str], appending: Iterable[str] = ()) -> None:
+    """Give the run-time role what it writes: no DELETE, no DDL, `appending` never changes."""
+    config = op.get_context().config
+    role = config.attributes["service_role"] if config else None
+    if role is None:
+        return
+    run(
+        [
+            f"GRANT USAGE ON SCHEMA app, public TO {role}",
+            f"GRANT SELECT ON ALL TABLES IN SCHEMA app, public TO {role}",
+            *(f"GRANT INSERT, UPDATE ON app.{table} TO {role}" for table in changing),
+            *(f"GRANT INSERT ON app.{table} TO {role}" for table in appending),
+        ]
+    )

@@ -1,0 +1,111 @@
+"""Brings a service's own tables to this release's revision, and tells which one they have.
+
+Runs as the schema's owner, under a lock, in one transaction: a failed upgrade leaves nothing. The
+messaging schema comes first, since the documented views read it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import asyncpg
+
+from waybill.messaging.adapters.postgres.errors import translated
+from waybill.messaging.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+SchemaState = Literal["absent", "current", "older", "newer"]
+
+REVISIONS = {
+    "order": ("order_0001",),
+    "inventory": ("inventory_0001",),
+    "payment": ("payment_0001",),
+    "notification": ("notification_0001",),
+    "provider": ("provider_0001",),
+}
+"""Every revision that this release knows of each service, oldest first."""
+
+_FOLDER = Path(__file__).parent
+_ROLE = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_LOCK = 1_462_846_542
+"""Advisory lock under which one process migrates while the others wait."""
+
+
+async def schema_state(url: str, service: str) -> SchemaState:
+    """What revision the tables at `url` have, seen from this release. Needs no Alembic."""
+    known = _known(service)
+    with translated():
+        connection = await asyncpg.connect(url)
+        try:
+            if await connection.fetchval("SELECT to_regclass('app.schema_version')") is None:
+                return "absent"
+            revision = await connection.fetchval("SELECT version_num FROM app.schema_version")
+        finally:
+            await connection.close()
+    if revision is None:
+        return "absent"
+    if revision == known[-1]:
+        return "current"
+    return "older" if revision in known else "newer"
+
+
+async def upgrade(url: str, service: str, *, service_role: str | None = None) -> None:
+    """Create or upgrade `service`'s tables as their owner; nothing when current; repeatable.
+
+    `service_role` is the run-time role that gets its rights. Raises ConfigurationError for
+    tables that a newer release wrote.
+    """
+    if service_role is not None and not _ROLE.fullmatch(service_role):
+        raise ConfigurationError(f"role {service_role!r} must be a plain lower-case name")
+    match await schema_state(url, service):
+        case "current":
+            return
+        case "newer":
+            message = (
+                f"the {service} tables are newer than this waybill: install the version that "
+                "wrote them, or a later one"
+            )
+            raise ConfigurationError(message)
+        case "absent" | "older":
+            await _upgrade(url, service, service_role)
+
+
+def _known(service: str) -> tuple[str, ...]:
+    try:
+        return REVISIONS[service]
+    except KeyError:
+        message = f"unknown service {service!r}; one of {', '.join(REVISIONS)}"
+        raise ConfigurationError(message) from None
+
+
+async def _upgrade(url: str, service: str, service_role: str | None) -> None:
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 - costs start-up time
+    from sqlalchemy.pool import NullPool  # noqa: PLC0415 - as above
+
+    async def connect() -> asyncpg.Connection:
+        return await asyncpg.connect(url)
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
+    try:
+        with translated():
+            async with engine.begin() as connection:
+                await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+                await connection.exec_driver_sql("CREATE SCHEMA IF NOT EXISTS app")
+                await connection.run_sync(_run, service, service_role)
+    finally:
+        await engine.dispose()
+
+
+def _run(connection: Connection, service: str, service_role: str | None) -> None:
+    from alembic import command  # noqa: PLC0415 - costs start-up time
+    from alembic.config import Config  # noqa: PLC0415 - as above
+
+    config = Config(attributes={"connection": connection, "service_role": service_role})
+    for option, path in (("script_location", _FOLDER), ("version_locations", _FOLDER / service)):
+        config.set_main_option(option, str(path).replace("%", "%%"))
+    config.set_main_option("path_separator", "newline")
+    command.upgrade(config, "head")

@@ -1,0 +1,1 @@
+"""Revisions of the provider service's own tables."""
