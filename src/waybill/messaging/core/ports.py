@@ -93,7 +93,9 @@ class Subscription(Protocol):
         """The next records after the fetch position; waits for some, at most a second or so.
 
         Does not move the position: only `seek` and the batches it returned do. Raises
-        TransientError when no source can be read. An empty batch is normal.
+        TransientError when no source can be read, LeaseLostError when another member took over
+        or a source was restored: drop all that was fetched and call `rewind`. An empty batch is
+        normal, and so is one without records whose `scanned` is to be recorded (D2).
         """
 
     async def lock(self, transaction: Transaction) -> None:
@@ -106,7 +108,11 @@ class Subscription(Protocol):
         """After COMMIT: tell the source how far it was read (lag, retention). May lag behind."""
 
     async def rewind(self) -> None:
-        """Forget what was fetched and start again at the stored positions (after a rollback)."""
+        """Forget what was fetched and start again at the stored positions (after a rollback).
+
+        After a LeaseLostError it joins again; while another member holds the lease, `fetch`
+        returns empty batches.
+        """
 
     async def close(self) -> None:
         """Hand the lease back and close. May be repeated."""
@@ -127,6 +133,8 @@ class DeadLetter(msgspec.Struct, frozen=True):
     error_type: str
     error_message: str
     stacktrace: str = ""
+    cause_type: str = ""
+    """Type of the error beneath (`__cause__`), if there was one."""
 
 
 class Observer(Protocol):
@@ -173,6 +181,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """An outside call that is owed. `(kind, key)` is unique and is its idempotency key.
 
     `ask_first` means that an earlier attempt's outcome is unknown: query before calling.
+    `verdict` is an operator's word on a parked one: settle with it, make no call.
     """
 
     id: UUID
@@ -183,6 +192,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
     ask_first: bool = False
     cancelled: bool = False
+    verdict: Delivered | Refused | None = None
     correlation_id: str = ""
     causation_id: UUID | None = None
     traceparent: str | None = None
@@ -233,10 +243,10 @@ class Deliveries(Protocol):
     async def settle(
         self, transaction: Transaction, settled: Sequence[tuple[Delivery, Settlement]]
     ) -> set[UUID]:
-        """Record final outcomes; the ids that were not settled before.
+        """Record final outcomes; the ids whose outcome this call decided.
 
-        A Delivered outcome is recorded whatever the token (M6); a Refused one only over an
-        unsettled row.
+        A Delivered outcome is recorded whatever the token (M6), even over a refusal (then its id
+        is returned again: money was taken after all); a Refused one only over an unsettled row.
         """
 
     async def postpone(
