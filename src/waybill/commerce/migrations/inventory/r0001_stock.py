@@ -25,13 +25,13 @@ CREATE TABLE app.products (
 ) WITH (fillfactor = 50)
 """
 
-# An order's move sums to zero (I32), so only 'INITIAL' and 'ADJUST' change what there is.
+# An order's move sums to zero (I32), so only 'initial' and 'adjust' change what there is.
 LEDGER = """
 CREATE TABLE app.stock_ledger (
     product_id uuid NOT NULL,
     order_id uuid,
     kind text NOT NULL CONSTRAINT stock_ledger_kind_known
-        CHECK (kind IN ('INITIAL', 'ADJUST', 'RESERVE', 'RELEASE', 'COMMIT')),
+        CHECK (kind IN ('initial', 'adjust', 'reserve', 'release', 'commit')),
     d_available int NOT NULL,
     d_reserved int NOT NULL,
     d_sold int NOT NULL,
@@ -39,8 +39,8 @@ CREATE TABLE app.stock_ledger (
     message_id uuid,
     CONSTRAINT stock_ledger_balanced CHECK (
         CASE WHEN order_id IS NULL
-             THEN kind IN ('INITIAL', 'ADJUST') AND d_reserved = 0 AND d_sold = 0
-             ELSE kind NOT IN ('INITIAL', 'ADJUST') AND d_available + d_reserved + d_sold = 0 END)
+             THEN kind IN ('initial', 'adjust') AND d_reserved = 0 AND d_sold = 0
+             ELSE kind NOT IN ('initial', 'adjust') AND d_available + d_reserved + d_sold = 0 END)
 )
 """
 
@@ -53,7 +53,7 @@ RESERVATIONS = """
 CREATE TABLE app.reservations (
     order_id uuid PRIMARY KEY,
     status text NOT NULL CONSTRAINT reservations_status_known
-        CHECK (status IN ('HELD', 'RELEASED', 'COMMITTED', 'REFUSED')),
+        CHECK (status IN ('RESERVED', 'REJECTED', 'RELEASED', 'COMMITTED')),
     quantities jsonb NOT NULL,
     reason text,
     detail text,
@@ -74,7 +74,7 @@ INSERT INTO app.products (id, name, available, created_at, updated_at) VALUES
 
 SEED_LEDGER = """
 INSERT INTO app.stock_ledger (product_id, kind, d_available, d_reserved, d_sold, at)
-SELECT id, 'INITIAL', available, 0, 0, created_at FROM app.products
+SELECT id, 'initial', available, 0, 0, created_at FROM app.products
 """
 
 PRODUCTS_VIEW = """
@@ -85,13 +85,13 @@ CREATE VIEW public.products AS SELECT id, name, available AS stock FROM app.prod
 RESERVATIONS_VIEW = """
 CREATE VIEW public.reservations AS
 SELECT md5(r.order_id || ':' || line.ordinal)::uuid AS id, r.order_id,
-       (line.value ->> 'product_id')::uuid AS product_id,
+       (line.value ->> 'productId')::uuid AS product_id,
        (line.value ->> 'quantity')::int AS quantity,
        (CASE r.status WHEN 'RELEASED' THEN 'RELEASED' ELSE 'RESERVED' END)::varchar(32) AS status,
        r.created_at
 FROM app.reservations r
 CROSS JOIN LATERAL jsonb_array_elements(r.quantities) WITH ORDINALITY AS line (value, ordinal)
-WHERE r.status <> 'REFUSED'
+WHERE r.status <> 'REJECTED'
 """
 
 
