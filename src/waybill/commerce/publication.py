@@ -9,9 +9,13 @@ from waybill.messaging.core.message import Message
 
 
 class Publication(msgspec.Struct, frozen=True):
-    """One event to publish in the unit that saves the decision; `cause` gives its causation."""
+    """One event to publish in the unit that saves the decision; `cause` gives its causation.
+
+    `aggregate_version` is the gapless number of the service's events about this order.
+    """
 
     event: Event
+    aggregate_version: int
     cause: Message | None = None
 
     @property

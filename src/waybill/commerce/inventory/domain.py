@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 
 from waybill.commerce.contracts import (
+    Event,
     OrderConfirmed,
     OrderCreated,
     Reason,
@@ -35,22 +36,22 @@ ASKS = (OrderCreated, StockReleaseRequested, OrderConfirmed)
 
 
 class ReservationStatus(StrEnum):
-    """HELD becomes RELEASED or COMMITTED (sold); those and REFUSED never change."""
+    """RESERVED becomes RELEASED or COMMITTED (sold); those and REJECTED never change."""
 
-    HELD = "HELD"
+    RESERVED = "RESERVED"
+    REJECTED = "REJECTED"
     RELEASED = "RELEASED"
     COMMITTED = "COMMITTED"
-    REFUSED = "REFUSED"
 
 
 class MoveKind(StrEnum):
     """Kinds of ledger entries. All but INITIAL and ADJUST sum to zero."""
 
-    INITIAL = "INITIAL"
-    ADJUST = "ADJUST"
-    RESERVE = "RESERVE"
-    RELEASE = "RELEASE"
-    COMMIT = "COMMIT"
+    INITIAL = "initial"
+    ADJUST = "adjust"
+    RESERVE = "reserve"
+    RELEASE = "release"
+    COMMIT = "commit"
 
 
 _SIGNS = {
@@ -71,7 +72,7 @@ class Stock(msgspec.Struct, frozen=True):
     sold: int = 0
 
 
-class Quantity(msgspec.Struct, frozen=True):
+class Quantity(msgspec.Struct, frozen=True, rename="camel"):
     """How many of a product an order wants, all its lines of that product together."""
 
     product_id: UUID
@@ -79,10 +80,14 @@ class Quantity(msgspec.Struct, frozen=True):
 
 
 class Reservation(msgspec.Struct, frozen=True):
-    """The one answer to an order. RELEASED without quantities: released before it was asked."""
+    """The one answer to an order. RELEASED without quantities: released before it was asked.
+
+    `version` counts the events published about it.
+    """
 
     order_id: UUID
     status: ReservationStatus
+    version: int = 0
     quantities: tuple[Quantity, ...] = ()
     reason: Reason | None = None
     detail: str | None = None
@@ -143,7 +148,7 @@ def products_of(
         elif isinstance(event, StockReleaseRequested | OrderConfirmed):
             # The lines of an order that this batch reserves are in its OrderCreated.
             reservation = reservations.get(event.order_id)
-            if reservation is not None and reservation.status is ReservationStatus.HELD:
+            if reservation is not None and reservation.status is ReservationStatus.RESERVED:
                 wanted.update([each.product_id for each in reservation.quantities])
     return wanted
 
@@ -196,10 +201,8 @@ class _Batch:
 
     def reserve(self, item: Received, ask: OrderCreated) -> None:
         """All lines or nothing; asked again, the recorded answer is repeated (M3)."""
-        known = self._reservation(ask.order_id)
-        if known is None:
-            known = self._first_answer(ask)
-        if known.status in (ReservationStatus.HELD, ReservationStatus.COMMITTED):
+        known = self._reservation(ask.order_id) or self._first_answer(ask)
+        if known.status in (ReservationStatus.RESERVED, ReservationStatus.COMMITTED):
             answer = StockReserved(
                 order_id=ask.order_id,
                 items=ask.items,
@@ -207,46 +210,35 @@ class _Batch:
                 currency=ask.currency,
                 not_after=ask.not_after,
             )
-            self._publications.append(Publication(answer, item.message))
+            self._answer(item, known, answer)
         else:
             self._answer_nothing_held(item, known)
 
     def release(self, item: Received, ask: StockReleaseRequested) -> None:
         """Give back what is held and leave a tombstone, also where nothing was held yet (M4)."""
         known = self._reservation(ask.order_id)
-        if known is not None and known.status is ReservationStatus.COMMITTED:
+        if known is None:
+            known = Reservation(ask.order_id, ReservationStatus.RELEASED)
+        elif known.status is ReservationStatus.RESERVED:
+            known = self._moved(MoveKind.RELEASE, known, ReservationStatus.RELEASED)
+        elif known.status is ReservationStatus.COMMITTED:
             raise PermanentError(
                 f"order {ask.order_id} asks to release stock that is sold already",
                 message_ids=[item.message.id],
             )
-        if known is None:
-            known = Reservation(ask.order_id, ReservationStatus.RELEASED)
-            self._written[ask.order_id] = known
-        elif known.status is ReservationStatus.HELD:
-            for each in known.quantities:
-                self._move(MoveKind.RELEASE, each, known.order_id)
-            known = Reservation(ask.order_id, ReservationStatus.RELEASED, known.quantities)
-            self._written[ask.order_id] = known
         self._answer_nothing_held(item, known)
 
     def commit(self, item: Received, confirmed: OrderConfirmed) -> None:
         """Book what is held as sold, once."""
         known = self._reservation(confirmed.order_id)
-        if known is None or known.status in (
-            ReservationStatus.RELEASED,
-            ReservationStatus.REFUSED,
-        ):
+        if known is not None and known.status is ReservationStatus.RESERVED:
+            sold = self._moved(MoveKind.COMMIT, known, ReservationStatus.COMMITTED)
+            self._written[known.order_id] = sold
+        elif known is None or known.status is not ReservationStatus.COMMITTED:
             raise PermanentError(
                 f"order {confirmed.order_id} is confirmed but holds no stock",
                 message_ids=[item.message.id],
             )
-        if known.status is ReservationStatus.COMMITTED:
-            return
-        for each in known.quantities:
-            self._move(MoveKind.COMMIT, each, known.order_id)
-        self._written[known.order_id] = Reservation(
-            known.order_id, ReservationStatus.COMMITTED, known.quantities
-        )
 
     def _reservation(self, order_id: UUID) -> Reservation | None:
         return self._written.get(order_id) or self._before.get(order_id)
@@ -254,17 +246,14 @@ class _Batch:
     def _first_answer(self, ask: OrderCreated) -> Reservation:
         quantities = _together(ask)
         refusal = self._refusal(ask, quantities)
-        if refusal is None:
-            for each in quantities:
-                self._move(MoveKind.RESERVE, each, ask.order_id)
-            answer = Reservation(ask.order_id, ReservationStatus.HELD, quantities)
-        else:
+        if refusal is not None:
             reason, detail = refusal
-            answer = Reservation(
-                ask.order_id, ReservationStatus.REFUSED, reason=reason, detail=detail
+            return Reservation(
+                ask.order_id, ReservationStatus.REJECTED, reason=reason, detail=detail
             )
-        self._written[ask.order_id] = answer
-        return answer
+        for each in quantities:
+            self._move(MoveKind.RESERVE, each, ask.order_id)
+        return Reservation(ask.order_id, ReservationStatus.RESERVED, 0, quantities)
 
     def _refusal(
         self, ask: OrderCreated, quantities: Sequence[Quantity]
@@ -284,16 +273,27 @@ class _Batch:
         return None
 
     def _answer_nothing_held(self, item: Received, known: Reservation) -> None:
-        if known.status is ReservationStatus.REFUSED:
-            refused = StockRejected(
+        if known.status is ReservationStatus.REJECTED:
+            rejected = StockRejected(
                 order_id=known.order_id,
                 reason=known.reason or Reason.STOCK_UNAVAILABLE,
                 detail=known.detail,
             )
-            self._publications.append(Publication(refused, item.message))
+            self._answer(item, known, rejected)
         else:
-            released = StockReleased(order_id=known.order_id)
-            self._publications.append(Publication(released, item.message))
+            self._answer(item, known, StockReleased(order_id=known.order_id))
+
+    def _answer(self, item: Received, known: Reservation, event: Event) -> None:
+        version = known.version + 1
+        self._written[known.order_id] = Reservation(
+            known.order_id, known.status, version, known.quantities, known.reason, known.detail
+        )
+        self._publications.append(Publication(event, version, item.message))
+
+    def _moved(self, kind: MoveKind, known: Reservation, status: ReservationStatus) -> Reservation:
+        for each in known.quantities:
+            self._move(kind, each, known.order_id)
+        return Reservation(known.order_id, status, known.version, known.quantities)
 
     def _move(self, kind: MoveKind, what: Quantity, order_id: UUID) -> None:
         product_id, quantity = what.product_id, what.quantity

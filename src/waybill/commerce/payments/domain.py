@@ -1,0 +1,320 @@
+"""Payments decided purely: one row an order, at most one capture, at most one refund of it.
+
+Cancelled and refused rows stay as tombstones, so that nothing late is ever charged (protocol M4).
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import msgspec
+
+from waybill.commerce.contracts import (
+    OrderCancelled,
+    PaymentFailed,
+    PaymentRefunded,
+    PaymentSucceeded,
+    Reason,
+    RefundRequested,
+    StockReserved,
+)
+from waybill.commerce.publication import Publication
+from waybill.messaging.core.outcome import Delivered
+from waybill.messaging.core.ports import Delivery, Settlement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
+
+    from waybill.commerce.contracts import Event
+    from waybill.messaging.core.message import Message
+    from waybill.messaging.core.unit import Received
+
+CHARGE = "charge"
+REFUND = "refund"
+"""Kinds of deliveries; the key is the order's id, so that each exists once an order."""
+
+DECLINED = "Payment declined by provider"
+_LATE = "The order's deadline passed before it was charged"
+_CANCELLED = "The order was cancelled before it was charged"
+
+
+class PaymentStatus(StrEnum):
+    """PENDING becomes SUCCEEDED or FAILED; SUCCEEDED may become REFUND_PENDING, then REFUNDED.
+
+    FAILED becomes SUCCEEDED only if the provider says afterwards that it did capture (M6).
+    """
+
+    PENDING = "PENDING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    REFUND_PENDING = "REFUND_PENDING"
+    REFUNDED = "REFUNDED"
+
+
+class Payment(msgspec.Struct, frozen=True):
+    """The books of one order. `version` counts the events published about it.
+
+    Amount and currency are None in the tombstone of an order that was never to be charged.
+    """
+
+    order_id: UUID
+    payment_id: UUID
+    status: PaymentStatus
+    version: int = 0
+    amount: Decimal | None = None
+    currency: str | None = None
+    reason: Reason | None = None
+    detail: str | None = None
+    refund_id: UUID | None = None
+
+
+class ChargeRequest(msgspec.Struct, frozen=True, rename="camel"):
+    """What a charge's delivery carries."""
+
+    order_id: UUID
+    payment_id: UUID
+    amount: Decimal
+    currency: str
+
+
+class RefundRequest(msgspec.Struct, frozen=True, rename="camel"):
+    """What a refund's delivery carries."""
+
+    order_id: UUID
+    payment_id: UUID
+    refund_id: UUID
+    amount: Decimal
+    currency: str
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What a batch changes: rows, outside calls that are owed, charges to mark as cancelled."""
+
+    payments: dict[UUID, Payment]
+    deliveries: list[Delivery]
+    cancels: list[UUID]
+    publications: list[Publication]
+
+
+def decide(
+    payments: Mapping[UUID, Payment],
+    received: Iterable[Received],
+    *,
+    now: datetime,
+    new_id: Callable[[], UUID],
+) -> Decision:
+    """Decide a batch over the locked rows of its orders; other events are passed over."""
+    batch = _Batch(payments, now, new_id)
+    for item in received:
+        event = item.event
+        if isinstance(event, StockReserved):
+            batch.charge(item.message, event)
+        elif isinstance(event, OrderCancelled):
+            batch.cancel(item.message, event)
+        elif isinstance(event, RefundRequested):
+            batch.refund(item.message, event)
+    return Decision(batch.written, batch.deliveries, batch.cancels, batch.publications)
+
+
+def charge_settled(payment: Payment, settlement: Settlement) -> tuple[Payment, Publication] | None:
+    """The row and the event after a charge's last outcome; None if it tells nothing new."""
+    if isinstance(settlement, Delivered):
+        if payment.status not in (PaymentStatus.PENDING, PaymentStatus.FAILED):
+            return None
+        return _answered(_with(payment, PaymentStatus.SUCCEEDED))
+    if payment.status is not PaymentStatus.PENDING:
+        return None
+    reason = _REASONS.get(settlement.reason, Reason.PAYMENT_REFUSED)
+    detail = settlement.detail or _DETAILS[reason]
+    return _answered(_with(payment, PaymentStatus.FAILED, reason=reason, detail=detail))
+
+
+def refund_settled(payment: Payment, settlement: Settlement) -> tuple[Payment, Publication] | None:
+    """The row and the event after a refund's last outcome.
+
+    A refund that the provider refuses stays REFUND_PENDING, where the audit shows it (I40).
+    """
+    if payment.status is not PaymentStatus.REFUND_PENDING or not isinstance(settlement, Delivered):
+        return None
+    return _answered(_with(payment, PaymentStatus.REFUNDED))
+
+
+_REASONS = {
+    "cancelled": Reason.CUSTOMER_CANCELLED,
+    "customer_cancelled": Reason.CUSTOMER_CANCELLED,
+    "expired": Reason.DEADLINE,
+    "deadline": Reason.DEADLINE,
+}
+_DETAILS = {
+    Reason.PAYMENT_REFUSED: DECLINED,
+    Reason.CUSTOMER_CANCELLED: _CANCELLED,
+    Reason.DEADLINE: _LATE,
+}
+
+
+class _Batch:
+    """The working state of one `decide`."""
+
+    def __init__(
+        self, payments: Mapping[UUID, Payment], now: datetime, new_id: Callable[[], UUID]
+    ) -> None:
+        self._before = payments
+        self._now = now
+        self._new_id = new_id
+        self.written: dict[UUID, Payment] = {}
+        self.deliveries: list[Delivery] = []
+        self.cancels: list[UUID] = []
+        self.publications: list[Publication] = []
+
+    def charge(self, cause: Message, reserved: StockReserved) -> None:
+        """Owe a charge, or repeat the recorded answer; past the deadline nobody is charged."""
+        known = self._payment(reserved.order_id)
+        if known is not None:
+            self._repeat(cause, known)
+        elif reserved.not_after is not None and self._now > reserved.not_after:
+            self._bury(cause, reserved, Reason.DEADLINE, _LATE)
+        else:
+            payment = Payment(
+                reserved.order_id,
+                self._new_id(),
+                PaymentStatus.PENDING,
+                amount=reserved.total_amount,
+                currency=reserved.currency,
+            )
+            self.written[payment.order_id] = payment
+            request = ChargeRequest(
+                payment.order_id, payment.payment_id, reserved.total_amount, reserved.currency
+            )
+            self._owe(cause, CHARGE, request, reserved.not_after)
+
+    def cancel(self, cause: Message, cancelled: OrderCancelled) -> None:
+        """Stop a charge that is not made yet, and refuse one that was not even asked for.
+
+        Stock that was refused is never reserved, so nobody will ask to charge such an order.
+        """
+        known = self._payment(cancelled.order_id)
+        if known is None:
+            if cancelled.reason is not Reason.STOCK_UNAVAILABLE:
+                self._bury(cause, cancelled, Reason.CUSTOMER_CANCELLED, _CANCELLED)
+        elif known.status is PaymentStatus.PENDING:
+            self.cancels.append(known.order_id)
+
+    def refund(self, cause: Message, wanted: RefundRequested) -> None:
+        """Give back what was captured, once; where nothing was, see to it that nothing will be."""
+        known = self._payment(wanted.order_id)
+        if known is None:
+            self._bury(cause, wanted, Reason.CUSTOMER_CANCELLED, _CANCELLED)
+        elif known.status is PaymentStatus.PENDING:
+            self.cancels.append(known.order_id)
+        elif known.status is PaymentStatus.SUCCEEDED:
+            self._owe_refund(cause, known)
+        elif known.status is not PaymentStatus.REFUND_PENDING:
+            self._repeat(cause, known)
+
+    def _payment(self, order_id: UUID) -> Payment | None:
+        return self.written.get(order_id) or self._before.get(order_id)
+
+    def _repeat(self, cause: Message, known: Payment) -> None:
+        """PENDING ones answer when their delivery settles."""
+        if known.status is not PaymentStatus.PENDING:
+            payment, publication = _answered(known, cause)
+            self.written[payment.order_id] = payment
+            self.publications.append(publication)
+
+    def _bury(self, cause: Message, event: Event, reason: Reason, detail: str) -> None:
+        amount = event.total_amount if isinstance(event, StockReserved) else None
+        currency = event.currency if isinstance(event, StockReserved) else None
+        tombstone = Payment(
+            event.order_id,
+            self._new_id(),
+            PaymentStatus.FAILED,
+            amount=amount,
+            currency=currency,
+            reason=reason,
+            detail=detail,
+        )
+        self._repeat(cause, tombstone)
+
+    def _owe_refund(self, cause: Message, known: Payment) -> None:
+        if known.amount is None or known.currency is None:
+            raise AssertionError("a captured payment has an amount")
+        refund_id = self._new_id()
+        self.written[known.order_id] = _with(
+            known, PaymentStatus.REFUND_PENDING, refund_id=refund_id
+        )
+        request = RefundRequest(
+            known.order_id, known.payment_id, refund_id, known.amount, known.currency
+        )
+        self._owe(cause, REFUND, request, None)
+
+    def _owe(
+        self,
+        cause: Message,
+        kind: str,
+        request: ChargeRequest | RefundRequest,
+        not_after: datetime | None,
+    ) -> None:
+        self.deliveries.append(
+            Delivery(
+                id=self._new_id(),
+                kind=kind,
+                key=str(request.order_id),
+                request=_ENCODER.encode(request),
+                not_after=not_after,
+                correlation_id=cause.correlation_id,
+                causation_id=cause.id,
+                traceparent=cause.traceparent,
+            )
+        )
+
+
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
+
+
+def _answered(payment: Payment, cause: Message | None = None) -> tuple[Payment, Publication]:
+    """The event that tells this row's state, and the row that counts it."""
+    version = payment.version + 1
+    event: Event
+    if payment.status is PaymentStatus.FAILED:
+        event = PaymentFailed(
+            order_id=payment.order_id,
+            reason=payment.reason or Reason.PAYMENT_REFUSED,
+            detail=payment.detail,
+            amount=payment.amount,
+        )
+    elif payment.amount is None:
+        raise AssertionError("a captured payment has an amount")
+    elif payment.status is PaymentStatus.REFUNDED and payment.refund_id is not None:
+        event = PaymentRefunded(
+            order_id=payment.order_id,
+            payment_id=payment.payment_id,
+            amount=payment.amount,
+            refund_id=payment.refund_id,
+        )
+    else:
+        event = PaymentSucceeded(
+            order_id=payment.order_id, payment_id=payment.payment_id, amount=payment.amount
+        )
+    counted = msgspec.structs.replace(payment, version=version)
+    return counted, Publication(event, version, cause)
+
+
+def _with(
+    payment: Payment,
+    status: PaymentStatus,
+    *,
+    reason: Reason | None = None,
+    detail: str | None = None,
+    refund_id: UUID | None = None,
+) -> Payment:
+    return msgspec.structs.replace(
+        payment,
+        status=status,
+        reason=reason,
+        detail=detail,
+        refund_id=refund_id or payment.refund_id,
+    )
