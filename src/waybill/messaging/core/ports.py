@@ -36,8 +36,12 @@ class Transaction(Protocol):
     async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]:
         """Run one statement; its rows."""
 
-    def before_commit(self, act: Callable[[], Awaitable[None]]) -> None:
-        """Run `act` as the last statements before COMMIT (the outbox's flush; once)."""
+    def buffer(self, flush: Callable[[Transaction, Sequence[Any]], Awaitable[None]]) -> list[Any]:
+        """The list that `flush(transaction, items)` gets as the last act before COMMIT (O2).
+
+        One list for each `flush`, not flushed if empty. A rollback to a savepoint takes out what
+        was added since. Raises RuntimeError once the flush has begun.
+        """
 
     def on_commit(self, call: Callable[[], None]) -> None:
         """Call after COMMIT returned, never after a rollback. Must not raise or block.
