@@ -1,0 +1,124 @@
+"""What tests of every part share: one PostgreSQL a session, a fresh database a test.
+
+Databases are copied from templates, which costs some 30 ms; the server is the one that users run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+
+from waybill.messaging.adapters.postgres.migrate import upgrade
+from waybill.platform.embedded import EmbeddedPostgres
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - a private directory is made in it
+MEMORY_BYTES_NEEDED = 4_000_000_000
+
+
+class TestDatabases:
+    """Makes databases on one server, from an event loop of its own."""
+
+    __test__ = False
+
+    def __init__(self, server: EmbeddedPostgres) -> None:
+        self.server = server
+        self._numbers = itertools.count(1)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._connection: asyncpg.Connection = self.run(asyncpg.connect(server.url()))
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - whatever work returns
+        """Wait for `work` from code that has no event loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=60)
+
+    def template(self, name: str) -> str:
+        """A new empty database to migrate and copy from; its URL."""
+        self.run(self._connection.execute(f'CREATE DATABASE "{name}"'))
+        return self.server.url(name)
+
+    def copy(self, template: str) -> str:
+        """The name of a fresh copy of a template that nobody is connected to."""
+        name = f"{template}_{next(self._numbers)}"
+        copying = f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY'
+        self.run(self._connection.execute(copying))
+        return name
+
+    def drop(self, name: str) -> None:
+        """Drop a copy, whoever is still connected to it."""
+        self.run(self._connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+
+    def close(self) -> None:
+        """End the loop and its connection."""
+        self.run(self._connection.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@pytest.fixture(scope="session")
+def session_directory() -> Iterator[Path]:
+    """A directory that the server's own user can enter; in memory if there is room."""
+    roomy = MEMORY.exists() and shutil.disk_usage(MEMORY).free > MEMORY_BYTES_NEEDED
+    directory = Path(tempfile.mkdtemp(prefix="waybill-", dir=MEMORY if roomy else None))
+    directory.chmod(0o711)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def data_directory(session_directory: Path) -> Iterator[Path]:
+    """A data directory (not made yet) for a platform of this test alone."""
+    directory = Path(tempfile.mkdtemp(dir=session_directory))
+    directory.chmod(0o711)
+    yield directory / "data"
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(session_directory: Path) -> Iterator[EmbeddedPostgres]:
+    """One running server for the whole session. Tests that hurt a server start their own."""
+    with EmbeddedPostgres(session_directory / "postgres-of-the-session") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def databases(postgres: EmbeddedPostgres) -> Iterator[TestDatabases]:
+    """Copies of templates on the session's server."""
+    made = TestDatabases(postgres)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def messaging_template(databases: TestDatabases) -> str:
+    """The name of a database that has the messaging schema and nothing else."""
+    databases.run(upgrade(databases.template("messaging_template")))
+    return "messaging_template"
+
+
+@pytest.fixture
+def messaging_database(databases: TestDatabases, messaging_template: str) -> Iterator[str]:
+    """The superuser's URL of a fresh database that has the messaging schema."""
+    name = databases.copy(messaging_template)
+    yield databases.server.url(name)
+    databases.drop(name)
+
+
+@pytest.fixture
+def second_messaging_database(databases: TestDatabases, messaging_template: str) -> Iterator[str]:
+    """Another one, for tests with a producer and a consumer."""
+    name = databases.copy(messaging_template)
+    yield databases.server.url(name)
+    databases.drop(name)
