@@ -1,0 +1,36 @@
+"""Puts the events of a decision into the outbox of the unit that saves it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from waybill.commerce.publication import Publication
+    from waybill.messaging.core.unit import UnitOfWork
+
+
+class Counters(Protocol):
+    """Business counters (contracts 1.6). Must not raise or block."""
+
+    def add(self, name: str, amount: int = 1, **labels: str) -> None:
+        """Count what has been committed: call it from `on_commit` only."""
+
+
+def publish(unit: UnitOfWork, publications: Iterable[Publication], *, aggregate_type: str) -> None:
+    """Append them in the decision's order; they become visible with the commit."""
+    for publication in publications:
+        unit.publish(
+            publication.event,
+            key=publication.key,
+            cause=publication.cause,
+            aggregate_type=aggregate_type,
+            aggregate_version=publication.aggregate_version,
+        )
+
+
+def count(unit: UnitOfWork, counters: Counters, name: str, amount: int, **labels: str) -> None:
+    """Count `amount` once this unit has committed; nothing if it rolls back (contracts D23)."""
+    if amount:
+        unit.on_commit(lambda: counters.add(name, amount, **labels))
