@@ -1,0 +1,69 @@
+"""What a customer is told: one notification for each finished order and kind of ending."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import msgspec
+
+from waybill.commerce.contracts import OrderCancelled, OrderConfirmed, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from waybill.messaging.core.message import Message
+    from waybill.messaging.core.unit import Received
+
+_TEXTS = {
+    Reason.STOCK_UNAVAILABLE: "Stock unavailable",
+    Reason.PAYMENT_REFUSED: "Payment failed",
+    Reason.CUSTOMER_CANCELLED: "Cancelled by the customer",
+    Reason.DEADLINE: "The order could not be completed in time",
+}
+
+
+class Notification(msgspec.Struct, frozen=True):
+    """One text for one customer. `kind` is the event's name; unique with the order's id."""
+
+    order_id: UUID
+    kind: str
+    message: str
+    log_line: str
+
+    @property
+    def key(self) -> str:
+        """Idempotency key of its delivery."""
+        return f"{self.order_id}:{self.kind}"
+
+
+def notification_of(event: object) -> Notification | None:
+    """What this event tells the customer; None if it does not concern them."""
+    if isinstance(event, OrderConfirmed):
+        order_id = event.order_id
+        return Notification(
+            order_id,
+            "OrderConfirmed",
+            f"Order {order_id} has been confirmed. Thank you for your purchase!",
+            f"[EMAIL] Sending confirmation email for order {order_id}",
+        )
+    if isinstance(event, OrderCancelled):
+        order_id = event.order_id
+        why = event.detail or _TEXTS[event.reason]
+        return Notification(
+            order_id,
+            "OrderCancelled",
+            f"Order {order_id} has been cancelled. Reason: {why}",
+            f"[EMAIL] Sending cancellation email for order {order_id}: {why}",
+        )
+    return None
+
+
+def decide(received: Iterable[Received]) -> list[tuple[Notification, Message]]:
+    """A batch's notifications with the messages that led to them, one an order and kind."""
+    chosen: dict[str, tuple[Notification, Message]] = {}
+    for item in received:
+        notification = notification_of(item.event)
+        if notification is not None:
+            chosen.setdefault(notification.key, (notification, item.message))
+    return list(chosen.values())

@@ -1,0 +1,352 @@
+"""Orders decided purely: what may be placed, and how an order answers each fact about it.
+
+Every change carries its timeline entries and its events, numbered without a gap.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from hashlib import sha256
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import msgspec
+
+from waybill.commerce.contracts import (
+    Event,
+    Line,
+    OrderCancelled,
+    OrderConfirmed,
+    OrderCreated,
+    PaymentSucceeded,
+    Reason,
+    RefundRequested,
+    StockReleaseRequested,
+)
+from waybill.commerce.orders.money import (
+    AMOUNT_MAX,
+    DEFAULT_CURRENCY,
+    in_minor_units,
+    is_finer_than,
+    minor_digits,
+    plain,
+)
+from waybill.commerce.process import (
+    CANCEL_REQUESTED,
+    Fact,
+    Process,
+    Progress,
+    advance,
+    begin,
+    may_cancel,
+    settled,
+    unanswered,
+)
+from waybill.commerce.publication import Publication
+from waybill.messaging.core.errors import ConfigurationError, PermanentError
+from waybill.messaging.core.retry import Backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from waybill.messaging.core.message import Message
+    from waybill.messaging.core.unit import Received
+
+LINES_MAX = 100
+QUANTITY_MAX = 10_000
+UNIT_PRICE_MIN = Decimal("0.01")
+ASK_BACKOFF = Backoff(base_seconds=5.0, factor=2.0, cap_seconds=60.0)
+"""Between the questions after a deadline (protocol M3)."""
+
+
+class PlaceOrder(msgspec.Struct, frozen=True, rename="camel"):
+    """The wish to order, parsed but not judged."""
+
+    customer_id: UUID
+    items: tuple[Line, ...]
+    currency: str = DEFAULT_CURRENCY
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What is wrong with one member of a command; `pointer` is its JSON pointer."""
+
+    pointer: str
+    detail: str
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """One order. `version` counts its events, `timeline_seq` its timeline entries.
+
+    `ask_at` is when the deadline job looks at it next, unless it is settled by then.
+    """
+
+    id: UUID
+    customer_id: UUID
+    currency: str
+    total_amount: Decimal
+    items: tuple[Line, ...]
+    progress: Progress
+    payment_id: UUID | None = None
+    version: int = 0
+    timeline_seq: int = 0
+    not_after: datetime
+    ask_at: datetime
+    asks: int = 0
+    settled_at: datetime | None = None
+    created_at: datetime
+    updated_at: datetime
+
+
+class TimelineEntry(msgspec.Struct, frozen=True):
+    """One thing that happened to an order; `to_status` is None if its status did not change."""
+
+    order_id: UUID
+    seq: int
+    event: str
+    from_status: str | None
+    to_status: str | None
+    at: datetime
+    message_id: UUID | None = None
+    detail: str | None = None
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """The orders that changed, with the timeline entries and events to write beside them."""
+
+    orders: dict[UUID, Order]
+    timeline: list[TimelineEntry]
+    publications: list[Publication]
+
+
+def problems(command: PlaceOrder) -> list[Problem]:
+    """Everything that forbids this order; empty if it may be placed."""
+    found: list[Problem] = []
+    if not is_currency(command.currency):
+        found.append(Problem("/currency", "must be three capital letters, as in ISO 4217"))
+    if not command.items:
+        found.append(Problem("/items", "must not be empty"))
+    elif len(command.items) > LINES_MAX:
+        return [Problem("/items", f"must have at most {LINES_MAX} lines")]
+    digits = minor_digits(command.currency)
+    for index, line in enumerate(command.items):
+        if not 1 <= line.quantity <= QUANTITY_MAX:
+            pointer = f"/items/{index}/quantity"
+            found.append(Problem(pointer, f"must be from 1 to {QUANTITY_MAX}"))
+        detail = _price_problem(line.unit_price, digits)
+        if detail is not None:
+            found.append(Problem(f"/items/{index}/unitPrice", detail))
+    if not found and total_of(command.items) > AMOUNT_MAX:
+        found.append(Problem("/items", f"must not add up to more than {AMOUNT_MAX}"))
+    return found
+
+
+def is_currency(text: str) -> bool:
+    """Whether `text` has the form of an ISO 4217 code."""
+    return len(text) == 3 and text.isascii() and text.isalpha() and text.isupper()  # noqa: PLR2004 - ISO 4217
+
+
+def total_of(items: Iterable[Line]) -> Decimal:
+    """The exact sum of quantity times price."""
+    return sum((line.quantity * line.unit_price for line in items), Decimal(0))
+
+
+def request_hash(command: PlaceOrder) -> str:
+    """SHA-256 in hexadecimal over the parsed values: 29.99 equals 29.990, lines keep their order.
+
+    The hashed text is seed 003's compact JSON, with each price in its shortest spelling.
+    """
+    lines = ",".join(
+        f'{{"productId":"{line.product_id}","quantity":{line.quantity},'
+        f'"unitPrice":{plain(line.unit_price)}}}'
+        for line in command.items
+    )
+    text = f'{{"customerId":"{command.customer_id}","items":[{lines}],"currency":"{command.currency}"}}'
+    return sha256(text.encode()).hexdigest()
+
+
+def place(
+    process: Process, command: PlaceOrder, order_id: UUID, *, now: datetime, deadline: timedelta
+) -> tuple[Order, TimelineEntry, Publication]:
+    """A new order, its first timeline entry and its first event. `command` has no problems."""
+    digits = minor_digits(command.currency)
+    items = tuple(
+        [
+            Line(line.product_id, line.quantity, in_minor_units(line.unit_price, digits))
+            for line in command.items
+        ]
+    )
+    order = Order(
+        id=order_id,
+        customer_id=command.customer_id,
+        currency=command.currency,
+        total_amount=total_of(items),
+        items=items,
+        progress=begin(process),
+        version=1,
+        timeline_seq=1,
+        not_after=now + deadline,
+        ask_at=now + deadline,
+        created_at=now,
+        updated_at=now,
+    )
+    entry = TimelineEntry(order_id, 1, "OrderCreated", None, process.initial, now)
+    return order, entry, Publication(_created(order), 1)
+
+
+def decide(
+    process: Process, orders: Mapping[UUID, Order], received: Iterable[Received], now: datetime
+) -> Decision:
+    """Fold a batch of facts into the locked orders that they name.
+
+    Raises PermanentError, naming the message, for an order that does not exist here or an event
+    that is no fact of the process.
+    """
+    decision = Decision({}, [], [])
+    for item in received:
+        event, name = item.event, type(item.event).__name__
+        if not isinstance(event, Event) or name not in process.facts:
+            raise PermanentError(
+                f"{name} is no fact of the process {process.name!r}", message_ids=[item.message.id]
+            )
+        order = decision.orders.get(event.order_id) or orders.get(event.order_id)
+        if order is None:
+            raise PermanentError(
+                f"{name} names order {event.order_id}, which is not here",
+                message_ids=[item.message.id],
+            )
+        fact = Fact(name, getattr(event, "reason", None), getattr(event, "detail", None))
+        if isinstance(event, PaymentSucceeded) and order.payment_id is None:
+            order = msgspec.structs.replace(order, payment_id=event.payment_id)
+        _fold(process, decision, order, fact, now=now, cause=item.message)
+    return decision
+
+
+def cancel(process: Process, order: Order, now: datetime) -> Decision | None:
+    """The customer's wish to cancel as a fact; None if it comes too late (P8).
+
+    A repeated wish, and one for an order that failed anyway, changes nothing.
+    """
+    if not may_cancel(process, order.progress):
+        return None
+    decision = Decision({}, [], [])
+    if not process.is_terminal(order.progress.status):
+        fact = Fact(CANCEL_REQUESTED, Reason.CUSTOMER_CANCELLED, "Cancelled by the customer")
+        _fold(process, decision, order, fact, now=now, cause=None)
+    return decision
+
+
+def ask(
+    process: Process, order: Order, now: datetime, random: Callable[[], float]
+) -> Decision | None:
+    """The deadline's questions (M3): what is unanswered goes out again under a new id.
+
+    It never ends an order: only an answer does. None for an order that is settled.
+    """
+    questions = unanswered(process, order.progress)
+    if not questions:
+        return None
+    delay = ASK_BACKOFF.delay_seconds(order.asks, random)
+    decision = Decision({}, [], [])
+    _publish(decision, order, questions, version=order.version, cause=None)
+    decision.orders[order.id] = msgspec.structs.replace(
+        order,
+        version=order.version + len(questions),
+        asks=order.asks + 1,
+        ask_at=now + timedelta(seconds=delay),
+    )
+    return decision
+
+
+def _price_problem(price: Decimal, digits: int) -> str | None:
+    if not price.is_finite() or price < UNIT_PRICE_MIN:
+        return f"must be at least {UNIT_PRICE_MIN}"
+    if price > AMOUNT_MAX:
+        return f"must be at most {AMOUNT_MAX}"
+    if is_finer_than(price, digits):
+        return f"must not be finer than the currency's minor unit ({digits} decimals)"
+    return None
+
+
+def _fold(
+    process: Process,
+    decision: Decision,
+    order: Order,
+    fact: Fact,
+    *,
+    now: datetime,
+    cause: Message | None,
+) -> None:
+    result = advance(process, order.progress, fact)
+    if result.progress is order.progress:
+        return
+    at = max(now, order.updated_at)
+    before = order.progress.status
+    edges: Iterable[tuple[str, str | None]] = result.edges or ((before, None),)
+    message_id = cause.id if cause else None
+    seq = order.timeline_seq
+    for from_status, to_status in edges:
+        seq += 1
+        decision.timeline.append(
+            TimelineEntry(
+                order.id, seq, fact.name, from_status, to_status, at, message_id, fact.detail
+            )
+        )
+    after = msgspec.structs.replace(
+        order,
+        progress=result.progress,
+        version=order.version + len(result.emits),
+        timeline_seq=seq,
+        settled_at=order.settled_at or (at if settled(process, result.progress) else None),
+        updated_at=at,
+    )
+    decision.orders[order.id] = after
+    _publish(decision, after, result.emits, version=order.version, cause=cause)
+
+
+def _publish(
+    decision: Decision, order: Order, names: Iterable[str], *, version: int, cause: Message | None
+) -> None:
+    for name in names:
+        if name not in _EVENTS:
+            raise ConfigurationError(f"the order service cannot make {name} events")
+        version += 1
+        decision.publications.append(Publication(_EVENTS[name](order), version, cause))
+
+
+def _reason(order: Order) -> Reason:
+    return Reason(order.progress.reason or Reason.DEADLINE)
+
+
+def _created(order: Order) -> Event:
+    return OrderCreated(
+        order_id=order.id,
+        customer_id=order.customer_id,
+        items=order.items,
+        total_amount=order.total_amount,
+        currency=order.currency,
+        not_after=order.not_after,
+    )
+
+
+def _refund(order: Order) -> Event:
+    return RefundRequested(
+        order_id=order.id,
+        amount=order.total_amount,
+        reason=_reason(order),
+        payment_id=order.payment_id,
+    )
+
+
+_EVENTS: dict[str, Callable[[Order], Event]] = {
+    "OrderCreated": _created,
+    "OrderConfirmed": lambda order: OrderConfirmed(order_id=order.id),
+    "OrderCancelled": lambda order: OrderCancelled(
+        order_id=order.id, reason=_reason(order), detail=order.progress.detail
+    ),
+    "StockReleaseRequested": lambda order: StockReleaseRequested(
+        order_id=order.id, items=order.items
+    ),
+    "RefundRequested": _refund,
+}
+"""What the names that a process emits stand for."""
