@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Protocol
 
 import asyncpg
 
@@ -29,3 +29,22 @@ def translated() -> Iterator[None]:
         yield
     except DRIVER_ERRORS as error:
         raise translate(error) from error
+
+
+def outcome_is_unknown(error: BaseException) -> bool:
+    """Whether a failed COMMIT may have happened: no answer, or the server went down meanwhile."""
+    sqlstate = getattr(error, "sqlstate", None)
+    return sqlstate is None or sqlstate.startswith(("08", "57P"))
+
+
+class Terminable(Protocol):
+    """A connection of asyncpg."""
+
+    def terminate(self) -> None:
+        """Close the socket without a word."""
+
+
+def discard(connection: Terminable) -> None:
+    """Close a connection whose state is not known; one that is closed already stays so."""
+    with suppress(*DRIVER_ERRORS):
+        connection.terminate()

@@ -11,40 +11,50 @@ from waybill.messaging.adapters.postgres.schema import LANE_LOCK_CLASS
 # Protocol O1-O3. VOLATILE plpgsql under READ COMMITTED: every statement has its own snapshot, and
 # nextval stands above the sub-select that sorts, so numbers are drawn under the locks and in
 # append order. `synchronous_commit` is only ever raised: remote_apply stays.
+#
+# What the messages of a batch share comes once: the arrays `kind_*`. `places` has the message's
+# kind (from 0) times 32 plus its lane. The columns behind `payloads` may be NULL as a whole.
+# A NULL correlation id means the key. Half the arrays is half the work on both sides.
 APPEND = f"""
 CREATE FUNCTION messaging.outbox_append(
-    lanes smallint[], ids uuid[], aggregate_types text[], keys text[], types text[],
-    payloads bytea[], versions integer[], aggregate_versions bigint[], topics text[],
-    correlation_ids text[], causation_ids uuid[], traceparents text[], producers text[],
-    headers text[], occurred_ats timestamptz[]
+    places integer[], ids uuid[], keys text[], payloads bytea[], aggregate_versions bigint[],
+    correlation_ids text[], causation_ids uuid[], traceparents text[], headers text[],
+    kind_topics text[], kind_types text[], kind_versions integer[], kind_aggregate_types text[],
+    kind_producers text[], kind_occurred_ats timestamptz[]
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    locked smallint;
+    locked integer;
 BEGIN
     IF current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
     PERFORM set_config('idle_in_transaction_session_timeout', '2s', true),
             set_config('lock_timeout', '5s', true);
-    FOR locked IN SELECT DISTINCT lane FROM unnest(lanes) AS lane ORDER BY lane LOOP
+    FOR locked IN SELECT DISTINCT place & 31 FROM unnest(places) AS place ORDER BY 1 LOOP
         PERFORM pg_advisory_xact_lock({LANE_LOCK_CLASS}, locked);
     END LOOP;
     INSERT INTO messaging.outbox (
         seq, lane, id, aggregatetype, aggregateid, type, payload, version, aggregate_version,
         topic, correlation_id, causation_id, traceparent, producer, headers, occurred_at
     )
-    SELECT nextval('messaging.outbox_seq'), sorted.lane, sorted.id, sorted.aggregate_type,
+    SELECT nextval('messaging.outbox_seq'), sorted.place & 31, sorted.id, sorted.aggregate_type,
            sorted.key, sorted.type, sorted.payload, sorted.version, sorted.aggregate_version,
-           sorted.topic, sorted.correlation_id, sorted.causation_id, sorted.traceparent,
-           sorted.producer, sorted.header, sorted.occurred_at
+           sorted.topic, coalesce(sorted.correlation_id, sorted.key), sorted.causation_id,
+           sorted.traceparent, sorted.producer, coalesce(sorted.header, '{{}}'), sorted.occurred_at
     FROM (
         SELECT * FROM unnest(
-            lanes, ids, aggregate_types, keys, types, payloads, versions, aggregate_versions,
-            topics, correlation_ids, causation_ids, traceparents, producers, headers, occurred_ats
+            places, ids, keys, payloads, aggregate_versions, correlation_ids, causation_ids,
+            traceparents, headers
         ) WITH ORDINALITY AS appended (
-            lane, id, aggregate_type, key, type, payload, version, aggregate_version,
-            topic, correlation_id, causation_id, traceparent, producer, header, occurred_at, place
-        ) ORDER BY place
+            place, id, key, payload, aggregate_version, correlation_id, causation_id,
+            traceparent, header, ordinal
+        ) JOIN unnest(
+            kind_topics, kind_types, kind_versions, kind_aggregate_types, kind_producers,
+            kind_occurred_ats
+        ) WITH ORDINALITY AS kinds (
+            topic, type, version, aggregate_type, producer, occurred_at, kind
+        ) ON kinds.kind = (appended.place >> 5) + 1
+        ORDER BY ordinal
     ) AS sorted;
 END
 $$

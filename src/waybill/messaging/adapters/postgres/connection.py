@@ -1,0 +1,192 @@
+"""The pool of connections to one PostgreSQL database, typed, with every limit named.
+
+Connecting refuses servers on which the promises of messaging would not hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import asyncpg
+
+from waybill.messaging.adapters.postgres.errors import DRIVER_ERRORS, discard, translated
+from waybill.messaging.adapters.postgres.server import Server, checked_server
+from waybill.messaging.adapters.postgres.transaction import PostgresTransaction
+from waybill.messaging.core.sqlstate import translate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
+
+    from waybill.messaging.core.ports import Row, Transaction
+
+
+class Connection(Protocol):
+    """What of an asyncpg connection is used here."""
+
+    async def execute(self, statement: str, *arguments: object) -> str:
+        """Run one statement; its command tag."""
+
+    async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]:
+        """Run one statement; its rows."""
+
+    def terminate(self) -> None:
+        """Close the socket without a word."""
+
+
+@dataclass(frozen=True)
+class PostgresSettings:
+    """Limits of one pool. The server's time-outs hold for every statement of its sessions."""
+
+    pool_min: int = 1
+    pool_max: int = 8
+    acquire_timeout_seconds: float = 10.0
+    connect_timeout_seconds: float = 10.0
+    statement_timeout_seconds: float = 30.0
+    lock_timeout_seconds: float = 10.0
+    idle_in_transaction_timeout_seconds: float = 30.0
+    answer_grace_seconds: float = 5.0
+    """Beyond the statement time-out a silent connection counts as broken (half-open TCP)."""
+    application_name: str = "waybill"
+    server_settings: Mapping[str, str] = field(default_factory=dict)
+
+    def session(self) -> dict[str, str]:
+        """The settings that every session starts with."""
+        return {
+            "application_name": self.application_name,
+            "default_transaction_isolation": "read committed",
+            "statement_timeout": _milliseconds(self.statement_timeout_seconds),
+            "lock_timeout": _milliseconds(self.lock_timeout_seconds),
+            "idle_in_transaction_session_timeout": _milliseconds(
+                self.idle_in_transaction_timeout_seconds
+            ),
+            # Compiling costs more than any of our statements.
+            "jit": "off",
+            **self.server_settings,
+        }
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(max(1, round(seconds * 1000)))
+
+
+class PostgresDatabase:
+    """See core.ports.Database. Open one with `connect`."""
+
+    def __init__(self, pool: asyncpg.Pool, server: Server, acquire_timeout_seconds: float) -> None:
+        self._pool = pool
+        self._acquire_timeout_seconds = acquire_timeout_seconds
+        self.server = server
+        """Which server this was when the pool was opened (protocol D6)."""
+
+    @classmethod
+    async def connect(cls, url: str, settings: PostgresSettings | None = None) -> PostgresDatabase:
+        """Open the pool and check the server.
+
+        Raises TransientError if it cannot be reached, ConfigurationError if it must not be used.
+        """
+        settings = settings or PostgresSettings()
+        with translated():
+            pool = await asyncpg.create_pool(
+                url,
+                min_size=settings.pool_min,
+                max_size=settings.pool_max,
+                max_queries=0xFFFF_FFFF,
+                timeout=settings.connect_timeout_seconds,
+                command_timeout=settings.statement_timeout_seconds + settings.answer_grace_seconds,
+                server_settings=settings.session(),
+                reset=_keep_session,
+            )
+            try:
+                server = await checked_server(pool)
+            except BaseException:
+                pool.terminate()
+                raise
+        return cls(pool, server, settings.acquire_timeout_seconds)
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """See Database.transaction."""
+        return _Scope(self)
+
+    async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]:
+        """See Database.fetch."""
+        connection = await self.acquire()
+        try:
+            rows: Sequence[Row] = await connection.fetch(statement, *arguments)
+        except DRIVER_ERRORS as error:
+            raise translate(error) from error
+        except BaseException:
+            discard(connection)
+            raise
+        finally:
+            await self.release(connection)
+        return rows
+
+    async def close(self) -> None:
+        """See Database.close. Open transactions have five seconds to end."""
+        try:
+            await asyncio.wait_for(self._pool.close(), timeout=5.0)
+        except TimeoutError:
+            self._pool.terminate()
+
+    async def acquire(self) -> asyncpg.pool.PoolConnectionProxy:
+        """A connection out of the pool. Raises TransientError when none comes in time."""
+        with translated():
+            return await self._pool.acquire(timeout=self._acquire_timeout_seconds)
+
+    async def release(self, connection: asyncpg.pool.PoolConnectionProxy) -> None:
+        """Give it back. One that is broken is replaced at its next use."""
+        try:
+            await self._pool.release(connection)
+        except DRIVER_ERRORS:
+            discard(connection)
+
+
+async def _keep_session(_connection: asyncpg.Connection) -> None:
+    """In place of asyncpg's reset, which costs a round trip: we change sessions by SET LOCAL."""
+
+
+class _Scope:
+    """The block of one transaction."""
+
+    __slots__ = ("_connection", "_database", "_transaction")
+
+    def __init__(self, database: PostgresDatabase) -> None:
+        self._database = database
+
+    async def __aenter__(self) -> Transaction:
+        self._connection = await self._database.acquire()
+        self._transaction = PostgresTransaction(self._connection)
+        try:
+            await self._transaction.begin()
+        except BaseException:
+            self._transaction.discard()
+            await self._database.release(self._connection)
+            raise
+        return self._transaction
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                await self._transaction.commit()
+            await self._end(error)
+        except BaseException as failure:
+            await self._end(failure)
+            raise
+        finally:
+            await self._database.release(self._connection)
+
+    async def _end(self, error: BaseException | None) -> None:
+        if isinstance(error, Exception):
+            await self._transaction.rollback()
+        elif error is not None:
+            # Cancelled in mid-air: nobody knows what is still on the wire (pitfalls B60).
+            self._transaction.discard()

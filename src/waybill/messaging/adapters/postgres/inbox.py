@@ -1,0 +1,73 @@
+"""The inbox on PostgreSQL: a message's effects happen once a consumer, however often it comes.
+
+The claim stands in the transaction of the effects: both commit, or neither.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from waybill.messaging.core.ports import Database, Transaction
+
+# Protocol C1, C3, C5: sorted, one statement, open and discarded verdicts passed over.
+CLAIM = """
+INSERT INTO messaging.inbox (consumer, message_id)
+SELECT $1, claimed.id
+FROM unnest($2::uuid[]) WITH ORDINALITY AS claimed (id, place)
+WHERE NOT EXISTS (
+    SELECT FROM messaging.dead_letters AS letter
+    WHERE letter.consumer = $1 AND letter.message_id = claimed.id
+      AND letter.verdict IN ('OPEN', 'DISCARDED')
+)
+ORDER BY place
+ON CONFLICT DO NOTHING
+RETURNING message_id
+"""
+
+# Protocol D5: a row stays while a source may still hold the message that it stands for.
+PURGE = """
+DELETE FROM messaging.inbox WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM messaging.inbox
+    WHERE processed_at < least(
+        clock_timestamp() - make_interval(secs => $1),
+        (SELECT min(coalesce(horizon_at, '-infinity')) FROM messaging.consumer_source)
+    )
+    LIMIT $2
+    FOR UPDATE SKIP LOCKED
+))
+"""
+
+PURGE_PAGE_ROWS = 5_000
+
+
+class PostgresInbox:
+    """See core.ports.Inbox. Speaks to the Transaction port only."""
+
+    async def claim(
+        self, transaction: Transaction, consumer: str, message_ids: Sequence[UUID]
+    ) -> set[UUID]:
+        """See Inbox.claim."""
+        if not message_ids:
+            return set()
+        rows = await transaction.fetch(CLAIM, consumer, sorted(message_ids))
+        return {row[0] for row in rows}
+
+
+async def purge_inbox(
+    database: Database, older_than_seconds: float, *, page_rows: int = PURGE_PAGE_ROWS
+) -> int:
+    """Delete rows beyond the retention, a page a transaction; how many. May be repeated.
+
+    Keeps rows of any age that a source's horizon has not passed yet.
+    """
+    total = 0
+    while True:
+        async with database.transaction() as transaction:
+            deleted = await transaction.execute(PURGE, float(older_than_seconds), page_rows)
+        total += deleted
+        if deleted < page_rows:
+            return total

@@ -1,0 +1,115 @@
+"""Rows of an outbox as records. Whatever a row holds, it becomes a record (never an error).
+
+A row whose columns make no sense becomes one whose value no codec can read, so that it ends as a
+dead letter and the messages after it go on.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from waybill.messaging.core.message import Message, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+VALUE_BYTES_MAX = 16 * 1024 * 1024
+"""A larger value is not shipped to a reader: its record becomes a dead letter."""
+
+UNREADABLE = b"\xff\xff unreadable outbox row: "
+"""Neither JSON nor UTF-8 nor Protobuf begins like this."""
+
+UNREADABLE_HEADER = "waybill-unreadable"
+ORIGINAL_VALUE_HEADER = "waybill-original-value"
+ORIGINAL_HEADERS_HEADER = "waybill-original-headers"
+
+# Value and headers travel only for the topics that the reader wants (protocol D2). A timestamp
+# outside Python's years would make the driver raise for ever. `place` makes the planner use the
+# order that unnest already has: what is left to sort is one lane's rows, never a backlog.
+FETCH = """
+SELECT o.lane, o.seq, o.id, o.topic, o.type, o.aggregateid, o.version, o.aggregatetype,
+       o.aggregate_version, o.correlation_id, o.causation_id, o.traceparent, o.producer,
+       CASE WHEN o.occurred_at >= '0001-01-02Z' AND o.occurred_at < '9999-12-31Z'
+            THEN o.occurred_at END AS occurred_at,
+       CASE WHEN o.topic = ANY($3::text[]) THEN o.headers END AS headers,
+       CASE WHEN o.topic = ANY($3::text[]) AND octet_length(o.payload) <= $5
+            THEN o.payload END AS payload
+FROM unnest($1::smallint[], $2::bigint[]) WITH ORDINALITY AS p (lane, position, place)
+CROSS JOIN LATERAL (
+    SELECT * FROM messaging.outbox AS r
+    WHERE r.lane = p.lane AND r.seq > p.position
+    ORDER BY r.seq LIMIT $4
+) AS o
+ORDER BY p.place, o.seq LIMIT $4
+"""
+
+_HEADERS = msgspec.json.Decoder(dict[str, bytes])
+_NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def encode_headers(headers: Mapping[str, bytes]) -> str:
+    """Headers as the outbox and the dead letters store them: JSON, bytes as base64."""
+    return msgspec.json.encode(headers).decode() if headers else "{}"
+
+
+def decode_headers(text: str) -> dict[str, bytes]:
+    """The reverse. Raises msgspec.DecodeError (a ValueError)."""
+    return {} if text == "{}" else _HEADERS.decode(text)
+
+
+def to_record(source: str, row: Iterable[Any]) -> Record:
+    """The record of one row of FETCH."""
+    (
+        lane, seq, id_, topic, type_, key, version, aggregate_type, aggregate_version,
+        correlation_id, causation_id, traceparent, producer, occurred_at, headers, value,
+    ) = row  # fmt: skip
+    try:
+        decoded = decode_headers(headers)
+    except (ValueError, TypeError):
+        decoded = None
+    if decoded is None or value is None or occurred_at is None:
+        decoded, value = _unreadable(occurred_at, headers, decoded, value)
+    message = Message(
+        id=id_,
+        topic=topic,
+        type=type_,
+        key=key,
+        value=value,
+        occurred_at=occurred_at or _NO_TIME,
+        version=version,
+        aggregate_type=aggregate_type,
+        aggregate_version=aggregate_version,
+        correlation_id=correlation_id,
+        causation_id=causation_id,
+        traceparent=traceparent,
+        producer=producer,
+        headers=decoded,
+    )
+    return Record(source, lane, seq, message)
+
+
+def _unreadable(
+    occurred_at: datetime | None,
+    headers: str | None,
+    decoded: dict[str, bytes] | None,
+    value: bytes | None,
+) -> tuple[dict[str, bytes], bytes]:
+    """Headers that keep what there was, and a value that says what is wrong."""
+    wrong = [
+        what
+        for what, is_wrong in (
+            ("occurred_at", occurred_at is None),
+            ("headers", decoded is None),
+            ("payload (missing or too large)", value is None),
+        )
+        if is_wrong
+    ]
+    reason = ", ".join(wrong).encode()
+    kept = decoded or {ORIGINAL_HEADERS_HEADER: str(headers).encode(errors="replace")}
+    return (
+        {**kept, UNREADABLE_HEADER: reason, ORIGINAL_VALUE_HEADER: value or b""},
+        UNREADABLE + reason,
+    )

@@ -1,0 +1,242 @@
+"""One connection to a producer's database, as its reader role. It is never shared.
+
+Everything that goes wrong here is an outage (TransientError) until it is seen to be a mistake in
+the set-up (ConfigurationError): a message is never the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import asyncpg
+
+from waybill.messaging.adapters.postgres.errors import DRIVER_ERRORS, discard
+from waybill.messaging.adapters.postgres.outbox_rows import FETCH, VALUE_BYTES_MAX
+from waybill.messaging.adapters.postgres.server import read_server, refusal
+from waybill.messaging.adapters.postgres.standing import Registration
+from waybill.messaging.core.errors import ConfigurationError, TransientError
+from waybill.messaging.core.lanes import ALL_LANES
+from waybill.messaging.core.retry import Backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from waybill.messaging.core.ports import Row
+
+CHANNEL = "waybill_outbox"
+"""NOTIFY channel of an outbox; channels belong to one database."""
+
+LEASE_SECONDS_MAX = 10.0
+POLL_SECONDS_MAX = 1.0
+
+# The plan is made once a connection, perhaps on an empty table. These settings leave only the one
+# that is right for every size: the index (lane, seq), partition by partition.
+SESSION = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "jit": "off",
+    "lock_timeout": "1s",
+}
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """Where a producer's outbox is read: a URL as the reader role, and the topics in it."""
+
+    url: str
+    topics: frozenset[str]
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """Limits of a reader. `start` is where a new consumer begins (protocol D4)."""
+
+    lease_seconds: float = 5.0
+    poll_seconds: float = 1.0
+    report_seconds: float = 1.0
+    heartbeat_seconds: float = 60.0
+    """An idle reader reports this often, so that it does not count as silent."""
+    grace_seconds: float = 0.02
+    """A source that does not answer within this is not waited for while others have rows."""
+    connect_timeout_seconds: float = 5.0
+    statement_timeout_seconds: float = 5.0
+    close_timeout_seconds: float = 2.0
+    start: Literal["horizon", "end"] = "horizon"
+    retry: Backoff = field(default_factory=Backoff)
+
+    def __post_init__(self) -> None:
+        """Refuse limits that would break protocol D1 or D7."""
+        if not 0 < self.lease_seconds <= LEASE_SECONDS_MAX:
+            message = f"lease_seconds must be above 0 and at most {LEASE_SECONDS_MAX} (D1)"
+            raise ConfigurationError(message)
+        if not 0 < self.poll_seconds <= POLL_SECONDS_MAX:
+            message = f"poll_seconds must be above 0 and at most {POLL_SECONDS_MAX} (D7)"
+            raise ConfigurationError(message)
+
+
+class OutboxSource:
+    """The statements that a reader role may run, one at a time."""
+
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        *,
+        application_name: str,
+        settings: LogSettings,
+        notified: Callable[[], None],
+    ) -> None:
+        self.name = name
+        self._url = url
+        self._application_name = application_name
+        self._settings = settings
+        self._notified = notified
+        self._connection: asyncpg.Connection | None = None
+        self._turn = asyncio.Lock()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection was open when last looked at."""
+        return self._connection is not None and not self._connection.is_closed()
+
+    async def connect(self) -> None:
+        """Open the connection and listen for hints. Raises ConfigurationError for a replica."""
+        await self._drop()
+        try:
+            async with asyncio.timeout(self._settings.connect_timeout_seconds):
+                self._connection = await asyncpg.connect(
+                    self._url,
+                    timeout=self._settings.connect_timeout_seconds,
+                    command_timeout=self._settings.statement_timeout_seconds,
+                    server_settings={"application_name": self._application_name, **SESSION},
+                )
+                server = await read_server(self._connection)
+                await self._connection.add_listener(CHANNEL, self._hear)
+        except DRIVER_ERRORS as error:
+            await self._drop()
+            raise self._down(error) from error
+        problem = refusal(server)
+        if problem is not None:
+            await self._drop()
+            raise ConfigurationError(f"source {self.name}: {problem}")
+
+    async def fetch(
+        self, lanes: Sequence[int], positions: Sequence[int], topics: Sequence[str], limit: int
+    ) -> Sequence[Row]:
+        """Rows above the positions: lanes in the given order, at most `limit` in all."""
+        return await self._run(FETCH, lanes, positions, topics, limit, VALUE_BYTES_MAX)
+
+    async def register(
+        self,
+        consumer: str,
+        topics: Sequence[str],
+        positions: Sequence[int] | None = None,
+        start: Sequence[int] | None = None,
+    ) -> Registration:
+        """Hold back retention from these positions on; None keeps the ones there are (D3)."""
+        (row,) = await self._run(
+            """
+            SELECT known, horizon, horizon_at, last_seq, system_identifier, timeline,
+                   start, positions
+            FROM messaging.register_reader($1, $2, $3, $4)
+            """,
+            consumer,
+            sorted(topics),
+            positions,
+            start,
+        )
+        fields = {name: row[name] for name in Registration.__struct_fields__}
+        return Registration(
+            **{**fields, "start": tuple(row["start"]), "positions": tuple(row["positions"])}
+        )
+
+    async def report(
+        self, consumer: str, positions: Sequence[int]
+    ) -> tuple[bool, int, datetime] | None:
+        """Tell how far it was read. Whether the reader is still registered, and the horizon."""
+        rows = await self._run(
+            """
+            WITH hurry AS (SELECT set_config('synchronous_commit', 'off', true))
+            SELECT r.known, r.horizon, r.horizon_at
+            FROM hurry, messaging.report_positions($1, $2) AS r
+            """,
+            consumer,
+            list(positions),
+        )
+        return (rows[0][0], rows[0][1], rows[0][2]) if rows else None
+
+    async def ends(self) -> list[int]:
+        """The last seq of each lane, 0 if it has none."""
+        rows = await self._run(
+            """
+            SELECT p.lane, last.seq FROM unnest($1::smallint[]) AS p (lane)
+            CROSS JOIN LATERAL (
+                SELECT seq FROM messaging.outbox AS r WHERE r.lane = p.lane
+                ORDER BY seq DESC LIMIT 1
+            ) AS last
+            """,
+            list(range(ALL_LANES)),
+        )
+        found = {row[0]: row[1] for row in rows}
+        return [found.get(lane, 0) for lane in range(ALL_LANES)]
+
+    async def is_replaced(
+        self, positions: Sequence[int], last_ids: Sequence[UUID | None], horizon: int
+    ) -> bool:
+        """Whether a row at a position, while retained, is not the one that was read (D6)."""
+        known = [
+            (lane, seq, last_id)
+            for lane, (seq, last_id) in enumerate(zip(positions, last_ids, strict=True))
+            if last_id is not None and seq >= horizon
+        ]
+        rows = await self._run(
+            """
+            SELECT count(*) FROM unnest($1::smallint[], $2::bigint[], $3::uuid[])
+                AS p (lane, seq, id)
+            CROSS JOIN LATERAL (
+                SELECT FROM messaging.outbox AS r
+                WHERE r.lane = p.lane AND r.seq = p.seq AND r.id = p.id
+            ) AS same
+            """,
+            [lane for lane, _, _ in known],
+            [seq for _, seq, _ in known],
+            [last_id for _, _, last_id in known],
+        )
+        return bool(rows[0][0] < len(known))
+
+    async def close(self) -> None:
+        """Close the connection. May be repeated."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(*DRIVER_ERRORS):
+                await connection.close(timeout=self._settings.close_timeout_seconds)
+
+    async def _run(self, statement: str, *arguments: object) -> Sequence[Row]:
+        async with self._turn:
+            if self._connection is None or self._connection.is_closed():
+                raise TransientError(f"source {self.name} is not connected")
+            try:
+                rows: Sequence[Row] = await self._connection.fetch(statement, *arguments)
+            except asyncpg.PostgresError as error:
+                raise self._down(error) from error
+            except DRIVER_ERRORS as error:
+                await self._drop()
+                raise self._down(error) from error
+            return rows
+
+    async def _drop(self) -> None:
+        if self._connection is not None:
+            discard(self._connection)
+            self._connection = None
+
+    def _hear(self, *_: object) -> None:
+        self._notified()
+
+    def _down(self, error: BaseException) -> TransientError:
+        return TransientError(f"source {self.name}: {error or type(error).__name__}")

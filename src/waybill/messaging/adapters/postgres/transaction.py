@@ -1,0 +1,120 @@
+"""One open transaction on PostgreSQL. It commits as a whole or not at all.
+
+An error of any statement dooms it: later statements raise that error again, and leaving the block
+rolls back even if the error was swallowed (pitfalls B56, B57).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from waybill.messaging.adapters.postgres.errors import DRIVER_ERRORS, discard, outcome_is_unknown
+from waybill.messaging.core.commit_acts import CommitActs
+from waybill.messaging.core.errors import MessagingError, OutcomeUnknownError, TransientError
+from waybill.messaging.core.sqlstate import translate
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from waybill.messaging.adapters.postgres.connection import Connection
+    from waybill.messaging.core.ports import Row, Transaction
+
+
+class PostgresTransaction:
+    """See core.ports.Transaction. Made by PostgresDatabase.transaction only."""
+
+    __slots__ = ("_acts", "_connection", "_ended", "_failure")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._acts = CommitActs()
+        self._failure: MessagingError | None = None
+        self._ended = False
+
+    async def execute(self, statement: str, *arguments: object) -> int:
+        """See Transaction.execute."""
+        self._check()
+        try:
+            status = await self._connection.execute(statement, *arguments)
+        except DRIVER_ERRORS as error:
+            raise self._doom(error) from error
+        count = status.rpartition(" ")[2]
+        return int(count) if count.isdecimal() else 0
+
+    async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]:
+        """See Transaction.fetch."""
+        self._check()
+        try:
+            return await self._connection.fetch(statement, *arguments)
+        except DRIVER_ERRORS as error:
+            raise self._doom(error) from error
+
+    def buffer(self, flush: Callable[[Transaction, Sequence[Any]], Awaitable[None]]) -> list[Any]:
+        """See Transaction.buffer."""
+        return self._acts.buffer(flush)
+
+    def on_commit(self, call: Callable[[], None]) -> None:
+        """See Transaction.on_commit."""
+        self._acts.on_commit(call)
+
+    async def begin(self) -> None:
+        """Send BEGIN; the connection's default isolation is READ COMMITTED."""
+        await self.execute("BEGIN")
+
+    async def commit(self) -> None:
+        """Flush, COMMIT, then the calls. A cancellation waits until the outcome is known (B60).
+
+        Both run in one task, so that nothing else of the loop comes between the lane locks and
+        COMMIT (protocol O2).
+        """
+        self._check()
+        ending = asyncio.ensure_future(self._flush_and_commit())
+        try:
+            await asyncio.shield(ending)
+        except asyncio.CancelledError:
+            await asyncio.wait([ending])
+            if not ending.cancelled() and ending.exception() is None:
+                self._acts.committed()
+            raise
+        self._acts.committed()
+
+    async def rollback(self) -> None:
+        """Send ROLLBACK if the connection still lives."""
+        self._ended = True
+        try:
+            await self._connection.execute("ROLLBACK")
+        except DRIVER_ERRORS:
+            self.discard()
+
+    def discard(self) -> None:
+        """Drop the connection; the server rolls back."""
+        self._ended = True
+        discard(self._connection)
+
+    async def _flush_and_commit(self) -> None:
+        await self._acts.flush(self)
+        self._check()
+        self._ended = True
+        try:
+            status = await self._connection.execute("COMMIT")
+        except DRIVER_ERRORS as error:
+            if not outcome_is_unknown(error):
+                raise self._doom(error) from error
+            self.discard()
+            message = f"the connection broke during COMMIT: {error}"
+            raise OutcomeUnknownError(message) from error
+        if status != "COMMIT":
+            message = f"COMMIT was answered with {status}: an error inside the unit was swallowed"
+            raise TransientError(message)
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self._ended:
+            message = "this transaction is over"
+            raise RuntimeError(message)
+
+    def _doom(self, error: BaseException) -> MessagingError:
+        self._failure = translate(error)
+        return self._failure
