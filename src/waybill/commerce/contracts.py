@@ -1,5 +1,6 @@
 """The events of commerce: canonical, frozen, without logic. Blueprints give them a wire form.
 
+The bounds on their members are checked wherever an event is decoded.
 Every event carries its order's id, which is its partition key and its conversation.
 """
 
@@ -8,9 +9,14 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
+
+Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$", min_length=3, max_length=3)]
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+Units = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 
 
 class Reason(StrEnum):
@@ -32,8 +38,11 @@ class Line(msgspec.Struct, frozen=True, rename="camel"):
     """One line of an order. The same product may stand on several lines."""
 
     product_id: UUID
-    quantity: int
+    quantity: Units
     unit_price: Decimal
+
+
+Lines = Annotated[tuple[Line, ...], msgspec.Meta(min_length=1)]
 
 
 class OrderCreated(Event, frozen=True, kw_only=True):
@@ -43,10 +52,10 @@ class OrderCreated(Event, frozen=True, kw_only=True):
     """
 
     customer_id: UUID
-    items: tuple[Line, ...]
+    items: Lines
     total_amount: Decimal
-    currency: str
-    not_after: datetime | None = None
+    currency: Currency
+    not_after: Instant | None = None
 
 
 class OrderConfirmed(Event, frozen=True, kw_only=True):
@@ -80,10 +89,10 @@ class RefundRequested(Event, frozen=True, kw_only=True):
 class StockReserved(Event, frozen=True, kw_only=True):
     """By inventory: all lines are held. Repeated, with a new id, when asked again."""
 
-    items: tuple[Line, ...]
+    items: Lines
     total_amount: Decimal
-    currency: str
-    not_after: datetime | None = None
+    currency: Currency
+    not_after: Instant | None = None
 
 
 class StockRejected(Event, frozen=True, kw_only=True):

@@ -161,7 +161,10 @@ def request_hash(command: PlaceOrder) -> str:
         f'"unitPrice":{plain(line.unit_price)}}}'
         for line in command.items
     )
-    text = f'{{"customerId":"{command.customer_id}","items":[{lines}],"currency":"{command.currency}"}}'
+    text = (
+        f'{{"customerId":"{command.customer_id}","items":[{lines}],'
+        f'"currency":"{command.currency}"}}'
+    )
     return sha256(text.encode()).hexdigest()
 
 

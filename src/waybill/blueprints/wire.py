@@ -1,0 +1,215 @@
+"""Seed 003's wire form: a JSON envelope around the event, the money in it exact JSON numbers.
+
+Reads leniently what foreign producers may write (contracts 1.3, C35), and refuses everything that
+is no such event, with UndecodableMessageError and no other error.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from waybill.commerce.contracts import (
+    Event,
+    OrderCancelled,
+    OrderCreated,
+    PaymentFailed,
+    PaymentRefunded,
+    PaymentSucceeded,
+    Reason,
+    RefundRequested,
+    StockRejected,
+    StockReserved,
+)
+from waybill.messaging.core.errors import ConfigurationError, UndecodableMessageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from waybill.messaging.core.message import Message
+
+VERSION = 1
+AMOUNT_MAX = Decimal("9999999999.99")
+_ZERO = Decimal(0)
+_CENT = Decimal("0.01")
+_MINOR_DIGITS = 2
+_YEAR_MIN, _YEAR_MAX = 1970, 9000
+_NEWER = "version {} is unknown here, this reader knows 1: deploy a newer reader, then redrive it"
+
+_QUOTED_PRICE = re.compile(rb'unitPrice"\s*:\s*"([^"]*)"')
+_QUOTED_AMOUNT = re.compile(rb'mount"\s*:\s*"([^"]*)"')
+_NUMBER = re.compile(rb"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+
+Payload = TypeVar("Payload")
+
+
+class Written(msgspec.Struct, rename="camel"):
+    """The envelope as it is written: seed 003's seven members."""
+
+    event_id: UUID
+    event_type: str
+    occurred_at: datetime
+    correlation_id: str
+    causation_id: UUID | None
+    version: int
+    payload: object
+
+
+class Read(msgspec.Struct, Generic[Payload], rename="camel"):
+    """What is read of an envelope; the rest travels in the message's own fields."""
+
+    event_type: str
+    payload: Payload
+    version: int = VERSION
+
+
+class EnvelopeCodec:
+    """Codec of the events given, each with its topic; an event's type name is its class's name."""
+
+    def __init__(self, topics: Mapping[type[Event], str]) -> None:
+        self._topics = dict(topics)
+        self._encoder = msgspec.json.Encoder(decimal_format="number")
+        self._types = {event.__name__: event for event in topics}
+        envelope: Any = Read
+        self._decoders: dict[str, msgspec.json.Decoder[Read[Any]]] = {
+            event.__name__: msgspec.json.Decoder(envelope[event]) for event in topics
+        }
+
+    def topic(self, event: object) -> str:
+        """See Codec."""
+        try:
+            return self._topics[type(event)]  # type: ignore[index]
+        except KeyError:
+            raise ConfigurationError(
+                f"{type(event).__name__} is not registered with this codec"
+            ) from None
+
+    def type_name(self, event: object) -> str:
+        """See Codec."""
+        return type(event).__name__
+
+    def version(self, event: object) -> int:  # noqa: ARG002 - one version so far
+        """See Codec."""
+        return VERSION
+
+    def encode(self, event: object, message: Message) -> bytes:
+        """See Codec."""
+        envelope = Written(
+            message.id,
+            message.type,
+            message.occurred_at,
+            message.correlation_id,
+            message.causation_id,
+            message.version,
+            event,
+        )
+        return self._encoder.encode(envelope)
+
+    def decode(self, message: Message) -> object | None:
+        """See Codec."""
+        decoder = self._decoders.get(message.type)
+        if decoder is None:
+            return None
+        if message.version > VERSION:
+            raise _undecodable(message, _NEWER.format(message.version))
+        try:
+            read = decoder.decode(message.value)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            read = self._with_foreign_reason(message, error)
+        if read.event_type != message.type:
+            raise _undecodable(message, f"its envelope says {read.event_type!r}")
+        if read.version != VERSION:
+            raise _undecodable(message, _NEWER.format(read.version))
+        problem = _problem(read.payload, message.value)
+        if problem:
+            raise _undecodable(message, problem)
+        event: object = read.payload
+        return event
+
+    def _with_foreign_reason(self, message: Message, error: Exception) -> Read[Any]:
+        """Seed 003's reasons are free text, or absent: make one of our codes and a detail of it."""
+        default = _REASONS.get(self._types[message.type])
+        if default is None or not isinstance(error, msgspec.ValidationError):
+            raise _undecodable(message, str(error)) from error
+        try:
+            read: Read[Any] = _ANY.decode(message.value)
+            read.payload = _own_reason(read.payload, self._types[message.type], default)
+        except (ValueError, ArithmeticError, RecursionError) as worse:
+            raise _undecodable(message, str(worse)) from worse
+        return read
+
+
+_ANY = msgspec.json.Decoder(Read[dict[str, Any]], float_hook=Decimal)
+_REASONS: dict[type[Event], Reason] = {
+    StockRejected: Reason.STOCK_UNAVAILABLE,
+    PaymentFailed: Reason.PAYMENT_REFUSED,
+    OrderCancelled: Reason.CUSTOMER_CANCELLED,
+}
+"""The events of seed 003 that carry a reason, with the code for a text that says no more."""
+
+
+def _own_reason(payload: dict[str, Any], struct: type[Event], default: Reason) -> object:
+    text = payload.get("reason")
+    if text is None or (isinstance(text, str) and text not in set(Reason)):
+        payload["reason"] = _code_of(text or "", struct, default)
+        payload["detail"] = payload.get("detail") or text
+    return msgspec.convert(payload, struct)
+
+
+def _code_of(text: str, struct: type[Event], default: Reason) -> Reason:
+    if struct is OrderCancelled and text.startswith(("Insufficient", "Product not", "Stock")):
+        return Reason.STOCK_UNAVAILABLE
+    if struct is OrderCancelled and text.startswith("Payment"):
+        return Reason.PAYMENT_REFUSED
+    return default
+
+
+def _undecodable(message: Message, reason: str) -> UndecodableMessageError:
+    return UndecodableMessageError(
+        f"{message.type} {message.id}: {reason}", message_ids=[message.id]
+    )
+
+
+def _problem(event: Event, value: bytes) -> str | None:
+    """What msgspec lets pass and the books must not hold: NaN, a price of `1_0`, U+0000."""
+    if isinstance(event, (OrderCreated, StockReserved)):
+        return _order_problem(event) or _amount_problem(event.total_amount, value)
+    if isinstance(event, (PaymentSucceeded, PaymentRefunded, RefundRequested)):
+        return _amount_problem(event.amount, value)
+    if isinstance(event, (StockRejected, PaymentFailed, OrderCancelled)):
+        if event.detail is not None and "\0" in event.detail:
+            return "detail holds U+0000"
+        if isinstance(event, PaymentFailed) and event.amount is not None:
+            return _amount_problem(event.amount, value)
+    return None
+
+
+def _order_problem(event: OrderCreated | StockReserved) -> str | None:
+    if event.not_after is not None and not _YEAR_MIN <= event.not_after.year <= _YEAR_MAX:
+        return f"notAfter lies outside the years {_YEAR_MIN} to {_YEAR_MAX}"
+    for line in event.items:
+        if not _within(line.unit_price, _ZERO):
+            return f"{line.unit_price} is no price"
+    return None
+
+
+def _amount_problem(amount: Decimal, value: bytes) -> str | None:
+    if not _within(amount, _CENT) or amount != round(amount, _MINOR_DIGITS):
+        return f"{amount} is no amount of money"
+    if _QUOTED_AMOUNT.search(value) or _QUOTED_PRICE.search(value):
+        quoted = [*_QUOTED_AMOUNT.findall(value), *_QUOTED_PRICE.findall(value)]
+        if not all(_NUMBER.fullmatch(text) for text in quoted):
+            return "a quoted amount is no JSON number"
+    return None
+
+
+def _within(amount: Decimal, least: Decimal) -> bool:
+    try:
+        return least <= amount <= AMOUNT_MAX
+    except InvalidOperation:
+        return False
