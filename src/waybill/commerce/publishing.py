@@ -18,13 +18,23 @@ class Counters(Protocol):
         """Count what has been committed: call it from `on_commit` only."""
 
 
-def publish(unit: UnitOfWork, publications: Iterable[Publication], *, aggregate_type: str) -> None:
-    """Append them in the decision's order; they become visible with the commit."""
+def publish(
+    unit: UnitOfWork,
+    publications: Iterable[Publication],
+    *,
+    aggregate_type: str,
+    traceparent: str | None = None,
+) -> None:
+    """Append them in the decision's order; they become visible with the commit.
+
+    `traceparent` is for those that no message led to.
+    """
     for publication in publications:
         unit.publish(
             publication.event,
             key=publication.key,
             cause=publication.cause,
+            traceparent=traceparent,
             aggregate_type=aggregate_type,
             aggregate_version=publication.aggregate_version,
         )

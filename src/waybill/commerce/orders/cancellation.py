@@ -1,0 +1,37 @@
+"""Cancel over HTTP: the customer's wish becomes a fact, under the order's lock (C33)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from waybill.commerce.orders.api import NotCancellable
+from waybill.commerce.orders.representation import view_as_stored
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from waybill.commerce.orders.handlers import OrderHandler
+    from waybill.commerce.orders.views import OrderView
+    from waybill.commerce.units import Units
+    from waybill.messaging.core.ports import Database
+
+
+class Cancellation:
+    """The `Cancellations` of the order service's API."""
+
+    def __init__(self, database: Database, units: Units, handler: OrderHandler) -> None:
+        self._database = database
+        self._units = units
+        self._handler = handler
+
+    async def cancel(
+        self, order_id: UUID, *, traceparent: str
+    ) -> OrderView | NotCancellable | None:
+        """Keep the request as a fact and show the order as it then stands. May be repeated."""
+        async with self._database.transaction() as transaction:
+            unit = self._units.begin(transaction)
+            found = await self._handler.cancel(unit, order_id, traceparent=traceparent)
+        if found is None:
+            return None
+        order, kept = found
+        return view_as_stored(order) if kept else NotCancellable(order.progress.status)

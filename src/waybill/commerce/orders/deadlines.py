@@ -1,0 +1,61 @@
+"""The deadline asks, it never concludes: what is unanswered goes out again (protocol M3, M5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from waybill.commerce.orders import domain, store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from waybill.commerce.orders.handlers import OrderHandler
+    from waybill.commerce.process import Process
+    from waybill.commerce.units import Units
+    from waybill.messaging.core.ports import Database
+
+PAGE = 200
+"""Orders asked about in one transaction."""
+
+
+class Deadlines:
+    """Periodic work: every process may run it, rows that another one holds are skipped (C14)."""
+
+    def __init__(
+        self,
+        database: Database,
+        units: Units,
+        handler: OrderHandler,
+        *,
+        process: Process,
+        random: Callable[[], float],
+        page: int = PAGE,
+    ) -> None:
+        self._database = database
+        self._units = units
+        self._handler = handler
+        self._process = process
+        self._random = random
+        self._page = page
+
+    async def ask(self) -> int:
+        """Ask about every order that is due now; how many. May be repeated."""
+        asked = 0
+        while True:
+            found = await self._ask_page()
+            asked += found
+            if found < self._page:
+                return asked
+
+    async def _ask_page(self) -> int:
+        async with self._database.transaction() as transaction:
+            unit = self._units.begin(transaction)
+            due = await store.lock_due(transaction, unit.now, self._page)
+            together = domain.Decision({}, [], [])
+            for order in due:
+                decision = domain.ask(self._process, order, unit.now, self._random)
+                if decision is not None:
+                    together.orders.update(decision.orders)
+                    together.publications.extend(decision.publications)
+            await self._handler.save(unit, together)
+        return len(due)

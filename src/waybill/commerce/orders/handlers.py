@@ -1,0 +1,86 @@
+"""The order's process meets its facts: from messages, and from customers who cancel.
+
+Both take the order's row lock first and fold with the same pure functions, so that of confirm and
+cancel exactly one wins (P8).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from waybill.commerce.contracts import (
+    Event,
+    OrderCancelled,
+    OrderConfirmed,
+    PaymentFailed,
+    PaymentRefunded,
+    PaymentSucceeded,
+    StockRejected,
+    StockReleased,
+    StockReserved,
+)
+from waybill.commerce.orders import domain, store
+from waybill.commerce.publishing import count, publish
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from waybill.commerce.orders.domain import Decision, Order
+    from waybill.commerce.process import Process
+    from waybill.commerce.publishing import Counters
+    from waybill.messaging.core.unit import Received, UnitOfWork
+
+CONSUMER = "order-service"
+FACTS: tuple[type[Event], ...] = (
+    StockReserved,
+    StockRejected,
+    StockReleased,
+    PaymentSucceeded,
+    PaymentFailed,
+    PaymentRefunded,
+)
+"""The events that the order service acts on."""
+
+
+class OrderHandler:
+    """Folds facts into orders. Three statements a batch, whatever its size."""
+
+    def __init__(self, process: Process, counters: Counters) -> None:
+        self._process = process
+        self._counters = counters
+
+    async def handle(self, unit: UnitOfWork, received: Sequence[Received]) -> None:
+        """Apply a batch of FACTS in this unit."""
+        ids = {item.event.order_id for item in received if isinstance(item.event, Event)}
+        orders = await store.lock(unit.transaction, ids)
+        await self.save(unit, domain.decide(self._process, orders, received, unit.now))
+
+    async def cancel(
+        self, unit: UnitOfWork, order_id: UUID, *, traceparent: str | None = None
+    ) -> tuple[Order, bool] | None:
+        """Fold a customer's cancel request; the order as it then stands, and whether it was kept.
+
+        None: no such order. False: the order was confirmed before.
+        """
+        order = (await store.lock(unit.transaction, [order_id])).get(order_id)
+        if order is None:
+            return None
+        decision = domain.cancel(self._process, order, unit.now)
+        if decision is None:
+            return order, False
+        await self.save(unit, decision, traceparent=traceparent)
+        return decision.orders.get(order_id, order), True
+
+    async def save(
+        self, unit: UnitOfWork, decision: Decision, *, traceparent: str | None = None
+    ) -> None:
+        """Write what a decision changed, with its timeline and events, in this unit."""
+        if decision.orders:
+            await store.update(unit.transaction, list(decision.orders.values()))
+        if decision.timeline:
+            await store.insert_timeline(unit.transaction, decision.timeline)
+        publish(unit, decision.publications, aggregate_type="Order", traceparent=traceparent)
+        kinds = [type(publication.event) for publication in decision.publications]
+        count(unit, self._counters, "orders_confirmed_total", kinds.count(OrderConfirmed))
+        count(unit, self._counters, "orders_cancelled_total", kinds.count(OrderCancelled))

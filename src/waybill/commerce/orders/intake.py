@@ -1,0 +1,128 @@
+"""The intake's flush: many requests, one transaction, each key at most one order (P5).
+
+The idempotency row is inserted with its order, so there is no state in between (B36). A request's
+order id is fixed before its first flush and kept over re-runs: a conflict that carries that id is
+this request's own commit, whose answer was lost (protocol I2).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import msgspec
+
+from waybill.commerce.orders import domain, store
+from waybill.commerce.orders.representation import render_order, view_as_placed
+from waybill.commerce.orders.request import KeyReused, Placed, PlaceOrder
+from waybill.commerce.orders.store import Key, KeyRecord
+from waybill.commerce.publication import Publication
+from waybill.commerce.publishing import count, publish
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import timedelta
+
+    from waybill.commerce.process import Process
+    from waybill.commerce.publishing import Counters
+    from waybill.commerce.units import Units
+    from waybill.messaging.core.ports import Database, Transaction
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A request on its way into a flush; `order_id` and `accepted_at` are kept over re-runs."""
+
+    order_id: UUID
+    accepted_at: datetime
+    request: PlaceOrder
+
+    @property
+    def key(self) -> Key:
+        """The identity that decides which requests are one."""
+        return Key(self.request.scope, self.request.route, self.request.key)
+
+
+class _Draft(msgspec.Struct, frozen=True):
+    entry: Entry
+    order: domain.Order
+    first: domain.TimelineEntry
+    created: Publication
+    record: KeyRecord
+
+
+class OrderFlush:
+    """The flush function of the intake's group commit: one entry in, one result out, in order."""
+
+    def __init__(
+        self,
+        database: Database,
+        units: Units,
+        *,
+        process: Process,
+        deadline: timedelta,
+        counters: Counters,
+    ) -> None:
+        self._database = database
+        self._units = units
+        self._process = process
+        self._deadline = deadline
+        self._counters = counters
+
+    def entry(self, request: PlaceOrder) -> Entry:
+        """Fix the request's order id and its instant."""
+        return Entry(self._units.new_id(), self._units.now(), request)
+
+    async def flush(self, entries: Sequence[Entry]) -> list[Placed | KeyReused]:
+        """Place what is new, find what is not. All entries commit together or none does."""
+        leaders: dict[Key, Entry] = {}
+        for entry in entries:
+            leaders.setdefault(entry.key, entry)
+        drafts = {key: self._draft(key, entry) for key, entry in leaders.items()}
+        async with self._database.transaction() as transaction:
+            records = await self._store(transaction, drafts)
+        return [_result(entry, records[entry.key], leaders[entry.key]) for entry in entries]
+
+    def _draft(self, key: Key, entry: Entry) -> _Draft:
+        command = domain.PlaceOrder(
+            entry.request.customer_id, entry.request.items, entry.request.currency
+        )
+        order, first, created = domain.place(
+            self._process, command, entry.order_id, now=entry.accepted_at, deadline=self._deadline
+        )
+        response = render_order(view_as_placed(order))
+        record = KeyRecord(key, entry.order_id, entry.request.fingerprint, response)
+        return _Draft(entry, order, first, created, record)
+
+    async def _store(
+        self, transaction: Transaction, drafts: Mapping[Key, _Draft]
+    ) -> dict[Key, KeyRecord]:
+        """The record behind each key: ours where the key was free, else the one that was there."""
+        unit = self._units.begin(transaction)
+        claimed = await store.claim_keys(
+            transaction, [draft.record for draft in drafts.values()], unit.now
+        )
+        won = [draft for draft in drafts.values() if draft.order.id in claimed]
+        records = {draft.record.key: draft.record for draft in won}
+        lost = [key for key in drafts if key not in records]
+        if lost:
+            records.update(await store.read_keys(transaction, lost))
+        if won:
+            await store.insert(transaction, [(draft.order, draft.record.key) for draft in won])
+            await store.insert_timeline(transaction, [draft.first for draft in won])
+        for draft in won:
+            publish(
+                unit,
+                [draft.created],
+                aggregate_type="Order",
+                traceparent=draft.entry.request.traceparent,
+            )
+        count(unit, self._counters, "orders_created_total", len(won))
+        return records
+
+
+def _result(entry: Entry, record: KeyRecord, leader: Entry) -> Placed | KeyReused:
+    if record.request_hash != entry.request.fingerprint:
+        return KeyReused(record.order_id)
+    own = record.order_id == entry.order_id and entry is leader
+    return Placed(record.response, replayed=not own)
