@@ -1,17 +1,54 @@
-"""HTTP of the order service."""
+"""HTTP of the order service: seed 003's contract (contracts.md 1.2) and what users need besides.
 
-from __future__ import annotations
+Placing an order is a hot route: raw ASGI, admission before the body is read, no validation
+framework. The rest are ordinary FastAPI routes.
+"""
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+from uuid import UUID
 
 import msgspec
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from waybill.commerce.http.body import read_body
+from waybill.commerce.http.negotiation import (
+    idempotency_key,
+    require_json_acceptable,
+    require_json_content,
+)
+from waybill.commerce.http.paging import (
+    LIMIT_DEFAULT,
+    LIMIT_MAX,
+    cut_page,
+    decode_cursor,
+    link_next,
+)
+from waybill.commerce.http.problem import Problem, not_found
+from waybill.commerce.http.surface import HotRoute, Surface, answers, json_answer, refuses
+from waybill.commerce.http.trace import traceparent_of
+from waybill.commerce.orders.documentation import PLACE_ORDER, OrderRequest
+from waybill.commerce.orders.request import (
+    KeyReused,
+    Placed,
+    PlaceOrder,
+    fingerprint,
+    parse_order,
+)
+from waybill.commerce.orders.views import OrderPage, OrderView, Timeline, TimelineEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from uuid import UUID
+    from starlette.types import Receive, Scope, Send
 
-    from waybill.commerce.orders.request import KeyReused, Placed, PlaceOrder
-    from waybill.commerce.orders.views import OrderView, TimelineEntry
+ORDERS = "/api/orders"
+_ROUTE = f"POST {ORDERS}"
+_ANONYMOUS = ""
+"""The caller while there are no tokens: one scope for all (C37)."""
+
+
+OrderId = Annotated[UUID, Path(alias="id")]
 
 
 class NotCancellable(msgspec.Struct, frozen=True):
@@ -62,3 +99,155 @@ class Cancellations(Protocol):
 
         None: no such order. May be repeated. Raises TransientError, OutcomeUnknownError.
         """
+
+
+class OrderQuery(BaseModel):
+    """Parameters of the list; an unknown one is refused, so that a misspelt filter shows."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    customer_id: Annotated[UUID | None, Field(alias="customerId")] = None
+    status: Literal["PENDING", "STOCK_RESERVED", "CONFIRMED", "CANCELLED"] | None = None
+    limit: Annotated[int, Field(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT
+    cursor: Annotated[str | None, Field(max_length=64)] = None
+
+
+class OrderPlacement:
+    """POST /api/orders as a plain ASGI application (design: the hot path)."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """Answer one request. Checks run in the documented order: body before key."""
+        self._intake.admit()
+        headers = dict(scope["headers"])
+        require_json_acceptable(headers.get(b"accept"))
+        require_json_content(headers.get(b"content-type"))
+        order = parse_order(await read_body(receive, headers.get(b"content-length")))
+        key = idempotency_key(v for name, v in scope["headers"] if name == b"idempotency-key")
+        outcome = await self._intake.place(
+            PlaceOrder(
+                scope=_ANONYMOUS,
+                route=_ROUTE,
+                key=key,
+                fingerprint=fingerprint(order),
+                customer_id=order.customer_id,
+                currency=order.currency,
+                items=order.items,
+                total_amount=order.total_amount,
+                traceparent=traceparent_of(scope),
+            )
+        )
+        if isinstance(outcome, KeyReused):
+            raise Problem(
+                409,
+                "idempotency_key_reused",
+                "This Idempotency-Key was used with another payload",
+            )
+        await _send_placed(outcome, send)
+
+
+async def _send_placed(placed: Placed, send: "Send") -> None:
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(placed.body)).encode()),
+    ]
+    if placed.replayed:
+        headers.append((b"idempotent-replayed", b"true"))
+    status = 200 if placed.replayed else 201
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": placed.body})
+
+
+def surface(*, intake: Intake, reads: OrderReads, cancellations: Cancellations) -> Surface:
+    """All routes of the order service."""
+    return Surface(
+        routes=[*_reading(reads).routes, *_cancelling(cancellations).routes],
+        hot=[HotRoute("POST", ORDERS, OrderPlacement(intake), PLACE_ORDER)],
+        structs=[OrderRequest, OrderView, OrderPage, Timeline],
+    )
+
+
+def _reading(reads: OrderReads) -> APIRouter:
+    router = APIRouter(tags=["orders"])
+
+    @router.get(
+        ORDERS,
+        operation_id="listOrders",
+        summary="Orders, newest first, a page at a time",
+        responses={
+            **answers(200, OrderPage, "A page; `nextCursor` and `Link` lead to the next one"),
+            **refuses(_400="A parameter is not valid"),
+        },
+    )
+    async def list_orders(request: Request, query: Annotated[OrderQuery, Query()]) -> Response:
+        found = await reads.orders(
+            customer_id=query.customer_id,
+            status=query.status,
+            before=decode_cursor(query.cursor),
+            limit=query.limit + 1,
+        )
+        items, cursor = cut_page(found, query.limit)
+        link = link_next(ORDERS, dict(request.query_params), cursor)
+        return json_answer(OrderPage(items, cursor), headers=link)
+
+    @router.get(
+        ORDERS + "/{id}",
+        operation_id="getOrder",
+        summary="One order as it stands",
+        responses={
+            **answers(200, OrderView, "The order"),
+            **refuses(_400="The id is no UUID", _404="There is no such order"),
+        },
+    )
+    async def get_order(order_id: OrderId) -> Response:
+        order = await reads.order(order_id)
+        if order is None:
+            raise not_found("order")
+        return json_answer(order)
+
+    @router.get(
+        ORDERS + "/{id}/timeline",
+        operation_id="getOrderTimeline",
+        summary="The order's way, oldest entry first",
+        responses={
+            **answers(200, Timeline, "Every edge that the order walked"),
+            **refuses(_400="The id is no UUID", _404="There is no such order"),
+        },
+    )
+    async def get_timeline(order_id: OrderId) -> Response:
+        entries = await reads.timeline(order_id)
+        if entries is None:
+            raise not_found("order")
+        return json_answer(Timeline(order_id, tuple(entries)))
+
+    return router
+
+
+def _cancelling(cancellations: Cancellations) -> APIRouter:
+    router = APIRouter(tags=["orders"])
+
+    @router.post(
+        ORDERS + "/{id}/cancel",
+        operation_id="cancelOrder",
+        summary="Cancel on behalf of the customer; may be repeated",
+        description="The request is kept as a fact; undoing what was done follows by events.",
+        responses={
+            **answers(200, OrderView, "The order as it stands: PENDING until all is undone"),
+            **refuses(
+                _400="The id is no UUID",
+                _404="There is no such order",
+                _409="The order is confirmed",
+            ),
+        },
+    )
+    async def cancel_order(request: Request, order_id: OrderId) -> Response:
+        outcome = await cancellations.cancel(order_id, traceparent=traceparent_of(request.scope))
+        if outcome is None:
+            raise not_found("order")
+        if isinstance(outcome, NotCancellable):
+            raise Problem(409, "order_not_cancellable", f"The order is {outcome.status}")
+        return json_answer(outcome)
+
+    return router

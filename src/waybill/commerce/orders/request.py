@@ -1,16 +1,48 @@
 """The request to place an order: from untrusted bytes to values that every later step may trust.
 
-Pure. Whatever leaves this module fits the tables: bounded, finite, free of U+0000.
+Pure. Whatever leaves this module fits the tables: bounded, finite, free of U+0000. Read as seed
+003 reads it (C35): unknown members are ignored, a price may be a numeric string, a quantity must
+be a JSON integer.
 """
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
+from hashlib import sha256
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from waybill.commerce.contracts import Line
+from waybill.commerce.http.problem import FieldError, invalid
+from waybill.commerce.http.strict_json import decode, pointer
+from waybill.commerce.money import (
+    AMOUNT_MAX,
+    AMOUNT_MIN,
+    canonical,
+    finer_than_minor_unit,
+    minor_digits,
+    normalised,
+)
+
+CURRENCY_DEFAULT = "EUR"
+LINES_MAX = 100
+QUANTITY_MAX = 10_000
+
+_UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_CURRENCY = re.compile("[A-Z]{3}")
+_AMOUNT = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
+
+
+class OrderContent(msgspec.Struct, frozen=True):
+    """What the body says, valid. `total_amount` is the sum over the lines, exact."""
+
+    customer_id: UUID
+    currency: str
+    items: tuple[Line, ...]
+    total_amount: Decimal
 
 
 class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,3 +75,98 @@ class KeyReused(msgspec.Struct, frozen=True):
     """The key belongs to another payload; nothing was done."""
 
     order_id: UUID
+
+
+def parse_order(body: bytes) -> OrderContent:
+    """The order in this body. Raises Problem 400 with everything that is wrong with it."""
+    document = decode(body)
+    errors: list[FieldError] = []
+    if not isinstance(document, dict):
+        raise invalid([FieldError("must be an object", pointer=pointer())])
+    customer_id = _uuid(document.get("customerId"), errors, "customerId")
+    currency = _currency(document.get("currency"), errors)
+    items = _items(document.get("items"), currency, errors)
+    total = sum((line.unit_price * line.quantity for line in items), Decimal(0))
+    if total > AMOUNT_MAX:
+        errors.append(FieldError(f"total must be at most {AMOUNT_MAX}", pointer=pointer("items")))
+    if errors or customer_id is None:
+        raise invalid(errors)
+    return OrderContent(customer_id, currency, items, total)
+
+
+def fingerprint(order: OrderContent) -> str:
+    """SHA-256 (lower-case hex) of the canonical JSON of the parsed values, lines in their order.
+
+    Seed 003's own hash, but over values instead of texts (C5).
+    """
+    lines = ",".join(
+        f'{{"productId":"{line.product_id}","quantity":{line.quantity},'
+        f'"unitPrice":{canonical(line.unit_price)}}}'
+        for line in order.items
+    )
+    text = f'{{"customerId":"{order.customer_id}","items":[{lines}],"currency":"{order.currency}"}}'
+    return sha256(text.encode()).hexdigest()
+
+
+def _uuid(value: object, errors: list[FieldError], *path: str | int) -> UUID | None:
+    if isinstance(value, str) and _UUID.fullmatch(value):
+        return UUID(value)
+    errors.append(FieldError("must be a UUID", pointer=pointer(*path)))
+    return None
+
+
+def _currency(value: object, errors: list[FieldError]) -> str:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return CURRENCY_DEFAULT
+    if isinstance(value, str) and _CURRENCY.fullmatch(value):
+        return value
+    errors.append(FieldError("must be three capital letters", pointer=pointer("currency")))
+    return CURRENCY_DEFAULT
+
+
+def _items(value: object, currency: str, errors: list[FieldError]) -> tuple[Line, ...]:
+    if not isinstance(value, list) or not 1 <= len(value) <= LINES_MAX:
+        errors.append(FieldError(f"must be 1 to {LINES_MAX} lines", pointer=pointer("items")))
+        return ()
+    lines = (_line(item, at, currency, errors) for at, item in enumerate(value))
+    return tuple(line for line in lines if line is not None)
+
+
+def _line(item: Any, at: int, currency: str, errors: list[FieldError]) -> Line | None:  # noqa: ANN401 - untrusted JSON
+    if not isinstance(item, dict):
+        errors.append(FieldError("must be an object", pointer=pointer("items", at)))
+        return None
+    product_id = _uuid(item.get("productId"), errors, "items", at, "productId")
+    quantity = item.get("quantity")
+    if type(quantity) is not int or not 1 <= quantity <= QUANTITY_MAX:
+        errors.append(
+            FieldError(
+                f"must be an integer from 1 to {QUANTITY_MAX}",
+                pointer=pointer("items", at, "quantity"),
+            )
+        )
+        quantity = None
+    price = _price(item.get("unitPrice"))
+    defect = "must be a decimal number" if price is None else _price_defect(price, currency)
+    if defect is not None:
+        errors.append(FieldError(defect, pointer=pointer("items", at, "unitPrice")))
+    if product_id is None or quantity is None or price is None or defect is not None:
+        return None
+    return Line(product_id, quantity, normalised(price, currency))
+
+
+def _price(value: object) -> Decimal | None:
+    if isinstance(value, Decimal):
+        return value
+    if type(value) is int or (isinstance(value, str) and _AMOUNT.fullmatch(value)):
+        return Decimal(value)
+    return None
+
+
+def _price_defect(price: Decimal, currency: str) -> str | None:
+    # Range first: it is a comparison, whatever the exponent; quantizing needs a bounded one.
+    if not AMOUNT_MIN <= price <= AMOUNT_MAX:
+        return f"must be from {AMOUNT_MIN} to {AMOUNT_MAX}"
+    if finer_than_minor_unit(price, currency):
+        return f"must have at most {minor_digits(currency)} digits after the point in {currency}"
+    return None

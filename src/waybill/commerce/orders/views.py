@@ -32,19 +32,18 @@ class OrderPage(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class TimelineEntry(msgspec.Struct, frozen=True, rename="camel"):
-    """One edge of the state machine that the order walked, or one fact that it kept.
+    """One edge of the state machine that the order walked, or a fact that it kept (no statuses).
 
-    `from_status` is null where the order begins. `cause` is the type of the message, or the
-    request, that led to it and `causation_id` that message's id.
+    `event` is the fact or request that led to it, `message_id` the message that brought it;
+    `from_status` is null where the order begins.
     """
 
     sequence: int
+    event: str
     from_status: str | None
-    to_status: str
+    to_status: str | None
     at: datetime
-    cause: str | None = None
-    causation_id: UUID | None = None
-    reason: str | None = None
+    message_id: UUID | None = None
     detail: str | None = None
 
 

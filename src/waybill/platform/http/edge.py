@@ -1,0 +1,146 @@
+"""The edge: what holds for every request, whatever its route.
+
+A trace context, a bounded number of requests at once by priority, safe headers on every answer,
+one report to the observer, and no exception that leaves as anything but a problem.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from waybill.commerce.http.body import ClientGoneError
+from waybill.commerce.http.problem import Problem
+from waybill.commerce.http.trace import SCOPE_KEY, current_traceparent
+from waybill.platform.http.request_context import RequestContext, request_context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from waybill.platform.http.limits import HttpLimits
+    from waybill.platform.http.observation import HttpObserver
+    from waybill.platform.http.problems import ProblemWriter
+    from waybill.platform.http.routes import RouteTable
+
+logger = logging.getLogger(__name__)
+
+_API_HEADERS = [
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+]
+_CORRELATION_CHARACTERS_MAX = 128
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Edge:
+    """ASGI middleware, outermost but for the framework's own error page."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        routes: RouteTable,
+        problems: ProblemWriter,
+        observer: HttpObserver,
+        limits: HttpLimits,
+        random_bits: Callable[[int], int],
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._app = app
+        self._routes = routes
+        self._problems = problems
+        self._observer = observer
+        self._random_bits = random_bits
+        self._timer = timer
+        self._in_flight = 0
+        self._read_max = limits.in_flight_max
+        self._change_max = int(limits.in_flight_max * limits.in_flight_share_change)
+        self._new_max = int(limits.in_flight_max * limits.in_flight_share_new)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = self._timer()
+        headers = dict(scope["headers"])
+        traceparent = current_traceparent(headers.get(b"traceparent"), self._random_bits)
+        answer = _Answer(send, traceparent, head=scope["method"] == "HEAD")
+        # The server keeps its own scope: it must still see HEAD, the routes see GET.
+        inner = dict(scope, method="GET") if answer.head else scope
+        inner[SCOPE_KEY] = traceparent
+        request_context.set(RequestContext(traceparent, _correlation(headers)))
+        self._in_flight += 1
+        try:
+            await self._serve(inner, receive, answer)
+        finally:
+            self._in_flight -= 1
+            method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
+            route = self._routes.template(inner)
+            self._observer.responded(method, route, answer.status, self._timer() - started)
+
+    async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        try:
+            self._admit(scope)
+            await self._app(scope, receive, answer.send)
+        except ClientGoneError:
+            answer.status = 499
+        except Exception as error:
+            if not isinstance(error, Problem):
+                logger.exception("A request failed")
+            if answer.status:
+                raise  # half an answer went out: the server must break the connection
+            await self._problems.write(error, scope, receive, answer.send)
+
+    def _admit(self, scope: Scope) -> None:
+        """Shed by priority. Health answers at any load, on a full machine above all."""
+        if self._in_flight <= self._new_max:
+            return
+        path: str = scope["path"]
+        if scope["method"] in _READS:
+            allowed = self._read_max if path.startswith("/api/") else self._in_flight
+        else:
+            allowed = self._change_max if path.endswith("/cancel") else self._new_max
+        if self._in_flight > allowed:
+            raise Problem(
+                503, "overloaded", "Too many requests at once", headers={"Retry-After": "1"}
+            )
+
+
+class _Answer:
+    """Adds the edge's headers to the response; remembers its status; keeps HEAD's body back."""
+
+    __slots__ = ("_send", "_traceparent", "head", "status")
+
+    def __init__(self, send: Send, traceparent: str, *, head: bool) -> None:
+        self._send = send
+        self._traceparent = traceparent
+        self.head = head
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = message["headers"] = list(message.get("headers", ()))
+            present = {name for name, _ in headers} if len(headers) > 2 else ()  # noqa: PLR2004 - type and length
+            headers.extend(header for header in _API_HEADERS if header[0] not in present)
+            headers.append((b"traceresponse", self._traceparent.encode()))
+        elif self.head and message.get("body"):
+            message = {**message, "body": b""}
+        await self._send(message)
+
+
+def _correlation(headers: dict[bytes, bytes]) -> str | None:
+    """The caller's X-Correlation-ID, for logs only: printable, bounded, or not at all."""
+    value = headers.get(b"x-correlation-id")
+    if value is None or len(value) > _CORRELATION_CHARACTERS_MAX:
+        return None
+    text = value.decode("latin-1")
+    return text if text.isascii() and text.isprintable() else None

@@ -1,0 +1,105 @@
+"""An HTTP server as a part of a larger process: it neither binds, nor catches signals, nor exits.
+
+uvicorn on sockets that were bound before anything else started, so that a port in use is found
+early, and two applications can never serve one port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from waybill.messaging.core.errors import ConfigurationError
+from waybill.platform.http.connection import bounded_protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.types import ASGIApp
+
+    from waybill.platform.http.limits import HttpLimits
+
+LOOPBACK = "127.0.0.1"
+
+
+def bind(port: int, *, host: str = LOOPBACK) -> socket.socket:
+    """A bound socket, not yet listening. Raises ConfigurationError that says what to do."""
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        message = (
+            f"cannot listen on {host}:{port} ({error.strerror}): end what listens there, or "
+            "choose other ports with --port-base"
+        )
+        raise ConfigurationError(message) from error
+    return bound
+
+
+class HttpServer:
+    """Serves one application on one socket, from `start` to `stop`."""
+
+    def __init__(self, application: ASGIApp, bound: socket.socket, limits: HttpLimits) -> None:
+        self._socket = bound
+        self._server = _Server(
+            uvicorn.Config(
+                application,
+                http=bounded_protocol(limits),
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                timeout_keep_alive=limits.keep_alive_seconds,
+                timeout_graceful_shutdown=limits.graceful_seconds,
+                backlog=limits.backlog,
+            )
+        )
+        self._serving: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """The port it serves."""
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    async def start(self) -> None:
+        """Returns when connections are accepted."""
+        self._serving = asyncio.create_task(self._server.serve([self._socket]), name="http")
+        ready = asyncio.create_task(self._server.ready.wait())
+        await asyncio.wait({ready, self._serving}, return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if self._serving.done():
+            await self._serving
+
+    async def stop(self) -> None:
+        """Stop accepting, finish requests within the graceful time, close. May be repeated."""
+        self._server.should_exit = True
+        if self._serving is not None:
+            await asyncio.wait({self._serving})
+        self._socket.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the process has its own."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """None of them is ours."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Tell the waiter once connections are accepted."""
+        await super().startup(sockets)
+        self.ready.set()
