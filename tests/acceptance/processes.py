@@ -1,0 +1,190 @@
+"""Real processes: `waybill up` as a user starts it, on ports and a data folder of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import httpx2
+import pytest
+
+from waybill.platform.embedded.processes import end_processes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from httpx2 import Response
+
+T = TypeVar("T")
+PORTS = 11
+CUSTOMER = "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa"
+MOUSE = "11111111-1111-1111-1111-111111111111"
+KEYBOARD = "22222222-2222-2222-2222-222222222222"
+
+
+def free_port_base() -> int:
+    """A port base whose block of ports is free right now."""
+    for base in range(21000 + os.getpid() % 500 * 20, 60000, 20):
+        try:
+            for offset in range(PORTS):
+                with closing(socket.socket()) as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(("127.0.0.1", base + offset))
+        except OSError:
+            continue
+        return base
+    raise RuntimeError("no free block of ports")
+
+
+def wait_for(what: Callable[[], T | None], seconds: float, describe: str) -> T:
+    """Poll until `what` gives something true."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = what()
+        if found:
+            return found
+        time.sleep(0.02)
+    pytest.fail(f"{describe}: not within {seconds} s")
+
+
+class PlatformProcess:
+    """One `waybill up` in a process (and process group) of its own."""
+
+    def __init__(self, data: Path, *, port_base: int, environment: dict[str, str]) -> None:
+        self.data = data
+        self.port_base = port_base
+        self.environment = environment
+        self.log = data.parent / "platform.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.client = httpx2.Client(timeout=30)
+
+    def command(self, *arguments: str) -> list[str]:
+        """A `waybill` command line on this platform's data and ports."""
+        place = ["--data", str(self.data), "--port-base", str(self.port_base)]
+        return [sys.executable, "-m", "waybill", *arguments, *place]
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a `waybill` command to its end."""
+        return subprocess.run(
+            self.command(*arguments),
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def launch(self, *arguments: str) -> Self:
+        """Start without waiting."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command(*(arguments or ("up",))),
+                env={**os.environ, **self.environment},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        return self
+
+    def start(self) -> Self:
+        """Start and wait until every service is ready."""
+        self.launch()
+        self.wait_ready()
+        return self
+
+    def wait_ready(self, seconds: float = 60) -> None:
+        """Wait until every service answers that it is ready."""
+        wait_for(self._ready, seconds, f"ready (see the log)\n{self.tail()}")
+
+    def tail(self) -> str:
+        """The end of its log."""
+        return self.log.read_text(errors="replace")[-3000:] if self.log.exists() else ""
+
+    def _ready(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            pytest.fail(f"the platform ended with {self.process.returncode}\n{self.tail()}")
+        try:
+            return all(
+                self.client.get(f"{self.url(offset)}/readyz").status_code == 200
+                for offset in (1, 2, 3, 4)
+            )
+        except httpx2.TransportError:
+            return False
+
+    def url(self, offset: int) -> str:
+        """Address of a service: order 1, payment 2, inventory 3, notification 4."""
+        return f"http://127.0.0.1:{self.port_base + offset}"
+
+    def kill(self) -> None:
+        """SIGKILL everything at once: the platform and its PostgreSQL."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGKILL)
+        end_processes(self.data / "postgres")
+        self.process.wait(timeout=10)
+
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 25) -> int:
+        """Ask it to stop; its exit status."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(timeout=seconds)
+
+    def place(
+        self,
+        key: str,
+        *,
+        quantity: int = 1,
+        product: str = MOUSE,
+        client: httpx2.Client | None = None,
+    ) -> Response:
+        """POST one order at 29.99 apiece."""
+        body = {
+            "customerId": CUSTOMER,
+            "items": [{"productId": product, "quantity": quantity, "unitPrice": 29.99}],
+            "currency": "EUR",
+        }
+        return (client or self.client).post(
+            f"{self.url(1)}/api/orders", json=body, headers={"Idempotency-Key": key}
+        )
+
+    def order(self, order_id: str) -> dict[str, Any]:
+        """GET one order."""
+        body: dict[str, Any] = self.client.get(f"{self.url(1)}/api/orders/{order_id}").json()
+        return body
+
+    def ended(self, order_id: str, seconds: float = 60) -> dict[str, Any]:
+        """Wait until the order is terminal; the order."""
+
+        def terminal() -> dict[str, Any] | None:
+            order = self.order(order_id)
+            return order if order["status"] in {"CONFIRMED", "CANCELLED"} else None
+
+        return wait_for(terminal, seconds, f"order {order_id} ends")
+
+    def products(self) -> dict[str, dict[str, Any]]:
+        """Products by id."""
+        answer = self.client.get(f"{self.url(3)}/api/products").json()
+        return {product["id"]: product for product in answer["items"]}
+
+    def raise_stock(self, stock: int = 1_000_000) -> None:
+        """PUT that much stock of everything."""
+        for product in self.products().values():
+            answer = self.client.put(
+                f"{self.url(3)}/api/products/{product['id']}",
+                json={"name": product["name"], "stock": stock},
+            )
+            assert answer.status_code == 200, answer.text
+
+    def close(self) -> None:
+        """End what is left."""
+        if self.process is not None and self.process.poll() is None:
+            self.stop(seconds=30)
+        self.client.close()

@@ -1,0 +1,42 @@
+"""kill -9 is a normal way to stop."""
+
+from __future__ import annotations
+
+import time
+from random import Random
+from typing import TYPE_CHECKING
+
+from books import assert_balanced
+from traffic import Traffic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from processes import PlatformProcess
+
+KILLS = 20
+
+
+def test_after_kill_of_everything_at_random_instants_every_accepted_order_ends(
+    make_platform: Callable[..., PlatformProcess],
+) -> None:
+    """SIGKILL to all processes, PostgreSQL too, twenty times under load."""
+    random = Random(20261121)  # noqa: S311 - reproducible instants
+    platform = make_platform().start()
+    platform.raise_stock()
+    before = platform.products()
+    with Traffic(platform) as traffic:
+        for _ in range(KILLS):
+            traffic.resume()
+            time.sleep(
+                random.uniform(0.0, 0.8)
+            )  # the instant of the crash, not a wait for anything
+            platform.kill()
+            traffic.pause()
+            platform.start()
+        traffic.settle_unknown()
+    assert len(traffic.accepted) > KILLS
+    for order_id in traffic.accepted.values():
+        platform.ended(order_id)
+    assert_balanced(platform, before)
+    assert platform.stop() == 0

@@ -1,0 +1,64 @@
+"""SIGTERM drains; Ctrl-C in the foreground is clean; a database outage costs time only."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from books import assert_balanced
+from processes import wait_for
+from traffic import Traffic
+
+from waybill.platform.embedded.processes import end_processes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from processes import PlatformProcess
+
+DRAIN_SECONDS = 20
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_drains_within_twenty_seconds_and_the_next_start_goes_on(
+    make_platform: Callable[..., PlatformProcess], number: int
+) -> None:
+    """Exit status 0, no stack trace, and every accepted order ends after the restart."""
+    platform = make_platform().start()
+    platform.raise_stock()
+    before = platform.products()
+    with Traffic(platform) as traffic:
+        traffic.resume()
+        wait_for(lambda: len(traffic.accepted) > 50, 30, "some traffic")
+        started = time.monotonic()
+        assert platform.stop(number) == 0
+        assert time.monotonic() - started < DRAIN_SECONDS
+        traffic.pause()
+        assert "Traceback" not in platform.log.read_text()
+        platform.start()
+        traffic.settle_unknown()
+    assert_balanced(platform, before)
+
+
+def test_a_database_that_dies_answers_503_with_retry_after_and_comes_back(
+    platform: PlatformProcess,
+) -> None:
+    """PostgreSQL is killed under load: 503 with Retry-After meanwhile, then all goes on."""
+    platform.raise_stock()
+    before = platform.products()
+    with Traffic(platform) as traffic:
+        traffic.resume()
+        wait_for(lambda: len(traffic.accepted) > 50, 30, "some traffic")
+        for _ in range(3):
+            end_processes(platform.data / "postgres")
+            reached = len(traffic.accepted)
+            wait_for(lambda r=reached: len(traffic.accepted) > r + 20, 60, "orders go on")
+        traffic.pause()
+    assert traffic.refused, "nobody noticed the outage"
+    for status, retry_after in traffic.refused:
+        assert status == 503
+        assert retry_after is not None
+    traffic.settle_unknown()
+    assert_balanced(platform, before)
