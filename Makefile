@@ -1,0 +1,49 @@
+# make demo            everything set up, orders placed before your eyes, nothing left running
+# make up / down       the platform in the background; DATA=dir PORT_BASE=n for another one beside it
+DATA ?= .waybill
+PORT_BASE ?= 8080
+WHERE = --data $(DATA) --port-base $(PORT_BASE)
+VENV = .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup runtime demo up down logs seed reset test check format lock
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Make .venv with everything for development (done by the others when it is due)
+	@scripts/setup dev
+
+runtime:
+	@scripts/setup runtime
+
+demo: runtime ## Place orders of every kind, watch each one's way, read the sums
+	@$(VENV)/waybill demo
+
+up: runtime ## Start the platform in the background
+	@$(VENV)/waybill up --detach $(WHERE)
+
+down: runtime ## Stop it; data are kept
+	@$(VENV)/waybill down $(WHERE)
+
+logs: runtime ## Show and follow its log
+	@$(VENV)/waybill logs --follow $(WHERE)
+
+seed: runtime ## Fill its stock again and place some orders
+	@$(VENV)/waybill seed $(WHERE)
+
+reset: runtime ## Stop it and drop its data
+	@$(VENV)/waybill reset --yes $(WHERE)
+
+test: setup ## Run the tests: make test ARGS="tests/platform -k lock"
+	@$(VENV)/pytest $(ARGS)
+
+check: setup ## Format, lint, types, import contracts, locks: what a commit must pass
+	@scripts/check
+
+format: setup ## Format the code
+	@$(VENV)/ruff format
+	@$(VENV)/ruff check --fix
+
+lock: setup ## Resolve the dependencies again
+	@$(VENV)/python scripts/lock.py
