@@ -1,0 +1,160 @@
+"""What tests of the services share: a service over its database, and events to feed it."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
+
+from waybill.blueprints import choreography
+from waybill.commerce.contracts import Line, OrderCreated
+from waybill.commerce.units import Units
+from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
+from waybill.messaging.core.identity import new_id
+from waybill.messaging.core.message import Message
+from waybill.messaging.core.unit import Received
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from waybill.commerce.contracts import Event
+    from waybill.messaging.adapters.postgres.connection import PostgresDatabase
+    from waybill.messaging.core.ports import Row, Transaction
+    from waybill.messaging.core.unit import UnitOfWork
+
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+MOUSE = UUID("11111111-1111-1111-1111-111111111111")
+KEYBOARD = UUID("22222222-2222-2222-2222-222222222222")
+
+
+class CountedTransaction:
+    """A transaction that counts its statements."""
+
+    def __init__(self, transaction: Transaction, service: Service) -> None:
+        self._transaction = transaction
+        self._service = service
+
+    async def execute(self, statement: str, *arguments: object) -> int:
+        self._service.statements += 1
+        return await self._transaction.execute(statement, *arguments)
+
+    async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]:
+        self._service.statements += 1
+        return await self._transaction.fetch(statement, *arguments)
+
+    def buffer(self, flush: Callable[..., Awaitable[None]]) -> list[Any]:
+        return self._transaction.buffer(flush)
+
+    def on_commit(self, call: Callable[[], None]) -> None:
+        self._transaction.on_commit(call)
+
+
+class Tally:
+    """Counters that can be read."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+
+    def add(self, name: str, amount: int = 1, **labels: str) -> None:
+        text = name + "".join(f"{{{label}={value}}}" for label, value in sorted(labels.items()))
+        self.counts[text] = self.counts.get(text, 0) + amount
+
+
+class Handler(Protocol):
+    """Any of the services' handlers."""
+
+    async def handle(self, unit: UnitOfWork, received: Sequence[Received]) -> None: ...
+
+
+class Service:
+    """One service's database, and units of work in it."""
+
+    def __init__(self, database: PostgresDatabase, name: str) -> None:
+        self.database = database
+        self.tally = Tally()
+        self.now = NOW
+        self.statements = 0
+        self.units = Units(PostgresOutbox(), choreography.codec(), name, new_id, lambda: self.now)
+
+    @contextlib.asynccontextmanager
+    async def unit(self) -> AsyncIterator[UnitOfWork]:
+        """A unit of work that commits at the end of the block."""
+        async with self.database.transaction() as transaction:
+            yield self.units.begin(CountedTransaction(transaction, self))
+
+    async def handle(
+        self,
+        handler: Handler,
+        events: Sequence[Event],
+    ) -> list[Event]:
+        """Run one batch of events through a handler; the events that it published."""
+        seen = await self.last_seq()
+        async with self.unit() as unit:
+            await handler.handle(unit, [received(event) for event in events])
+        return await self.published(after=seen)
+
+    async def last_seq(self) -> int:
+        """The highest number in the outbox."""
+        rows = await self.database.fetch("SELECT coalesce(max(seq), 0) FROM messaging.outbox")
+        return int(rows[0][0])
+
+    async def published(self, *, after: int = 0) -> list[Any]:
+        """The events in the outbox above `after`, in order."""
+        codec = choreography.codec()
+        rows = await self.database.fetch(
+            "SELECT * FROM messaging.outbox WHERE seq > $1 ORDER BY seq", after
+        )
+        return [codec.decode(_message(row)) for row in rows]
+
+    async def rows(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
+        """The rows of a statement as tuples."""
+        rows: Sequence[Any] = await self.database.fetch(statement, *arguments)
+        return [tuple(row) for row in rows]
+
+
+def _message(row: Row) -> Message:
+    return Message(
+        id=row["id"],
+        topic=row["topic"],
+        type=row["type"],
+        key=row["aggregateid"],
+        value=row["payload"],
+        occurred_at=row["occurred_at"],
+        version=row["version"],
+    )
+
+
+def received(event: Event) -> Received:
+    """An event as a consumer hands it over."""
+    message = Message(
+        id=new_id(),
+        topic="test",
+        type=type(event).__name__,
+        key=str(event.order_id),
+        value=b"",
+        occurred_at=NOW,
+        correlation_id=str(event.order_id),
+    )
+    return Received(message, event)
+
+
+def lines(*wanted: tuple[UUID, int, str]) -> tuple[Line, ...]:
+    """Order lines."""
+    return tuple(Line(product, quantity, Decimal(price)) for product, quantity, price in wanted)
+
+
+def created(
+    *wanted: tuple[UUID, int], order_id: UUID | None = None, not_after: datetime | None = None
+) -> OrderCreated:
+    """An OrderCreated of these products and quantities, a unit at 10.00."""
+    items = lines(*((product, quantity, "10.00") for product, quantity in wanted))
+    return OrderCreated(
+        order_id=order_id or new_id(),
+        customer_id=new_id(),
+        items=items,
+        total_amount=sum((line.quantity * line.unit_price for line in items), Decimal(0)),
+        currency="EUR",
+        not_after=not_after or NOW + timedelta(minutes=15),
+    )
