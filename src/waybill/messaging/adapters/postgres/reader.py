@@ -6,8 +6,10 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from waybill.messaging.adapters.postgres.outbox_rows import to_record
-from waybill.messaging.adapters.postgres.positions import Begin, Lanes
+from waybill.messaging.adapters.postgres.positions import Begin, Lanes, Stored
 from waybill.messaging.adapters.postgres.standing import Standing, standing
 from waybill.messaging.core.errors import ConfigurationError, LeaseLostError, MessagingError
 from waybill.messaging.core.lanes import ALL_LANES
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
-    from waybill.messaging.adapters.postgres.positions import PositionStore, Stored
+    from waybill.messaging.adapters.postgres.positions import PositionStore
     from waybill.messaging.adapters.postgres.source import LogSettings, OutboxSource
     from waybill.messaging.adapters.postgres.standing import Registration
     from waybill.messaging.core.message import Record
@@ -39,20 +41,23 @@ class SourceReader:
         consumer: str,
         topics: frozenset[str],
         settings: LogSettings,
+        wake: asyncio.Event,
         monotonic: Callable[[], float],
         random: Callable[[], float],
     ) -> None:
         self.source = source
         self.name = source.name
         self.topics = topics
-        self.rung = True
         self.task: asyncio.Task[None] | None = None
-        self.slow = False
-        self.refusal: MessagingError | None = None
-        """An error that only the consumer can act on: a restored source, a wrong set-up."""
+        self.is_slow = False
+        """Whether the running turn outlasted the grace: others no longer wait for it."""
+        self.refusal: BaseException | None = None
+        """An error that the consumer must see: a restored source, a wrong set-up, a bug."""
         self.error: MessagingError | None = None
         """Why the last turn failed; None while the source is well."""
         self.committed = Lanes(None, None)
+        self._rung = True
+        self._wake = wake
         self._store = store
         self._consumer = consumer
         self._settings = settings
@@ -66,6 +71,7 @@ class SourceReader:
         self._first_lane = 0
         self._fetched = Lanes(None, None)
         self._ready: deque[Scanned] = deque()
+        source.notified = self.set
 
     def restart(self, stored: Stored) -> None:
         """Forget what was fetched; go on behind the stored positions."""
@@ -75,27 +81,37 @@ class SourceReader:
         self.committed = Lanes(stored.positions, stored.last_ids)
         self._attached = self._attached and stored.positions is not None and self.refusal is None
         self.refusal = None
-        self.rung = True
+        self._rung = True
 
     def set(self) -> None:
-        """A ring of the doorbell: look now."""
-        self.rung = True
+        """A ring of the doorbell, or a hint from another process: look now."""
+        self._rung = True
+        self._wake.set()
 
     def due_at(self) -> float:
-        """When to look next, by the monotonic clock. A ring does not shorten a backoff (B12)."""
-        return self._look_at if self.error is not None or not self.rung else 0.0
+        """When to look next, by the monotonic clock. A ring does not shorten a backoff."""
+        return 0.0 if self._rung and self.error is None else self._look_at
+
+    def turn_done(self, task: asyncio.Task[None]) -> None:
+        """Callback of the turn's task; wakes a consumer that no longer waited for it."""
+        self.task = None
+        if not task.cancelled() and task.exception() is not None:
+            self.refusal = task.exception()
+        if self.is_slow:
+            self.is_slow = False
+            self._wake.set()
 
     @property
-    def idle(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether everything fetched was handed out and no turn is running."""
         return not self._ready and self.task is None
 
     async def turn(self, limit: int, token: UUID) -> None:
         """Look once. What goes wrong is kept in `error` or `refusal`."""
-        self.rung = False
+        self._rung = False
         try:
             if not self._attached or not self.source.connected:
-                await self.attach(token, may_rewind=False)
+                await self._attach(token, may_rewind=False)
             await self._read(limit)
         except (LeaseLostError, ConfigurationError) as refusal:
             self.refusal = refusal
@@ -114,7 +130,18 @@ class SourceReader:
             return taken
         return [self._ready.popleft() for _ in range(limit)]
 
-    async def attach(self, token: UUID, *, may_rewind: bool) -> None:
+    async def reach(self, token: UUID) -> None:
+        """Attach unless it is; for a consumer that holds no records, so a rewind is allowed."""
+        if self._attached:
+            return
+        try:
+            await self._attach(token, may_rewind=True)
+        except (LeaseLostError, ConfigurationError) as refusal:
+            self.refusal = refusal
+        except MessagingError as error:
+            self._failed(error)
+
+    async def _attach(self, token: UUID, *, may_rewind: bool) -> None:
         """Connect, find out where this consumer stands in the source, and register there.
 
         A restored source is read again from its horizon (D6), but only with `may_rewind`: else
@@ -123,19 +150,16 @@ class SourceReader:
         self._attached = False
         if not self.source.connected:
             await self.source.connect()
-        if self._stored is None:
-            raise LeaseLostError(f"{self._consumer} has not joined")
         registration = await self.source.register(self._consumer, self._wanted)
-        where = standing(self._stored, registration)
-        stored = self._stored
+        where = standing(self._current(), registration, highest=max(self._fetched.positions))
         if where is Standing.CONTINUES and await self.source.is_replaced(
-            stored.positions or (), stored.last_ids, registration.horizon
+            self._fetched.positions, self._fetched.last_ids, registration.horizon
         ):
             where = Standing.RESTORED
         if where is Standing.BELOW_HORIZON:
             raise ConfigurationError(self._below_horizon(registration))
         if where is Standing.CONTINUES:
-            await self._continue(stored, registration, token)
+            await self._continue(self._current(), registration, token)
         elif where is Standing.NEW or may_rewind:
             await self._begin(where, registration, token)
         else:
@@ -145,6 +169,8 @@ class SourceReader:
     async def report(self, token: UUID) -> None:
         """Tell the source how far it was read. A failure costs nothing: it was too low before."""
         try:
+            if not self._attached:
+                return
             answer = await self.source.report(self._consumer, self.committed.positions)
             if answer is None:
                 return
@@ -205,14 +231,31 @@ class SourceReader:
             self._settings.start if where is Standing.NEW else "horizon",
             registration.horizon,
         )
+        self._ready.clear()
         self._fetched = Lanes(positions, None)
         self.committed = Lanes(positions, None)
+        self._stored = Stored(
+            positions=begin.positions,
+            last_ids=(),
+            start=begin.positions,
+            topics=self.topics,
+            system_identifier=begin.system_identifier,
+            timeline=begin.timeline,
+        )
+
+    def _current(self) -> Stored:
+        """The row as joined, with the positions as committed since."""
+        if self._stored is None:
+            raise LeaseLostError(f"{self._consumer} has not joined")
+        if self._stored.positions is None:
+            return self._stored
+        return msgspec.structs.replace(self._stored, positions=tuple(self.committed.positions))
 
     async def _continue(self, stored: Stored, registration: Registration, token: UUID) -> None:
         await self.source.register(
             self._consumer,
             self._wanted,
-            list(self.committed.positions),
+            self.committed.positions,
             None if registration.known or stored.start is None else list(stored.start),
         )
         await self._store.note(

@@ -80,6 +80,10 @@ class LogSettings:
             raise ConfigurationError(message)
 
 
+def _nobody_listens() -> None:
+    """Stands for a reader that is not there yet."""
+
+
 class OutboxSource:
     """The statements that a reader role may run, one at a time."""
 
@@ -90,13 +94,13 @@ class OutboxSource:
         *,
         application_name: str,
         settings: LogSettings,
-        notified: Callable[[], None],
     ) -> None:
         self.name = name
+        self.notified: Callable[[], None] = _nobody_listens
+        """Called at every hint from another process (protocol D7)."""
         self._url = url
         self._application_name = application_name
         self._settings = settings
-        self._notified = notified
         self._connection: asyncpg.Connection | None = None
         self._turn = asyncio.Lock()
 
@@ -107,24 +111,30 @@ class OutboxSource:
 
     async def connect(self) -> None:
         """Open the connection and listen for hints. Raises ConfigurationError for a replica."""
-        await self._drop()
+        self._drop()
         try:
-            async with asyncio.timeout(self._settings.connect_timeout_seconds):
-                self._connection = await asyncpg.connect(
-                    self._url,
-                    timeout=self._settings.connect_timeout_seconds,
-                    command_timeout=self._settings.statement_timeout_seconds,
-                    server_settings={"application_name": self._application_name, **SESSION},
-                )
-                server = await read_server(self._connection)
-                await self._connection.add_listener(CHANNEL, self._hear)
+            connection = await asyncpg.connect(
+                self._url,
+                timeout=self._settings.connect_timeout_seconds,
+                command_timeout=self._settings.statement_timeout_seconds,
+                server_settings={"application_name": self._application_name, **SESSION},
+            )
+        except ValueError as error:
+            raise ConfigurationError(f"source {self.name}: its URL is wrong: {error}") from error
         except DRIVER_ERRORS as error:
-            await self._drop()
             raise self._down(error) from error
-        problem = refusal(server)
-        if problem is not None:
-            await self._drop()
-            raise ConfigurationError(f"source {self.name}: {problem}")
+        try:
+            problem = refusal(await read_server(connection))
+            if problem is not None:
+                raise ConfigurationError(f"source {self.name}: {problem}")  # noqa: TRY301 - as below
+            await connection.add_listener(CHANNEL, self._hear)
+        except DRIVER_ERRORS as error:
+            discard(connection)
+            raise self._down(error) from error
+        except BaseException:
+            discard(connection)
+            raise
+        self._connection = connection
 
     async def fetch(
         self, lanes: Sequence[int], positions: Sequence[int], topics: Sequence[str], limit: int
@@ -226,17 +236,17 @@ class OutboxSource:
             except asyncpg.PostgresError as error:
                 raise self._down(error) from error
             except DRIVER_ERRORS as error:
-                await self._drop()
+                self._drop()
                 raise self._down(error) from error
             return rows
 
-    async def _drop(self) -> None:
+    def _drop(self) -> None:
         if self._connection is not None:
             discard(self._connection)
             self._connection = None
 
     def _hear(self, *_: object) -> None:
-        self._notified()
+        self.notified()
 
     def _down(self, error: BaseException) -> TransientError:
-        return TransientError(f"source {self.name}: {error or type(error).__name__}")
+        return TransientError(f"source {self.name}: {str(error) or type(error).__name__}")

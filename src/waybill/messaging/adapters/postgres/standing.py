@@ -38,9 +38,10 @@ class Standing(Enum):
     BELOW_HORIZON = "below horizon"
 
 
-def standing(stored: Stored, registration: Registration) -> Standing:
-    """Judge by identity and positions; that the rows at the positions are the same is asked later.
+def standing(stored: Stored, registration: Registration, *, highest: int) -> Standing:
+    """Judge by identity and positions; `highest` is the highest seq ever fetched from there.
 
+    Whether the rows at the positions are still the same ones is asked later.
     A position below the horizon alone proves no loss: an idle lane's never moves (D5). Rows can
     have gone unread only if retention did not know this reader, or knew a later position of it
     (then this consumer's own database was restored).
@@ -50,7 +51,7 @@ def standing(stored: Stored, registration: Registration) -> Standing:
     if (stored.system_identifier, stored.timeline) != (
         registration.system_identifier,
         registration.timeline,
-    ) or max(stored.positions) > registration.last_seq:
+    ) or highest > registration.last_seq:
         return Standing.RESTORED
     for position, reported in zip(stored.positions, registration.positions, strict=True):
         unprotected = not registration.known or position < reported

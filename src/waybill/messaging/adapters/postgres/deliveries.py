@@ -1,0 +1,222 @@
+"""Outside calls on PostgreSQL: rows with a state, claimed with a lease (protocol M2, M6).
+
+The token guards who calls next and when; an outcome of the outside world is kept whoever heard it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from waybill.messaging.core.outcome import Delivered, Refused
+from waybill.messaging.core.ports import Delivery, Park, Retry, Settlement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from uuid import UUID
+
+    from waybill.messaging.core.ports import Database, Row, Transaction
+
+REASON_CHARS_MAX = 2_000
+
+_ADD = """
+INSERT INTO messaging.deliveries (
+    id, kind, key, request, not_after, attempts, ask_first, correlation_id, causation_id,
+    traceparent, lease_token, lease_until
+)
+SELECT n.*, $11::uuid, CASE WHEN $11::uuid IS NOT NULL
+       THEN clock_timestamp() + make_interval(secs => $12) END
+FROM unnest(
+    $1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::timestamptz[], $6::integer[],
+    $7::boolean[], $8::text[], $9::uuid[], $10::text[]
+) AS n
+ON CONFLICT (kind, key) DO NOTHING
+RETURNING id
+"""
+_LOCK_KEYS = """
+SELECT key FROM messaging.deliveries
+WHERE kind = $1 AND key = ANY($2::text[]) ORDER BY kind, key FOR UPDATE
+"""
+# A cancelled one is due at once, so that its refusal does not wait for a backoff.
+_CANCEL = """
+UPDATE messaging.deliveries
+SET cancelled_at = clock_timestamp(), next_attempt_at = least(next_attempt_at, clock_timestamp())
+WHERE kind = $1 AND key = ANY($2::text[]) AND cancelled_at IS NULL
+  AND state IN ('PENDING', 'PARKED')
+"""
+_DELIVERY = (
+    "id, kind, key, request, not_after, attempts, ask_first, cancelled_at, verdict, "
+    "correlation_id, causation_id, traceparent"
+)
+# An expired lease means that a call may have been made and its outcome lost: ask first.
+_CLAIM = f"""
+UPDATE messaging.deliveries
+SET ask_first = ask_first OR lease_token IS NOT NULL,
+    lease_token = $3, lease_until = clock_timestamp() + make_interval(secs => $4)
+WHERE id = ANY(ARRAY(
+    SELECT id FROM messaging.deliveries
+    WHERE kind = $1 AND state = 'PENDING' AND next_attempt_at <= clock_timestamp()
+      AND (lease_until IS NULL OR lease_until <= clock_timestamp())
+    ORDER BY next_attempt_at LIMIT $2
+    FOR UPDATE SKIP LOCKED
+))
+RETURNING {_DELIVERY}
+"""  # noqa: S608 - constants
+_MARKS = """
+SELECT id FROM messaging.deliveries WHERE id = ANY($1::uuid[]) AND cancelled_at IS NOT NULL
+"""
+_LOCK_IDS = """
+SELECT id, state FROM messaging.deliveries
+WHERE id = ANY($1::uuid[]) ORDER BY kind, key FOR UPDATE
+"""
+# `id = ANY` besides the join: a plan made on an empty table would scan a full one.
+_SETTLE = """
+UPDATE messaging.deliveries AS d
+SET state = s.state, outcome = s.outcome, settled_at = clock_timestamp(),
+    lease_token = NULL, lease_until = NULL
+FROM unnest($1::uuid[], $2::text[], $3::bytea[]) AS s (id, state, outcome)
+WHERE d.id = s.id AND d.id = ANY($1::uuid[])
+"""
+_POSTPONE = """
+UPDATE messaging.deliveries AS d
+SET state = p.state, attempts = d.attempts + p.counts, ask_first = p.ask_first,
+    next_attempt_at = clock_timestamp() + make_interval(secs => p.delay),
+    reason = p.reason, lease_token = NULL, lease_until = NULL
+FROM unnest(
+    $1::uuid[], $2::text[], $3::integer[], $4::boolean[], $5::double precision[], $6::text[]
+) AS p (id, state, counts, ask_first, delay, reason)
+WHERE d.id = p.id AND d.id = ANY($1::uuid[]) AND d.lease_token = $7 AND d.state = 'PENDING'
+"""
+
+_settlement = msgspec.json.Decoder(Delivered | Refused)
+
+
+class PostgresDeliveries:
+    """See core.ports.Deliveries. Inside a unit it speaks to the Transaction port only."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(
+        self,
+        transaction: Transaction,
+        deliveries: Sequence[Delivery],
+        *,
+        lease_token: UUID | None,
+        lease_seconds: float,
+    ) -> set[UUID]:
+        """See Deliveries.add."""
+        if not deliveries:
+            return set()
+        rows = [
+            (
+                d.id, d.kind, d.key, d.request, d.not_after, d.attempts, d.ask_first,
+                d.correlation_id, d.causation_id, d.traceparent,
+            )
+            for d in sorted(deliveries, key=_place)
+        ]  # fmt: skip
+        added = await transaction.fetch(_ADD, *_columns(rows), lease_token, float(lease_seconds))
+        return {row[0] for row in added}
+
+    async def cancel(self, transaction: Transaction, kind: str, keys: Sequence[str]) -> set[str]:
+        """See Deliveries.cancel."""
+        wanted = sorted(set(keys))
+        rows = await transaction.fetch(_LOCK_KEYS, kind, wanted)
+        await transaction.execute(_CANCEL, kind, wanted)
+        return {row[0] for row in rows}
+
+    async def claim(
+        self, kind: str, limit: int, *, lease_token: UUID, lease_seconds: float
+    ) -> Sequence[Delivery]:
+        """See Deliveries.claim. Commits by itself."""
+        rows = await self._database.fetch(_CLAIM, kind, limit, lease_token, float(lease_seconds))
+        return [to_delivery(row) for row in rows]
+
+    async def marks(self, ids: Sequence[UUID]) -> set[UUID]:
+        """See Deliveries.marks."""
+        return {row[0] for row in await self._database.fetch(_MARKS, list(ids))}
+
+    async def settle(
+        self, transaction: Transaction, settled: Sequence[tuple[Delivery, Settlement]]
+    ) -> set[UUID]:
+        """See Deliveries.settle."""
+        if not settled:
+            return set()
+        rows = await transaction.fetch(_LOCK_IDS, [delivery.id for delivery, _ in settled])
+        states = {row[0]: row[1] for row in rows}
+        decided = [
+            (delivery.id, _state(settlement), msgspec.json.encode(settlement))
+            for delivery, settlement in settled
+            if _decides(states.get(delivery.id), settlement)
+        ]
+        if decided:
+            await transaction.execute(_SETTLE, *_columns(decided))
+        return {row[0] for row in decided}
+
+    async def postpone(
+        self,
+        transaction: Transaction,
+        postponed: Sequence[tuple[Delivery, Retry | Park]],
+        *,
+        lease_token: UUID,
+    ) -> None:
+        """See Deliveries.postpone."""
+        if not postponed:
+            return
+        await transaction.fetch(_LOCK_IDS, [delivery.id for delivery, _ in postponed])
+        rows = [_postponed(delivery, what) for delivery, what in postponed]
+        await transaction.execute(_POSTPONE, *_columns(rows), lease_token)
+
+
+def to_delivery(row: Row) -> Delivery:
+    """The delivery of a row with the columns of `_DELIVERY`."""
+    verdict = row["verdict"]
+    return Delivery(
+        id=row["id"],
+        kind=row["kind"],
+        key=row["key"],
+        request=row["request"],
+        not_after=row["not_after"],
+        attempts=row["attempts"],
+        ask_first=row["ask_first"],
+        cancelled=row["cancelled_at"] is not None,
+        verdict=None if verdict is None else _settlement.decode(verdict),
+        correlation_id=row["correlation_id"],
+        causation_id=row["causation_id"],
+        traceparent=row["traceparent"],
+    )
+
+
+def _place(delivery: Delivery) -> tuple[str, str]:
+    return (delivery.kind, delivery.key)
+
+
+def _columns(rows: Iterable[tuple[object, ...]]) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _state(settlement: Settlement) -> str:
+    return "DELIVERED" if isinstance(settlement, Delivered) else "REFUSED"
+
+
+def _decides(state: str | None, settlement: Settlement) -> bool:
+    """What was captured is recorded over anything; a refusal only over what is open (M6)."""
+    if isinstance(settlement, Delivered):
+        return state in {"PENDING", "PARKED", "REFUSED"}
+    return state in {"PENDING", "PARKED"}
+
+
+def _postponed(delivery: Delivery, what: Retry | Park) -> tuple[UUID, str, int, bool, float, str]:
+    reason = what.reason[:REASON_CHARS_MAX].replace("\x00", "\ufffd")
+    reason = reason.encode(errors="replace").decode()
+    if isinstance(what, Park):
+        return (delivery.id, "PARKED", 1, True, 0.0, reason)
+    return (
+        delivery.id,
+        "PENDING",
+        int(what.counts),
+        what.ask_first,
+        float(what.delay_seconds),
+        reason,
+    )
