@@ -1,0 +1,209 @@
+"""The consumer: reads its topics, decides each message once, and stops for nothing but poison.
+
+Effects, inbox row and position of a message commit together, so a message that arrives again
+(crash, rebalance, replay) changes nothing. An outage costs time, never a message or an attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from waybill.messaging.core.errors import (
+    DeadLetterLimitExceededError,
+    LeaseLostError,
+    OutcomeUnknownError,
+    TransientError,
+)
+from waybill.messaging.core.message import Batch, Positions
+from waybill.messaging.runtime.batch import Sorter
+from waybill.messaging.runtime.batch_size import BatchSizer
+from waybill.messaging.runtime.each import HandlerFailedError, PatientBatch
+from waybill.messaging.runtime.isolation import Isolation, LetterGuard, SameErrorError
+from waybill.messaging.runtime.loop import Loop
+from waybill.messaging.runtime.policy import ConsumerPolicy
+from waybill.messaging.runtime.redrive import Redrive
+from waybill.messaging.runtime.tracing import ConsumerTracing
+from waybill.messaging.runtime.unit import ConsumerUnit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from uuid import UUID
+
+    from waybill.messaging.core.ports import Log, Subscription
+    from waybill.messaging.runtime.batch import SortedBatch
+    from waybill.messaging.runtime.ports import ServicePorts
+    from waybill.messaging.runtime.unit import Handler
+
+logger = logging.getLogger(__name__)
+
+
+class ConsumerState(Enum):
+    """What a consumer is doing; shown by readiness."""
+
+    STARTING = "starting"
+    STANDBY = "standby"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    PAUSED = "paused"
+    HALTED = "halted"
+    STOPPED = "stopped"
+
+
+class Consumer(Loop):
+    """One consumer of one service. `consumer` is its stable id (protocol C11).
+
+    `types` are the event types that `handler` takes; all others on `topics` are skipped. The
+    handler is set-wise (see `unit.Handler`); `each.each` makes one of per-message handlers.
+    """
+
+    def __init__(
+        self,
+        consumer: str,
+        *,
+        log: Log,
+        topics: Sequence[str],
+        types: Iterable[type],
+        handler: Handler,
+        ports: ServicePorts,
+        policy: ConsumerPolicy | None = None,
+        system: str = "waybill",
+    ) -> None:
+        super().__init__(consumer, ports.clock, ports.observer)
+        policy = policy or ConsumerPolicy()
+        tracing = ConsumerTracing(consumer, system=system)
+        self.state = ConsumerState.STARTING
+        self._log = log
+        self._topics = tuple(topics)
+        self._ports = ports
+        self._policy = policy
+        self._sorter = Sorter(consumer, ports.codec, types, policy)
+        self._unit = ConsumerUnit(consumer, ports, handler, policy, tracing)
+        self._guard = LetterGuard(consumer, ports.dead_letters, policy)
+        self._redrive = Redrive(consumer, ports.dead_letters, self._unit, self._sorter, policy)
+        self._sizer = BatchSizer(policy.batch_size_max, policy.batch_work_seconds_max)
+        self._scanned: dict[tuple[str, int], tuple[int, UUID | None]] = {}
+        """Positions behind messages that were skipped; they go with the next unit (D2)."""
+        self._recorded_at = self._redriven_at = self._clock.monotonic()
+        self._failures = 0
+
+    @property
+    def waits_on_purpose(self) -> bool:
+        """A stand-by makes no turns and is well."""
+        return self.state is ConsumerState.STANDBY
+
+    async def work(self) -> None:
+        """Consume until `stop`. Raises DeadLetterLimitExceededError; restart it by hand then."""
+        try:
+            while not self.stopping:
+                await self._membership()
+        except DeadLetterLimitExceededError as error:
+            self.state = ConsumerState.HALTED
+            logger.critical("%s", error)
+            raise
+        finally:
+            if self.state is not ConsumerState.HALTED:
+                self.state = ConsumerState.STOPPED
+
+    async def _membership(self) -> None:
+        """From joining to losing the lease, an outage of the log, or `stop`."""
+        self.state = ConsumerState.STANDBY
+        try:
+            subscription = await self.idle(self._log.subscribe(self.name, self._topics))
+        except TransientError as error:
+            await self._back_off(error)
+            return
+        self._scanned.clear()
+        try:
+            while not self.stopping:
+                self.state = ConsumerState.RUNNING
+                await self._turn_or_rewind(subscription)
+        except LeaseLostError as error:
+            logger.warning("%s: %s; standing by", self.name, error)
+        finally:
+            await self._close(subscription)
+
+    async def _close(self, subscription: Subscription) -> None:
+        try:
+            async with asyncio.timeout(self._policy.close_seconds_max):
+                await subscription.close()
+        except (TransientError, TimeoutError) as error:
+            logger.warning("%s: lease not handed back, it will expire: %s", self.name, error)
+
+    async def _turn_or_rewind(self, subscription: Subscription) -> None:
+        """One turn. Whatever is no message's fault rolls back all of it and is tried again (C6)."""
+        try:
+            await self._turn(subscription)
+        except (TransientError, OutcomeUnknownError) as error:
+            self._scanned.clear()
+            await self._back_off(error)
+            await self._rewind(subscription)
+        else:
+            self._failures = 0
+            self.progressed()
+
+    async def _rewind(self, subscription: Subscription) -> None:
+        """Start again at the stored positions, for as long as it takes to learn them."""
+        while not self.stopping:
+            try:
+                await self.idle(subscription.rewind())
+            except TransientError as error:
+                await self._back_off(error)
+            else:
+                return
+
+    async def _back_off(self, error: Exception) -> None:
+        bad_deployment = isinstance(error, SameErrorError)
+        self.state = ConsumerState.PAUSED if bad_deployment else ConsumerState.RETRYING
+        level = logging.CRITICAL if bad_deployment else logging.WARNING
+        logger.log(level, "%s: %s: %s", self.name, type(error).__name__, error)
+        self._ports.observer.retried(self.name, type(error).__name__)
+        delay = self._policy.backoff.delay_seconds(self._failures, self._ports.random)
+        self._failures += 1
+        await self.idle(self._clock.sleep(delay))
+
+    async def _turn(self, subscription: Subscription) -> None:
+        now = self._clock.monotonic()
+        if now - self._redriven_at >= self._policy.redrive_poll_seconds:
+            self._redriven_at = now
+            await self._redrive.run(subscription)
+        batch = await self.idle(subscription.fetch(self._sizer.size))
+        self._scanned.update(batch.scanned.lanes)
+        ordered = self._sorter.sort(batch)
+        if ordered.skipped:
+            self._ports.observer.processed(self.name, "skipped", ordered.skipped, 0.0)
+        if ordered.candidates:
+            await self._finish(subscription, ordered)
+        elif self._clock.monotonic() - self._recorded_at >= self._policy.idle_record_seconds:
+            await self._record_scanned(subscription)
+
+    async def _finish(self, subscription: Subscription, ordered: SortedBatch) -> None:
+        ordered.batch = Batch(ordered.batch.records, Positions(dict(self._scanned)))
+        start = self._clock.monotonic()
+        isolation = Isolation(self._unit, subscription, ordered, self._sorter, self._guard)
+        try:
+            await isolation.finish()
+        except HandlerFailedError as error:
+            patient = PatientBatch(
+                self._unit,
+                subscription,
+                ordered,
+                self._sorter,
+                guard=self._guard,
+                clock=self._clock,
+            )
+            await patient.finish(error)
+        else:
+            if not ordered.letters:
+                self._sizer.observe(ordered.candidates, self._clock.monotonic() - start)
+        self._scanned.clear()
+        self._recorded_at = self._clock.monotonic()
+
+    async def _record_scanned(self, subscription: Subscription) -> None:
+        """Nothing to decide: the positions of a quiet topic move at most once a second (D2)."""
+        self._recorded_at = self._clock.monotonic()
+        if self._scanned:
+            await self._unit.commit(subscription, (), (), Positions(dict(self._scanned)))
+            self._scanned.clear()

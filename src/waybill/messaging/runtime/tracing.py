@@ -1,0 +1,149 @@
+"""Spans of consumed messages, on OpenTelemetry's API alone.
+
+Each message of a batch gets a `process {topic}` span whose parent (and link) is the context in
+which it was created; what is published because of it carries that span's context. Without an
+SDK a batch costs one check, and messages pass their traceparent on unchanged.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from opentelemetry import trace
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    NoOpTracerProvider,
+    ProxyTracerProvider,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+)
+
+from waybill.messaging.core.unit import Received
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span, Tracer
+    from opentelemetry.util.types import AttributeValue
+
+    from waybill.messaging.core.message import Message
+
+TRACEPARENT_LENGTH = 55
+INVALID_VERSION = "ff"
+
+
+def span_context(traceparent: str | None) -> SpanContext | None:
+    """The W3C trace context of a header; None if there is none or it is malformed.
+
+    Of a version above 00 the first 55 characters are read (W3C Trace Context, 4.3).
+    """
+    if traceparent is None or len(traceparent) < TRACEPARENT_LENGTH:
+        return None
+    version, *fields = traceparent[:TRACEPARENT_LENGTH].split("-")
+    longer = traceparent[TRACEPARENT_LENGTH : TRACEPARENT_LENGTH + 1]
+    if version == INVALID_VERSION or (longer and (version == "00" or longer != "-")):
+        return None
+    if [len(version), *map(len, fields)] != [2, 32, 16, 2]:
+        return None
+    try:
+        trace_id, span_id, flags = (int(field, 16) for field in fields)
+    except ValueError:
+        return None
+    context = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags & 1))
+    return context if context.is_valid else None
+
+
+def traceparent_of(context: SpanContext) -> str:
+    """The header of a span's context."""
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+
+
+def parent_of(traceparent: str | None) -> tuple[Context | None, list[Link]]:
+    """The OpenTelemetry context and the links of a span that continues `traceparent`."""
+    creation = span_context(traceparent)
+    if creation is None:
+        return None, []
+    return trace.set_span_in_context(NonRecordingSpan(creation)), [Link(creation)]
+
+
+def active_tracer() -> Tracer | None:
+    """A tracer, or None while no SDK is configured."""
+    provider = trace.get_tracer_provider()
+    if isinstance(provider, ProxyTracerProvider | NoOpTracerProvider):
+        return None
+    return provider.get_tracer("waybill.messaging")
+
+
+class BatchSpans:
+    """The open spans of one unit. They are exported only when `end` is called.
+
+    A unit that rolled back drops its spans: its messages will be processed again.
+    """
+
+    def __init__(self, spans: Sequence[Span], received: Sequence[Received]) -> None:
+        self._spans = spans
+        self.received = received
+
+    def end(self) -> None:
+        """The unit committed."""
+        for span in self._spans:
+            span.end()
+
+
+class ConsumerTracing:
+    """Makes the spans of one consumer."""
+
+    def __init__(self, consumer: str, *, system: str = "waybill") -> None:
+        self._attributes: dict[str, AttributeValue] = {
+            "messaging.system": system,
+            "messaging.operation.name": "process",
+            "messaging.operation.type": "process",
+            "messaging.consumer.group.name": consumer,
+        }
+
+    def start(self, received: Sequence[Received]) -> BatchSpans | None:
+        """Spans for these messages, and the messages with the spans' contexts in them."""
+        tracer = active_tracer()
+        if tracer is None:
+            return None
+        spans, traced = [], []
+        for each in received:
+            span = self._start(tracer, each.message)
+            traceparent = traceparent_of(span.get_span_context())
+            message = msgspec.structs.replace(each.message, traceparent=traceparent)
+            spans.append(span)
+            traced.append(Received(message, each.event))
+        return BatchSpans(spans, traced)
+
+    def failed(self, failures: Iterable[tuple[Message, str]]) -> None:
+        """Messages that became dead letters, each with its error's class."""
+        tracer = active_tracer()
+        if tracer is None:
+            return
+        for message, error_type in failures:
+            span = self._start(tracer, message)
+            span.set_attribute("error.type", error_type)
+            span.set_status(Status(StatusCode.ERROR))
+            span.end()
+
+    def _start(self, tracer: Tracer, message: Message) -> Span:
+        context, links = parent_of(message.traceparent)
+        return tracer.start_span(
+            f"process {message.topic}",
+            context=context,
+            kind=SpanKind.CONSUMER,
+            links=links,
+            attributes={
+                **self._attributes,
+                "messaging.destination.name": message.topic,
+                "messaging.message.id": str(message.id),
+                "messaging.message.conversation_id": message.correlation_id,
+                "messaging.message.body.size": len(message.value),
+            },
+        )

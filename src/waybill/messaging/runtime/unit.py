@@ -1,0 +1,176 @@
+"""One unit of a consumer: effects, inbox, dead letters and positions in one transaction (C3)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+from waybill.messaging.core.errors import (
+    ConcurrencyConflictError,
+    ConfigurationError,
+    MessagingError,
+    PermanentError,
+    TransientError,
+)
+from waybill.messaging.core.unit import Received, UnitOfWork
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from waybill.messaging.core.message import Positions
+    from waybill.messaging.core.ports import DeadLetter, Subscription, Transaction
+    from waybill.messaging.runtime.policy import ConsumerPolicy
+    from waybill.messaging.runtime.ports import ServicePorts
+    from waybill.messaging.runtime.tracing import BatchSpans, ConsumerTracing
+
+Handler = Callable[[UnitOfWork, Sequence[Received]], Awaitable[None]]
+"""Decides a batch, set-wise: it loads, folds and saves through the unit, and raises to refuse."""
+
+logger = logging.getLogger(__name__)
+
+
+class _RehearsedError(Exception):
+    """Ends a rehearsal, so that its transaction rolls back."""
+
+
+class ConsumerUnit:
+    """Runs units for one subscription. A unit commits as a whole or leaves nothing."""
+
+    def __init__(
+        self,
+        consumer: str,
+        ports: ServicePorts,
+        handler: Handler,
+        policy: ConsumerPolicy,
+        tracing: ConsumerTracing,
+    ) -> None:
+        self._consumer = consumer
+        self._ports = ports
+        self._handler = handler
+        self._policy = policy
+        self._tracing = tracing
+
+    async def commit(
+        self,
+        subscription: Subscription,
+        received: Sequence[Received],
+        letters: Sequence[DeadLetter],
+        positions: Positions,
+        *,
+        redriven: Sequence[UUID] = (),
+    ) -> None:
+        """Apply, store, commit, acknowledge, report; again after a concurrency conflict.
+
+        Raises PermanentError (isolate it) and everything that is no message's fault.
+        """
+        for _ in range(self._policy.batch_tries_after_conflict_max):
+            try:
+                await self._commit(subscription, received, letters, positions, redriven)
+            except ConcurrencyConflictError as error:
+                conflict = error
+            else:
+                return
+        reason = f"{self._consumer}: the state kept changing under the decision: {conflict}"
+        raise TransientError(reason) from conflict
+
+    async def _commit(
+        self,
+        subscription: Subscription,
+        received: Sequence[Received],
+        letters: Sequence[DeadLetter],
+        positions: Positions,
+        redriven: Sequence[UUID],
+    ) -> None:
+        ports = self._ports
+        start = ports.clock.monotonic()
+        fresh: Sequence[Received] = ()
+        spans: BatchSpans | None = None
+        async with ports.database.transaction() as transaction:
+            await subscription.lock(transaction)
+            if received:
+                fresh = await self._claim(transaction, received)
+            if fresh:
+                spans = self._tracing.start(fresh)
+                await self._decide(transaction, spans.received if spans else fresh)
+            if letters:
+                await ports.dead_letters.add(transaction, letters)
+            if redriven:
+                await ports.dead_letters.redriven(transaction, self._consumer, redriven)
+            if positions:
+                await subscription.record(transaction, positions)
+        if spans:
+            spans.end()
+        self._report(len(received), len(fresh), letters, ports.clock.monotonic() - start)
+        if positions:
+            await self._acknowledge(subscription, positions)
+
+    async def rehearse(
+        self, subscription: Subscription, received: Sequence[Received]
+    ) -> PermanentError | None:
+        """Decide these and roll back: the permanent error that it met, or None."""
+        try:
+            async with self._ports.database.transaction() as transaction:
+                await subscription.lock(transaction)
+                fresh = await self._claim(transaction, received)
+                if fresh:
+                    await self._decide(transaction, fresh)
+                _roll_back()
+        except _RehearsedError:
+            return None
+        except PermanentError as error:
+            return error
+        return None
+
+    async def _claim(
+        self, transaction: Transaction, received: Sequence[Received]
+    ) -> Sequence[Received]:
+        ids = [each.message.id for each in received]
+        claimed = await self._ports.inbox.claim(transaction, self._consumer, ids)
+        if len(claimed) == len(received):
+            return received
+        return [each for each in received if each.message.id in claimed]
+
+    async def _decide(self, transaction: Transaction, received: Sequence[Received]) -> None:
+        """Run the handler; what it raises on its own is permanent, a pure decision's error (C6)."""
+        try:
+            await self._handler(self._ports.unit(transaction), received)
+        except ConfigurationError as error:
+            raise PermanentError(str(error)) from error
+        except MessagingError:
+            raise
+        except Exception as error:
+            # The handler is the user's: whatever it raises is a verdict on its messages.
+            reason = f"the handler raised {type(error).__name__}: {error}"
+            raise PermanentError(reason) from error
+
+    def _report(
+        self, received: int, fresh: int, letters: Sequence[DeadLetter], seconds: float
+    ) -> None:
+        observer, consumer = self._ports.observer, self._consumer
+        if fresh:
+            observer.processed(consumer, "processed", fresh, seconds)
+        if received > fresh:
+            observer.processed(consumer, "duplicate", received - fresh, seconds)
+        if not letters:
+            return
+        observer.processed(consumer, "failed", len(letters), seconds)
+        for letter in letters:
+            message = letter.record.message
+            observer.dead_lettered(consumer, message.topic, letter.error_type)
+            logger.error(
+                "dead letter: consumer=%s topic=%s type=%s message_id=%s error=%s",
+                *(consumer, message.topic, message.type, message.id, letter.error_type),
+            )
+        self._tracing.failed((each.record.message, each.error_type) for each in letters)
+
+    async def _acknowledge(self, subscription: Subscription, positions: Positions) -> None:
+        """The effects are committed: a source that cannot be told now is told later."""
+        try:
+            await subscription.acknowledge(positions)
+        except TransientError as error:
+            logger.warning("%s: the source was not told its position: %s", self._consumer, error)
+
+
+def _roll_back() -> None:
+    raise _RehearsedError
