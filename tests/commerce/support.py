@@ -10,11 +10,14 @@ from uuid import UUID
 
 from waybill.blueprints import choreography
 from waybill.commerce.contracts import Line, OrderCreated
-from waybill.commerce.units import Units
+from waybill.messaging.adapters.postgres.dead_letters import PostgresDeadLetters
+from waybill.messaging.adapters.postgres.inbox import PostgresInbox
 from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
 from waybill.messaging.core.identity import new_id
 from waybill.messaging.core.message import Message
 from waybill.messaging.core.unit import Received
+from waybill.messaging.runtime.clock import SystemClock
+from waybill.messaging.runtime.ports import ServicePorts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -32,16 +35,16 @@ KEYBOARD = UUID("22222222-2222-2222-2222-222222222222")
 class CountedTransaction:
     """A transaction that counts its statements."""
 
-    def __init__(self, transaction: Transaction, service: Service) -> None:
+    def __init__(self, transaction: Transaction, database: CountedDatabase) -> None:
         self._transaction = transaction
-        self._service = service
+        self._database = database
 
     async def execute(self, statement: str, *arguments: object) -> int:
-        self._service.statements += 1
+        self._database.statements += 1
         return await self._transaction.execute(statement, *arguments)
 
     async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]:
-        self._service.statements += 1
+        self._database.statements += 1
         return await self._transaction.fetch(statement, *arguments)
 
     def buffer(self, flush: Callable[..., Awaitable[None]]) -> list[Any]:
@@ -49,6 +52,35 @@ class CountedTransaction:
 
     def on_commit(self, call: Callable[[], None]) -> None:
         self._transaction.on_commit(call)
+
+
+class CountedDatabase:
+    """A database that counts the statements of its transactions, BEGIN and COMMIT apart."""
+
+    def __init__(self, database: PostgresDatabase) -> None:
+        self._database = database
+        self.statements = 0
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        async with self._database.transaction() as transaction:
+            yield CountedTransaction(transaction, self)
+
+    async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]:
+        return await self._database.fetch(statement, *arguments)
+
+    async def close(self) -> None:
+        await self._database.close()
+
+
+class StillClock(SystemClock):
+    """The machine's clock, but `now` stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.instant = NOW
+
+    def now(self) -> datetime:
+        return self.instant
 
 
 class Tally:
@@ -72,17 +104,25 @@ class Service:
     """One service's database, and units of work in it."""
 
     def __init__(self, database: PostgresDatabase, name: str) -> None:
-        self.database = database
+        self.database = CountedDatabase(database)
         self.tally = Tally()
-        self.now = NOW
-        self.statements = 0
-        self.units = Units(PostgresOutbox(), choreography.codec(), name, new_id, lambda: self.now)
+        self.clock = StillClock()
+        outbox = PostgresOutbox()
+        self.ports = ServicePorts(
+            database=self.database,
+            outbox=outbox,
+            inbox=PostgresInbox(),
+            dead_letters=PostgresDeadLetters(database, outbox),
+            codec=choreography.codec(),
+            producer=name,
+            clock=self.clock,
+        )
 
     @contextlib.asynccontextmanager
     async def unit(self) -> AsyncIterator[UnitOfWork]:
         """A unit of work that commits at the end of the block."""
         async with self.database.transaction() as transaction:
-            yield self.units.begin(CountedTransaction(transaction, self))
+            yield self.ports.unit(transaction)
 
     async def handle(
         self,

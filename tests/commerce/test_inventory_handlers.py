@@ -175,9 +175,9 @@ async def test_a_batch_of_200_takes_as_many_statements_as_a_batch_of_one(
     for size in (1, 200):
         asks = [created((MOUSE, 1), (MOUSE, 2)) for _ in range(size)]
         for events in (asks, [OrderConfirmed(order_id=ask.order_id) for ask in asks]):
-            inventory.statements = 0
+            inventory.database.statements = 0
             await inventory.handle(handler, events)
-            counts.append(inventory.statements)
+            counts.append(inventory.database.statements)
     assert counts[:2] == counts[2:]
     assert max(counts) <= 6, "five and the outbox's flush"
 

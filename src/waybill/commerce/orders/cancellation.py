@@ -12,24 +12,22 @@ if TYPE_CHECKING:
 
     from waybill.commerce.orders.handlers import OrderHandler
     from waybill.commerce.orders.views import OrderView
-    from waybill.commerce.units import Units
-    from waybill.messaging.core.ports import Database
+    from waybill.messaging.runtime.ports import ServicePorts
 
 
 class Cancellation:
     """The `Cancellations` of the order service's API."""
 
-    def __init__(self, database: Database, units: Units, handler: OrderHandler) -> None:
-        self._database = database
-        self._units = units
+    def __init__(self, ports: ServicePorts, handler: OrderHandler) -> None:
+        self._ports = ports
         self._handler = handler
 
     async def cancel(
         self, order_id: UUID, *, traceparent: str
     ) -> OrderView | NotCancellable | None:
         """Keep the request as a fact and show the order as it then stands. May be repeated."""
-        async with self._database.transaction() as transaction:
-            unit = self._units.begin(transaction)
+        async with self._ports.database.transaction() as transaction:
+            unit = self._ports.unit(transaction)
             found = await self._handler.cancel(unit, order_id, traceparent=traceparent)
         if found is None:
             return None

@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING
 from waybill.commerce.orders import domain, store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from waybill.commerce.orders.handlers import OrderHandler
     from waybill.commerce.process import Process
-    from waybill.commerce.units import Units
-    from waybill.messaging.core.ports import Database
+    from waybill.messaging.runtime.ports import ServicePorts
 
 PAGE = 200
 """Orders asked about in one transaction."""
@@ -23,19 +20,15 @@ class Deadlines:
 
     def __init__(
         self,
-        database: Database,
-        units: Units,
+        ports: ServicePorts,
         handler: OrderHandler,
         *,
         process: Process,
-        random: Callable[[], float],
         page: int = PAGE,
     ) -> None:
-        self._database = database
-        self._units = units
+        self._ports = ports
         self._handler = handler
         self._process = process
-        self._random = random
         self._page = page
 
     async def ask(self) -> int:
@@ -48,12 +41,12 @@ class Deadlines:
                 return asked
 
     async def _ask_page(self) -> int:
-        async with self._database.transaction() as transaction:
-            unit = self._units.begin(transaction)
+        async with self._ports.database.transaction() as transaction:
+            unit = self._ports.unit(transaction)
             due = await store.lock_due(transaction, unit.now, self._page)
             together = domain.Decision({}, [], [])
             for order in due:
-                decision = domain.ask(self._process, order, unit.now, self._random)
+                decision = domain.ask(self._process, order, unit.now, self._ports.random)
                 if decision is not None:
                     together.orders.update(decision.orders)
                     together.publications.extend(decision.publications)

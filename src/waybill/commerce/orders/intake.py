@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from waybill.commerce.process import Process
     from waybill.commerce.publishing import Counters
-    from waybill.commerce.units import Units
-    from waybill.messaging.core.ports import Database, Transaction
+    from waybill.messaging.core.ports import Transaction
+    from waybill.messaging.runtime.ports import ServicePorts
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -56,22 +56,20 @@ class OrderFlush:
 
     def __init__(
         self,
-        database: Database,
-        units: Units,
+        ports: ServicePorts,
         *,
         process: Process,
         deadline: timedelta,
         counters: Counters,
     ) -> None:
-        self._database = database
-        self._units = units
+        self._ports = ports
         self._process = process
         self._deadline = deadline
         self._counters = counters
 
     def entry(self, request: PlaceOrder) -> Entry:
         """Fix the request's order id and its instant."""
-        return Entry(self._units.new_id(), self._units.now(), request)
+        return Entry(self._ports.new_id(), self._ports.clock.now(), request)
 
     async def flush(self, entries: Sequence[Entry]) -> list[Placed | KeyReused]:
         """Place what is new, find what is not. All entries commit together or none does."""
@@ -79,7 +77,7 @@ class OrderFlush:
         for entry in entries:
             leaders.setdefault(entry.key, entry)
         drafts = {key: self._draft(key, entry) for key, entry in leaders.items()}
-        async with self._database.transaction() as transaction:
+        async with self._ports.database.transaction() as transaction:
             records = await self._store(transaction, drafts)
         return [_result(entry, records[entry.key], leaders[entry.key]) for entry in entries]
 
@@ -98,7 +96,7 @@ class OrderFlush:
         self, transaction: Transaction, drafts: Mapping[Key, _Draft]
     ) -> dict[Key, KeyRecord]:
         """The record behind each key: ours where the key was free, else the one that was there."""
-        unit = self._units.begin(transaction)
+        unit = self._ports.unit(transaction)
         claimed = await store.claim_keys(
             transaction, [draft.record for draft in drafts.values()], unit.now
         )
