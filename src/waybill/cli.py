@@ -1,0 +1,5 @@
+"""The `waybill` command."""
+
+
+def main() -> None:
+    """Run it."""

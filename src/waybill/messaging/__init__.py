@@ -1,0 +1,1 @@
+"""Reliable messaging for a service of your own: outbox, inbox, consumers, deliveries."""
