@@ -85,6 +85,7 @@ class Sorter:
             error_type=error_type(error),
             error_message=storable(str(cause))[: self._policy.error_text_max],
             stacktrace=storable(stack)[-self._policy.stacktrace_text_max :],
+            cause_type=class_name(cause.__cause__) if cause.__cause__ else "",
         )
 
 
@@ -128,7 +129,12 @@ def cause_of(error: BaseException) -> BaseException:
 
 def error_type(error: BaseException) -> str:
     """The class by which errors are counted and shown, with its module."""
-    kind = type(cause_of(error))
+    return class_name(cause_of(error))
+
+
+def class_name(error: BaseException) -> str:
+    """The full name of the error's class."""
+    kind = type(error)
     return (
         kind.__qualname__
         if kind.__module__ == "builtins"

@@ -10,6 +10,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from waybill.messaging.core.commit_acts import CommitActs
 from waybill.messaging.core.errors import ConfigurationError, TransientError
 
 if TYPE_CHECKING:
@@ -37,16 +38,12 @@ class MemoryTransaction:
 
     def __init__(self, database: MemoryDatabase) -> None:
         self.database = database
-        self.buffers: dict[object, list[Any]] = {}
-        """What adapters keep until the flush, by adapter; gone with a rollback."""
-        self.flushed = False
         self.ended = asyncio.Event()
         self.waits_for: MemoryTransaction | None = None
         self._writes: dict[tuple[str, Hashable], object] = {}
         self._locks: list[tuple[str, Hashable]] = []
-        self._acts: list[Callable[[], Awaitable[None]]] = []
+        self._acts = CommitActs()
         self._applies: list[Callable[[], None]] = []
-        self._calls: list[Callable[[], None]] = []
         self._doomed = False
 
     async def execute(self, statement: str, *arguments: object) -> int:
@@ -65,13 +62,13 @@ class MemoryTransaction:
             self._doomed = True
             raise
 
-    def before_commit(self, act: Callable[[], Awaitable[None]]) -> None:
+    def buffer(self, flush: Callable[[Transaction, Sequence[Any]], Awaitable[None]]) -> list[Any]:
         """See Transaction."""
-        self._acts.append(act)
+        return self._acts.buffer(flush)
 
     def on_commit(self, call: Callable[[], None]) -> None:
         """See Transaction."""
-        self._calls.append(call)
+        self._acts.on_commit(call)
 
     def on_apply(self, apply: Callable[[], None]) -> None:
         """For adapters: part of COMMIT itself, so it happens even if COMMIT's answer is lost."""
@@ -104,6 +101,9 @@ class MemoryTransaction:
 
     async def lock(self, table: str, key: Hashable) -> None:
         """Take the row's lock (it need not exist); TransientError if that closes a circle."""
+        if self.ended.is_set():
+            reason = "this transaction is over"
+            raise RuntimeError(reason)
         row = (table, key)
         locks = self.database.locks
         while (owner := locks.get(row)) is not self:
@@ -128,13 +128,26 @@ class MemoryTransaction:
             self.waits_for = None
 
     async def commit(self) -> None:
-        """Flush, make all writes visible, then call what waited for the commit."""
+        """Flush, make all writes visible, then call what waited for the commit.
+
+        A cancellation waits until the outcome is known (pitfall B60).
+        """
+        ending = asyncio.ensure_future(self._flush_and_apply())
+        try:
+            await asyncio.shield(ending)
+        except asyncio.CancelledError:
+            await asyncio.wait([ending])
+            if not ending.cancelled() and ending.exception() is None:
+                self._acts.committed()
+            raise
+        self._acts.committed()
+
+    async def _flush_and_apply(self) -> None:
+        if not self._doomed:
+            await self._acts.flush(self)
         if self._doomed:
             reason = "a statement of this transaction failed, so it cannot commit"
             raise TransientError(reason)
-        for act in self._acts:
-            await act()
-        self.flushed = True
         self.database.fault("commit")
         for (table, key), value in self._writes.items():
             rows = self.database.tables.setdefault(table, {})
@@ -146,12 +159,9 @@ class MemoryTransaction:
             apply()
         self.end()
         self.database.fault("committed")
-        for call in self._calls:
-            call()
 
     def end(self) -> None:
         """Release the locks; without a commit before it, this is the rollback."""
-        self.flushed = True
         for row in self._locks:
             del self.database.locks[row]
         self._locks.clear()

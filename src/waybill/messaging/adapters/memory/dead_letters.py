@@ -53,17 +53,18 @@ class MemoryDeadLetters:
         return list(self._database.tables.get(DEAD_LETTERS, {}).values())
 
     async def add(self, transaction: Transaction, letters: Sequence[DeadLetter]) -> None:
-        """See DeadLetters. A discarded one stays discarded; one to redrive is open again."""
+        """See DeadLetters. An operator's verdict outlives repeats; one to redrive is open again."""
         memory = in_memory(transaction)
         for letter in sorted(letters, key=lambda each: each.record.message.id):
             key = (letter.consumer, letter.record.message.id)
             await memory.lock(DEAD_LETTERS, key)
             old: DeadLetterRow | None = memory.get(DEAD_LETTERS, key)
-            if old is not None and old.verdict is Verdict.DISCARDED:
-                continue
+            verdict = old.verdict if old and old.verdict is not Verdict.REDRIVE else Verdict.OPEN
             created_at = old.created_at if old else self._clock.now()
-            row = DeadLetterRow(letter, Verdict.OPEN, created_at)
+            row = DeadLetterRow(letter, verdict, created_at)
             await memory.put(DEAD_LETTERS, key, row)
+            if old is not None and old.verdict is not Verdict.REDRIVE:
+                continue
             message = letter.record.message
             topic = message.topic + DEAD_LETTER_SUFFIX
             record = msgspec.structs.replace(

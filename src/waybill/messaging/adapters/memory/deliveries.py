@@ -139,8 +139,7 @@ class MemoryDeliveries:
                 continue
             if isinstance(settlement, Refused) and row.state not in UNSETTLED:
                 continue
-            if row.state in UNSETTLED:
-                new.add(delivery.id)
+            new.add(delivery.id)
             delivered = isinstance(settlement, Delivered)
             state = DeliveryState.DELIVERED if delivered else DeliveryState.REFUSED
             done = msgspec.structs.replace(

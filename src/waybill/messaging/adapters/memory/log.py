@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from waybill.messaging.core.ports import Subscription, Transaction
 
 CONSUMER_SOURCE = "consumer_source"
+NOTHING = Batch((), Positions({}))
 LanePositions = dict[int, tuple[int, UUID | None]]
 
 
@@ -55,18 +56,20 @@ class MemoryLog:
     async def subscribe(self, consumer: str, topics: Sequence[str]) -> Subscription:
         """See Log."""
         token = new_id()
-        while not await self._take(consumer, token):
+        while not await self.take(consumer, token):
             await self.clock.wait(asyncio.Event(), self.poll_seconds)
         subscription = MemorySubscription(self, consumer, frozenset(topics), token)
         await subscription.rewind()
         return subscription
 
-    async def _take(self, consumer: str, token: UUID) -> bool:
+    async def take(self, consumer: str, token: UUID) -> bool:
+        """Lease the consumer to `token` if nobody else holds it; whether that worked."""
         now = self.clock.now()
         until = now + timedelta(seconds=self.lease_seconds)
         async with self.database.transaction() as transaction:
             rows = await source_rows(transaction, consumer, self.sources)
-            if any(row.lease_token and row.lease_until > now for row in rows.values()):
+            others = [row for row in rows.values() if row.lease_token not in (None, token)]
+            if any(row.lease_until > now for row in others):
                 return False
             for source, row in rows.items():
                 leased = msgspec.structs.replace(row, lease_token=token, lease_until=until)
@@ -82,6 +85,7 @@ class MemorySubscription:
         self._consumer = consumer
         self._topics = topics
         self._token = token
+        self._joined = True
         self._fetched: dict[tuple[str, int], int] = {}
         """Index into each lane's list of what comes next."""
         self._appended = asyncio.Event()
@@ -91,12 +95,15 @@ class MemorySubscription:
     async def fetch(self, limit: int) -> Batch:
         """See Subscription."""
         self._log.database.fault("begin")
-        await self._renew()
+        if not self._joined:
+            await self.rewind()
         self._appended.clear()
-        batch = self._read(limit)
+        if self._joined:
+            await self._renew()
+        batch = self._read(limit) if self._joined else NOTHING
         if not batch.scanned:
             await self._log.clock.wait(self._appended, self._log.poll_seconds)
-            batch = self._read(limit)
+            batch = self._read(limit) if self._joined else NOTHING
         return batch
 
     def _read(self, limit: int) -> Batch:
@@ -147,6 +154,9 @@ class MemorySubscription:
 
     async def rewind(self) -> None:
         """See Subscription."""
+        self._joined = await self._log.take(self._consumer, self._token)
+        if not self._joined:
+            return
         async with self._log.database.transaction() as transaction:
             rows = await self._own_rows(transaction)
         self._fetched = {

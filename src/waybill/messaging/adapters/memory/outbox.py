@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from waybill.messaging.adapters.memory.database import MemoryTransaction, in_memory
+from waybill.messaging.adapters.memory.database import in_memory
+from waybill.messaging.core.errors import PermanentError
 from waybill.messaging.core.lanes import ALL_LANES, DEAD_LETTER_LANE, lane_of
 from waybill.messaging.core.message import DEAD_LETTER_SUFFIX, Message
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from uuid import UUID
 
     from waybill.messaging.core.ports import Transaction
+
+
+MESSAGE_BYTES_MAX = 1_000_000
 
 
 class OutboxRow(NamedTuple):
@@ -26,10 +30,11 @@ class OutboxRow(NamedTuple):
 class MemoryOutbox:
     """Implements `Outbox`. `lanes` holds what committed, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, message_bytes_max: int = MESSAGE_BYTES_MAX) -> None:
         self.lanes: tuple[list[OutboxRow], ...] = tuple([] for _ in range(ALL_LANES))
         self.reported: dict[str, dict[int, tuple[int, UUID | None]]] = {}
         """What readers reported after their commits, by consumer and lane."""
+        self._message_bytes_max = message_bytes_max
         self._seq = 0
         self._listeners: set[asyncio.Event] = set()
 
@@ -40,27 +45,24 @@ class MemoryOutbox:
 
     def append(self, transaction: Transaction, messages: Iterable[Message]) -> None:
         """See Outbox."""
-        memory = in_memory(transaction)
-        if memory.flushed:
-            reason = "this transaction's outbox was flushed already; append before its end"
-            raise RuntimeError(reason)
-        buffer = memory.buffers.get(self)
-        if buffer is None:
-            buffer = memory.buffers[self] = []
-            memory.before_commit(lambda: self._flush(memory))
-        buffer.extend(messages)
+        buffered = transaction.buffer(self._flush)
+        for message in messages:
+            size = len(message.value) + sum(map(len, message.headers.values()))
+            if size > self._message_bytes_max:
+                reason = f"{message.type} {message.id}: {size} bytes are above message_bytes_max"
+                raise PermanentError(reason)
+            buffered.append(message)
 
-    async def _flush(self, transaction: MemoryTransaction) -> None:
-        buffered: list[Message] = transaction.buffers[self]
-        transaction.flushed = True
+    async def _flush(self, transaction: Transaction, buffered: Sequence[Message]) -> None:
+        memory = in_memory(transaction)
         lanes = [lane_of_message(message) for message in buffered]
         for lane in sorted(set(lanes)):
-            await transaction.lock(f"outbox lane of {id(self)}", lane)
+            await memory.lock(f"outbox lane of {id(self)}", lane)
         numbered = []
         for lane, message in zip(lanes, buffered, strict=True):
             self._seq += 1
             numbered.append((lane, OutboxRow(self._seq, message)))
-        transaction.on_apply(lambda: self._apply(numbered))
+        memory.on_apply(lambda: self._apply(numbered))
 
     def _apply(self, numbered: list[tuple[int, OutboxRow]]) -> None:
         for lane, row in numbered:
