@@ -37,7 +37,6 @@ DELETE FROM messaging.inbox WHERE ctid = ANY (ARRAY(
         (SELECT min(coalesce(horizon_at, '-infinity')) FROM messaging.consumer_source)
     )
     LIMIT $2
-    FOR UPDATE SKIP LOCKED
 ))
 """
 
