@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
+from waybill.commerce.migrations import migrate as commerce
 from waybill.messaging.adapters.postgres.migrate import upgrade
 from waybill.platform.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Coroutine, Iterator, Mapping
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a private directory is made in it
 MEMORY_BYTES_NEEDED = 4_000_000_000
@@ -122,3 +123,54 @@ def second_messaging_database(databases: TestDatabases, messaging_template: str)
     name = databases.copy(messaging_template)
     yield databases.server.url(name)
     databases.drop(name)
+
+
+class ServiceDatabases(dict[str, str]):
+    """Superuser's URLs by service, each database copied when it is first asked for."""
+
+    def __init__(self, databases: TestDatabases, templates: Mapping[str, str]) -> None:
+        super().__init__()
+        self._databases = databases
+        self._templates = templates
+        self._names: list[str] = []
+
+    def __missing__(self, service: str) -> str:
+        self._names.append(self._databases.copy(self._templates[service]))
+        self[service] = self._databases.server.url(self._names[-1])
+        return self[service]
+
+    def drop(self) -> None:
+        """Drop the copies."""
+        for name in self._names:
+            self._databases.drop(name)
+
+
+class ServiceTemplates(dict[str, str]):
+    """Templates with messaging and one service's tables, migrated when first asked for."""
+
+    def __init__(self, databases: TestDatabases) -> None:
+        super().__init__()
+        self._databases = databases
+
+    def __missing__(self, service: str) -> str:
+        url = self._databases.template(f"{service}_template")
+        self._databases.run(upgrade(url))
+        self._databases.run(commerce.upgrade(url, service))
+        self[service] = f"{service}_template"
+        return self[service]
+
+
+@pytest.fixture(scope="session")
+def service_templates(databases: TestDatabases) -> ServiceTemplates:
+    """Template databases by service: order, inventory, payment, notification, provider."""
+    return ServiceTemplates(databases)
+
+
+@pytest.fixture
+def service_databases(
+    databases: TestDatabases, service_templates: ServiceTemplates
+) -> Iterator[ServiceDatabases]:
+    """`service_databases["order"]` is the superuser's URL of a fresh order database, and so on."""
+    fresh = ServiceDatabases(databases, service_templates)
+    yield fresh
+    fresh.drop()
