@@ -29,7 +29,7 @@ from waybill.commerce.contracts import (
 from waybill.messaging.core.errors import ConfigurationError, UndecodableMessageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from waybill.messaging.core.message import Message
 
@@ -82,11 +82,14 @@ class EnvelopeCodec:
 
     def topic(self, event: object) -> str:
         """See Codec."""
+        return self._topic(type(event))
+
+    def _topic(self, event: type) -> str:
         try:
-            return self._topics[type(event)]  # type: ignore[index]
+            return self._topics[event]
         except KeyError:
             raise ConfigurationError(
-                f"{type(event).__name__} is not registered with this codec"
+                f"{event.__name__} is not registered with this codec"
             ) from None
 
     def type_name(self, event: object) -> str:
@@ -109,6 +112,15 @@ class EnvelopeCodec:
             event,
         )
         return self._encoder.encode(envelope)
+
+    def topics(self, types: Iterable[type]) -> frozenset[str]:
+        """See Codec."""
+        return frozenset(self._topic(event) for event in types)
+
+    def names(self, types: Iterable[type]) -> frozenset[str]:
+        """See Codec."""
+        known = [event for event in types if self._topic(event)]
+        return frozenset(event.__name__ for event in known)
 
     def decode(self, message: Message) -> object | None:
         """See Codec."""

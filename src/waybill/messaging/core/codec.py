@@ -30,6 +30,9 @@ class Codec(Protocol):
     def encode(self, event: object, message: Message) -> bytes:
         """The record's value; `message` is the envelope, its own value still empty."""
 
+    def topics(self, types: Iterable[type]) -> frozenset[str]:
+        """The topics that these event types stand in. Raises ConfigurationError as `names`."""
+
     def names(self, types: Iterable[type]) -> frozenset[str]:
         """The wire names of these event types: a consumer skips all others without decoding.
 
@@ -93,6 +96,10 @@ class JsonCodec:
     def encode(self, event: object, message: Message) -> bytes:  # noqa: ARG002 - no envelope here
         """See Codec."""
         return self._encoder.encode(event)
+
+    def topics(self, types: Iterable[type]) -> frozenset[str]:
+        """See Codec."""
+        return frozenset(self._of_struct(struct).topic for struct in types)
 
     def names(self, types: Iterable[type]) -> frozenset[str]:
         """See Codec."""
