@@ -23,7 +23,7 @@ _MEMBER = re.compile(r"(?:unknown|required) field `([^`]+)`")
 
 
 async def read_struct(request: Request, struct: type[StructT]) -> StructT:
-    """The request's body as this struct. Raises Problem 400, 408, 413, 415."""
+    """The request's body as this struct. Raises Problem 400, 413, 415; ClientGoneError."""
     require_json_content(request.headers.get("content-type", "").encode("latin-1"))
     length = request.headers.get("content-length")
     body = await read_body(request.receive, length.encode() if length else None)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from uuid import UUID
 
 import msgspec
+
+from waybill.commerce.http.fields import Instant
 
 
 class NotificationView(msgspec.Struct, frozen=True, rename="camel"):
@@ -16,7 +17,7 @@ class NotificationView(msgspec.Struct, frozen=True, rename="camel"):
     event_type: str
     message: str
     status: str
-    created_at: datetime
+    created_at: Instant
 
 
 class NotificationList(msgspec.Struct, frozen=True, rename="camel"):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
 import msgspec
 
 from waybill.commerce.contracts import Line
+from waybill.commerce.http.fields import Instant
 
 
 class OrderView(msgspec.Struct, frozen=True, rename="camel"):
@@ -20,8 +20,8 @@ class OrderView(msgspec.Struct, frozen=True, rename="camel"):
     total_amount: Decimal
     currency: str
     items: tuple[Line, ...]
-    created_at: datetime
-    updated_at: datetime
+    created_at: Instant
+    updated_at: Instant
 
 
 class OrderPage(msgspec.Struct, frozen=True, rename="camel"):
@@ -42,7 +42,7 @@ class TimelineEntry(msgspec.Struct, frozen=True, rename="camel"):
     event: str
     from_status: str | None
     to_status: str | None
-    at: datetime
+    at: Instant
     message_id: UUID | None = None
     detail: str | None = None
 

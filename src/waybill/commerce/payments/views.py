@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
 import msgspec
+
+from waybill.commerce.http.fields import Instant
 
 
 class PaymentView(msgspec.Struct, frozen=True, rename="camel"):
@@ -20,8 +21,8 @@ class PaymentView(msgspec.Struct, frozen=True, rename="camel"):
     reason: str | None
     detail: str | None
     refund_id: UUID | None
-    created_at: datetime
-    updated_at: datetime
+    created_at: Instant
+    updated_at: Instant
 
 
 class PaymentList(msgspec.Struct, frozen=True, rename="camel"):

@@ -13,7 +13,7 @@ class HttpLimits:
     in_flight_share_new: float = 0.5
     in_flight_share_change: float = 0.75
     head_bytes_max: int = 16_384
-    head_seconds_max: float = 10.0
+    request_seconds_max: float = 10.0
     keep_alive_seconds: int = 30
     graceful_seconds: int = 10
     backlog: int = 2048

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fastapi.routing import APIRoute
 from starlette.routing import Route
 
 if TYPE_CHECKING:
@@ -21,13 +22,20 @@ class RouteTable:
 
     def __init__(self, routes: Sequence[BaseRoute]) -> None:
         self._routes = [route for route in routes if isinstance(route, Route)]
-        self._templates: dict[Callable[..., Any], str] = {
-            route.endpoint: route.path_format for route in self._routes
+        # FastAPI's routes put themselves into the scope; a hot one is known by its endpoint.
+        self._hot: dict[Callable[..., Any], str] = {
+            route.endpoint: route.path_format
+            for route in self._routes
+            if not isinstance(route, APIRoute)
         }
 
     def template(self, scope: Scope) -> str:
         """The matched route's template, never the raw path (a label must stay bounded)."""
-        return self._templates.get(scope.get("endpoint"), UNKNOWN)  # type: ignore[arg-type]  # None is no key
+        route = scope.get("route")
+        if isinstance(route, APIRoute):
+            return route.path_format
+        endpoint = scope.get("endpoint")
+        return self._hot.get(endpoint, UNKNOWN) if endpoint is not None else UNKNOWN
 
     def allowed(self, path: str) -> list[str]:
         """Methods of this path, for Allow; empty if there is no such path."""

@@ -28,7 +28,10 @@ LOOPBACK = "127.0.0.1"
 
 def bind(port: int, *, host: str = LOOPBACK) -> socket.socket:
     """A bound socket, not yet listening. Raises ConfigurationError that says what to do."""
-    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol left at 0 asyncio does not set TCP_NODELAY on what it accepts, and every
+    # answer (head and body are two writes) waits 40 ms for the peer's delayed ACK.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
