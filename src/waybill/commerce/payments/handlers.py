@@ -1,0 +1,143 @@
+"""Payment's consumer, and what becomes of its outside calls: charges and refunds (P6).
+
+A row is written with its delivery before anything is called. The row's lock comes before the
+delivery's, here and where a call settles (protocol C3).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from waybill.commerce.contracts import (
+    Event,
+    OrderCancelled,
+    PaymentSucceeded,
+    RefundRequested,
+    StockReserved,
+)
+from waybill.commerce.payments import store
+from waybill.commerce.payments.domain import (
+    CHARGE,
+    REFUND,
+    charge_settled,
+    decide,
+    refund_settled,
+)
+from waybill.commerce.publishing import count, publish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from waybill.commerce.deliveries import Calls
+    from waybill.commerce.payments.domain import Decision, Payment
+    from waybill.commerce.publication import Publication
+    from waybill.commerce.publishing import Counters
+    from waybill.messaging.core.ports import Deliveries, Delivery, Settlement
+    from waybill.messaging.core.unit import Received, UnitOfWork
+
+CONSUMER = "payment-service"
+ASKS: tuple[type[Event], ...] = (StockReserved, OrderCancelled, RefundRequested)
+"""The events that the payment service acts on."""
+
+AGGREGATE = "Payment"
+
+
+class PaymentHandler:
+    """Owes charges and refunds, each once an order. Statements a batch are a constant."""
+
+    def __init__(
+        self,
+        *,
+        charges: Calls,
+        refunds: Calls,
+        deliveries: Deliveries,
+        new_id: Callable[[], UUID],
+    ) -> None:
+        self._charges = charges
+        self._refunds = refunds
+        self._deliveries = deliveries
+        self._new_id = new_id
+
+    async def handle(self, unit: UnitOfWork, received: Sequence[Received]) -> None:
+        """Apply a batch of ASKS in this unit."""
+        ids = {item.event.order_id for item in received if isinstance(item.event, Event)}
+        payments = await store.lock(unit.transaction, ids)
+        decision = decide(payments, received, now=unit.now, new_id=self._new_id)
+        written = decision.payments.values()
+        first = [each for each in written if each.order_id not in payments]
+        changed = [each for each in written if each.order_id in payments]
+        if first:
+            await store.insert(unit.transaction, first, unit.now)
+        if changed:
+            await store.update(unit.transaction, changed, unit.now)
+        await self._owe(unit, decision)
+        publish(unit, decision.publications, aggregate_type=AGGREGATE)
+
+    async def _owe(self, unit: UnitOfWork, decision: Decision) -> None:
+        charges = [each for each in decision.deliveries if each.kind == CHARGE]
+        refunds = [each for each in decision.deliveries if each.kind == REFUND]
+        if charges:
+            await self._charges.owe(unit, charges)
+        if refunds:
+            await self._refunds.owe(unit, refunds)
+        if decision.cancels:
+            keys = [str(order_id) for order_id in decision.cancels]
+            await self._deliveries.cancel(unit.transaction, CHARGE, keys)
+
+
+class ChargesSettled:
+    """What the provider answered to charges: books and events in the unit that settles them."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+
+    async def settled(
+        self, unit: UnitOfWork, settled: Sequence[tuple[Delivery, Settlement]]
+    ) -> None:
+        """Record the outcomes of charges that were open until now."""
+        told = await _settle(unit, settled, charge_settled)
+        good = sum(isinstance(publication.event, PaymentSucceeded) for publication in told)
+        name = "payments_processed_total"
+        count(unit, self._counters, name, good, outcome="success")
+        count(unit, self._counters, name, len(told) - good, outcome="failure")
+
+
+class RefundsSettled:
+    """What the provider answered to refunds."""
+
+    async def settled(
+        self, unit: UnitOfWork, settled: Sequence[tuple[Delivery, Settlement]]
+    ) -> None:
+        """Record the outcomes of refunds that were open until now."""
+        await _settle(unit, settled, refund_settled)
+
+
+async def _settle(
+    unit: UnitOfWork,
+    settled: Sequence[tuple[Delivery, Settlement]],
+    answer: Callable[[Payment, Settlement], tuple[Payment, Publication] | None],
+) -> list[Publication]:
+    ids = [UUID(delivery.key) for delivery, _ in settled]
+    payments = await store.lock(unit.transaction, ids)
+    changed: list[Payment] = []
+    told: list[Publication] = []
+    for order_id, (delivery, settlement) in zip(ids, settled, strict=True):
+        decided = answer(payments[order_id], settlement)
+        if decided is None:
+            continue
+        payment, publication = decided
+        changed.append(payment)
+        told.append(publication)
+        unit.publish(
+            publication.event,
+            key=publication.key,
+            correlation_id=delivery.correlation_id,
+            causation_id=delivery.causation_id,
+            traceparent=delivery.traceparent,
+            aggregate_type=AGGREGATE,
+            aggregate_version=publication.aggregate_version,
+        )
+    if changed:
+        await store.update(unit.transaction, changed, unit.now)
+    return told
