@@ -77,9 +77,15 @@ class SourceReader:
         """Forget what was fetched; go on behind the stored positions."""
         self._stored = stored
         self._ready.clear()
-        self._fetched = Lanes(stored.positions, stored.last_ids)
-        self.committed = Lanes(stored.positions, stored.last_ids)
-        self._attached = self._attached and stored.positions is not None and self.refusal is None
+        restarted = Lanes(stored.positions, stored.last_ids)
+        # An operator's reset went back: register there again before retention goes on (D4).
+        went_back = any(
+            new < old
+            for new, old in zip(restarted.positions, self.committed.positions, strict=True)
+        )
+        if went_back or stored.positions is None or self.refusal is not None:
+            self._attached = False
+        self._fetched, self.committed = restarted, Lanes(stored.positions, stored.last_ids)
         self.refusal = None
         self._rung = True
 
@@ -132,7 +138,7 @@ class SourceReader:
 
     async def reach(self, token: UUID) -> None:
         """Attach unless it is; for a consumer that holds no records, so a rewind is allowed."""
-        if self._attached:
+        if self._attached or (self.error is not None and self._monotonic() < self._look_at):
             return
         try:
             await self._attach(token, may_rewind=True)

@@ -1,0 +1,194 @@
+"""What an operator does about consumers: see their lag, reset their positions, forget them (D4)."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from waybill.messaging.adapters.postgres.topics import lane_ends
+from waybill.messaging.core.errors import ConfigurationError
+from waybill.messaging.core.lanes import ALL_LANES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from waybill.messaging.core.ports import Database, Row
+
+logger = logging.getLogger(__name__)
+
+SILENT_SECONDS = 24 * 3600
+"""A reader silent for longer is alarmed: it holds back retention until it is forgotten."""
+ACTIVE_SECONDS = 150
+"""One seen within this is running: its heartbeat is every minute."""
+
+_READERS = """
+SELECT r.consumer, r.topics, r.seen_at,
+       extract(epoch FROM clock_timestamp() - r.seen_at)::double precision AS silent_seconds,
+       (SELECT count(*) FROM unnest(r.positions) WITH ORDINALITY AS p (position, place)
+        CROSS JOIN LATERAL (
+            SELECT FROM messaging.outbox AS o
+            WHERE o.lane = p.place - 1 AND o.seq > p.position AND o.topic = ANY(r.topics)
+        ) AS unread) AS lag
+FROM messaging.outbox_reader AS r ORDER BY r.consumer
+"""
+_SOURCES = """
+SELECT consumer, source, positions IS NOT NULL AS has_begun,
+       start[1] AS started_at, horizon,
+       CASE WHEN lease_until > clock_timestamp() THEN lease_token END AS holder
+FROM messaging.consumer_source ORDER BY consumer, source
+"""
+_REGISTER = """
+SELECT horizon, horizon_at, last_seq, system_identifier, timeline
+FROM messaging.register_reader($1, $2::text[], $3::bigint[], $4::bigint[])
+"""
+_RESET = f"""
+UPDATE messaging.consumer_source
+SET positions = $3, start = $3, last_ids = array_fill(NULL::uuid, ARRAY[{ALL_LANES}]),
+    lease_token = NULL, lease_until = NULL, system_identifier = $4, timeline = $5,
+    horizon = $6, horizon_at = $7, updated_at = clock_timestamp()
+WHERE consumer = $1 AND source = $2
+RETURNING source
+"""  # noqa: S608 - constants
+_FORGET = """
+DELETE FROM messaging.outbox_reader
+WHERE consumer = $1
+  AND ($2 OR seen_at < clock_timestamp() - make_interval(secs => $3))
+RETURNING consumer
+"""
+
+
+class ConsumerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One consumer in one source. `lag` counts unread messages of its topics, as last reported.
+
+    `is_running` tells whether a member holds the lease now; None if its own database was not
+    asked or does not know it.
+    """
+
+    consumer: str
+    source: str
+    topics: tuple[str, ...]
+    lag: int | None
+    seen_at: datetime | None
+    is_silent: bool
+    is_registered: bool
+    is_running: bool | None
+    started_at: int | None
+
+
+async def list_consumers(
+    sources: Mapping[str, Database], consumers: Mapping[str, Database]
+) -> list[ConsumerInfo]:
+    """Every consumer that a source or a consuming database knows, by consumer and source."""
+    readers: dict[tuple[str, str], Row] = {}
+    for source, database in sources.items():
+        for row in await database.fetch(_READERS):
+            readers[row["consumer"], source] = row
+    own: dict[tuple[str, str], Row] = {}
+    for database in consumers.values():
+        for row in await database.fetch(_SOURCES):
+            own[row["consumer"], row["source"]] = row
+    return [
+        _info(consumer, source, readers.get((consumer, source)), own.get((consumer, source)))
+        for consumer, source in sorted(readers.keys() | own.keys())
+    ]
+
+
+async def reset_consumer(
+    consuming: Database,
+    source: Database,
+    *,
+    consumer: str,
+    source_name: str,
+    to: Literal["horizon", "end"] | int,
+) -> tuple[int, ...]:
+    """Read this source again from there (or skip to there); the new positions by lane.
+
+    May be done while the consumer runs: its lease is void, so it drops what it holds and starts
+    again. The inbox leaves out what was applied before, while its rows last. An integer is the
+    last seq that counts as read, in every lane. Raises ConfigurationError.
+    """
+    rows = await consuming.fetch(
+        "SELECT topics FROM messaging.consumer_source WHERE consumer = $1 AND source = $2",
+        consumer,
+        source_name,
+    )
+    if not rows:
+        raise ConfigurationError(
+            f"{consumer} has never read {source_name}: see waybill consumers list"
+        )
+    topics = rows[0]["topics"]
+    (now,) = await source.fetch(_REGISTER, consumer, topics, None, None)
+    positions = await _positions(source, now, to)
+    await source.fetch(_REGISTER, consumer, topics, positions, positions)
+    await consuming.fetch(
+        _RESET,
+        consumer,
+        source_name,
+        positions,
+        now["system_identifier"],
+        now["timeline"],
+        now["horizon"],
+        now["horizon_at"],
+    )
+    logger.warning("%s was reset in %s to %s", consumer, source_name, to)
+    return tuple(positions)
+
+
+async def forget_consumer(
+    source: Database,
+    *,
+    consumer: str,
+    source_name: str,
+    consuming: Database | None = None,
+    force: bool = False,
+) -> bool:
+    """Let retention go on without this consumer; whether the source knew it.
+
+    If it ever comes back, it starts anew (or, with its own row kept, may stand below the
+    horizon). Raises ConfigurationError for one that runs, unless forced.
+    """
+    known = await source.fetch("SELECT FROM messaging.outbox_reader WHERE consumer = $1", consumer)
+    gone = await source.fetch(_FORGET, consumer, force, float(ACTIVE_SECONDS))
+    if known and not gone:
+        raise ConfigurationError(
+            f"{consumer} was seen in {source_name} within the last {ACTIVE_SECONDS} s: "
+            "stop it first, then forget it"
+        )
+    if consuming is not None:
+        await consuming.fetch(
+            "DELETE FROM messaging.consumer_source WHERE consumer = $1 AND source = $2",
+            consumer,
+            source_name,
+        )
+    logger.warning("%s was forgotten in %s", consumer, source_name)
+    return bool(gone)
+
+
+async def _positions(source: Database, now: Row, to: Literal["horizon", "end"] | int) -> list[int]:
+    lowest, highest = now["horizon"] - 1, now["last_seq"]
+    if to == "end":
+        return [max(lowest, end) for end in await lane_ends(source)]
+    if to == "horizon":
+        return [lowest] * ALL_LANES
+    if not lowest <= to <= highest:
+        raise ConfigurationError(
+            f"position {to} is not there: rows {lowest + 1} to {highest} are retained"
+        )
+    return [to] * ALL_LANES
+
+
+def _info(consumer: str, source: str, reader: Row | None, own: Row | None) -> ConsumerInfo:
+    return ConsumerInfo(
+        consumer=consumer,
+        source=source,
+        topics=tuple(sorted(reader["topics"])) if reader else (),
+        lag=reader["lag"] if reader else None,
+        seen_at=reader["seen_at"] if reader else None,
+        is_silent=bool(reader and reader["silent_seconds"] > SILENT_SECONDS),
+        is_registered=reader is not None,
+        is_running=own["holder"] is not None if own else None,
+        started_at=own["started_at"] if own else None,
+    )

@@ -1,0 +1,100 @@
+"""A producer and a consumer on databases of their own, for the tests of direct reading."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from waybill.messaging.adapters.postgres.connection import PostgresDatabase, PostgresSettings
+from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
+from waybill.messaging.adapters.postgres.outbox_log import (
+    LogSettings,
+    PostgresOutboxLog,
+    SourceSpec,
+)
+from waybill.messaging.testing.contracts.log import CONSUMER, OTHER_TOPIC, TOPIC, publish
+from waybill.messaging.testing.contracts.outbox import a_message
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from waybill.messaging.adapters.postgres.subscription import OutboxSubscription
+    from waybill.messaging.core.message import Message
+
+SOURCE = "parcels"
+FAST = LogSettings(poll_seconds=0.05, report_seconds=0.05, lease_seconds=1.0)
+FEW_SECONDS = 30.0
+
+
+class LogWorld:
+    """One source, one consuming database, and whatever members a test starts."""
+
+    def __init__(self, source_url: str, consumer_url: str) -> None:
+        self.source_url = source_url
+        self.consumer_url = consumer_url
+        self.outbox = PostgresOutbox()
+        self.members: list[OutboxSubscription] = []
+
+    async def open(self) -> None:
+        """Connect."""
+        few = PostgresSettings(pool_max=6)
+        self.source = await PostgresDatabase.connect(self.source_url, few)
+        self.consuming = await PostgresDatabase.connect(self.consumer_url, few)
+
+    async def close(self) -> None:
+        """Close members, then databases."""
+        for member in self.members:
+            await member.close()
+        await self.source.close()
+        await self.consuming.close()
+
+    def log(self, settings: LogSettings = FAST, **arguments: Any) -> PostgresOutboxLog:  # noqa: ANN401 - passed on
+        """Another process's log."""
+        sources = {SOURCE: SourceSpec(self.source_url, frozenset({TOPIC, OTHER_TOPIC}))}
+        arguments.setdefault("sources", sources)
+        return PostgresOutboxLog(self.consuming, settings=settings, **arguments)
+
+    async def member(
+        self,
+        settings: LogSettings = FAST,
+        *,
+        consumer: str = CONSUMER,
+        topics: Sequence[str] = (TOPIC,),
+        **arguments: Any,  # noqa: ANN401 - passed on
+    ) -> OutboxSubscription:
+        """A member that has joined."""
+        member = await self.log(settings, **arguments).subscribe(consumer, topics)
+        self.members.append(member)
+        return member
+
+    async def publish(self, *keys: str, topic: str = TOPIC) -> list[Message]:
+        """Commit a message a key."""
+        messages = [a_message(key, topic=topic) for key in keys]
+        await publish(self.source, self.outbox, messages)
+        return messages
+
+    async def disconnect_reader(self) -> None:
+        """End every reader's connection to the source, as a restart of its server does."""
+        await self.source.fetch(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name LIKE 'waybill %'"
+        )
+
+    async def stored(self) -> dict[str, Any]:
+        """The consumer's row for the source."""
+        (row,) = await self.consuming.fetch("SELECT * FROM messaging.consumer_source")
+        return dict(row)  # type: ignore[call-overload, no-any-return]  # asyncpg's rows are mappings
+
+    async def registered(self) -> dict[str, Any] | None:
+        """The source's row for the consumer."""
+        rows = await self.source.fetch("SELECT * FROM messaging.outbox_reader")
+        return dict(rows[0]) if rows else None  # type: ignore[call-overload]  # as above
+
+
+async def eventually(condition: Callable[[], Awaitable[object]]) -> None:
+    """Ask until it holds, with a deadline."""
+    async with asyncio.timeout(FEW_SECONDS):
+        while True:
+            if await condition():
+                return
+            await asyncio.sleep(0.02)
