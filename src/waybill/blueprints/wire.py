@@ -26,6 +26,7 @@ from waybill.commerce.contracts import (
     StockRejected,
     StockReserved,
 )
+from waybill.commerce.money import AMOUNT_MAX, AMOUNT_MIN, SCALE_MAX
 from waybill.messaging.core.errors import ConfigurationError, UndecodableMessageError
 
 if TYPE_CHECKING:
@@ -34,10 +35,7 @@ if TYPE_CHECKING:
     from waybill.messaging.core.message import Message
 
 VERSION = 1
-AMOUNT_MAX = Decimal("9999999999.99")
 _ZERO = Decimal(0)
-_CENT = Decimal("0.01")
-_MINOR_DIGITS = 2
 _YEAR_MIN, _YEAR_MAX = 1970, 9000
 _NEWER = "version {} is unknown here, this reader knows 1: deploy a newer reader, then redrive it"
 
@@ -211,7 +209,7 @@ def _order_problem(event: OrderCreated | StockReserved) -> str | None:
 
 
 def _amount_problem(amount: Decimal, value: bytes) -> str | None:
-    if not _within(amount, _CENT) or amount != round(amount, _MINOR_DIGITS):
+    if not _within(amount, AMOUNT_MIN) or amount != round(amount, SCALE_MAX):
         return f"{amount} is no amount of money"
     if _QUOTED_AMOUNT.search(value) or _QUOTED_PRICE.search(value):
         quoted = [*_QUOTED_AMOUNT.findall(value), *_QUOTED_PRICE.findall(value)]

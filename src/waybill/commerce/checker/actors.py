@@ -67,7 +67,8 @@ class OrderActor:
 
     def start(self) -> Result:
         """The order is placed."""
-        command = orders.PlaceOrder(CUSTOMER_ID, (Line(PRODUCT_ID, UNITS, Decimal("1.50")),))
+        line = Line(PRODUCT_ID, UNITS, Decimal("1.50"))
+        command = orders.PlaceOrder(CUSTOMER_ID, (line,), "EUR")
         order, _, first = orders.place(
             self._process, command, ORDER_ID, now=IN_TIME, deadline=DEADLINE
         )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from decimal import Decimal
-from hashlib import sha256
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -23,14 +22,6 @@ from waybill.commerce.contracts import (
     Reason,
     RefundRequested,
     StockReleaseRequested,
-)
-from waybill.commerce.orders.money import (
-    AMOUNT_MAX,
-    DEFAULT_CURRENCY,
-    in_minor_units,
-    is_finer_than,
-    minor_digits,
-    plain,
 )
 from waybill.commerce.process import (
     CANCEL_REQUESTED,
@@ -53,26 +44,16 @@ if TYPE_CHECKING:
     from waybill.messaging.core.message import Message
     from waybill.messaging.core.unit import Received
 
-LINES_MAX = 100
-QUANTITY_MAX = 10_000
-UNIT_PRICE_MIN = Decimal("0.01")
 ASK_BACKOFF = Backoff(base_seconds=5.0, factor=2.0, cap_seconds=60.0)
 """Between the questions after a deadline (protocol M3)."""
 
 
-class PlaceOrder(msgspec.Struct, frozen=True, rename="camel"):
-    """The wish to order, parsed but not judged."""
+class PlaceOrder(msgspec.Struct, frozen=True):
+    """The wish to order, judged already: lines, prices and total are within their bounds."""
 
     customer_id: UUID
     items: tuple[Line, ...]
-    currency: str = DEFAULT_CURRENCY
-
-
-class Problem(msgspec.Struct, frozen=True):
-    """What is wrong with one member of a command; `pointer` is its JSON pointer."""
-
-    pointer: str
-    detail: str
+    currency: str
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,72 +100,21 @@ class Decision(msgspec.Struct, frozen=True):
     publications: list[Publication]
 
 
-def problems(command: PlaceOrder) -> list[Problem]:
-    """Everything that forbids this order; empty if it may be placed."""
-    found: list[Problem] = []
-    if not is_currency(command.currency):
-        found.append(Problem("/currency", "must be three capital letters, as in ISO 4217"))
-    if not command.items:
-        found.append(Problem("/items", "must not be empty"))
-    elif len(command.items) > LINES_MAX:
-        return [Problem("/items", f"must have at most {LINES_MAX} lines")]
-    digits = minor_digits(command.currency)
-    for index, line in enumerate(command.items):
-        if not 1 <= line.quantity <= QUANTITY_MAX:
-            pointer = f"/items/{index}/quantity"
-            found.append(Problem(pointer, f"must be from 1 to {QUANTITY_MAX}"))
-        detail = _price_problem(line.unit_price, digits)
-        if detail is not None:
-            found.append(Problem(f"/items/{index}/unitPrice", detail))
-    if not found and total_of(command.items) > AMOUNT_MAX:
-        found.append(Problem("/items", f"must not add up to more than {AMOUNT_MAX}"))
-    return found
-
-
-def is_currency(text: str) -> bool:
-    """Whether `text` has the form of an ISO 4217 code."""
-    return len(text) == 3 and text.isascii() and text.isalpha() and text.isupper()  # noqa: PLR2004 - ISO 4217
-
-
 def total_of(items: Iterable[Line]) -> Decimal:
     """The exact sum of quantity times price."""
     return sum((line.quantity * line.unit_price for line in items), Decimal(0))
 
 
-def request_hash(command: PlaceOrder) -> str:
-    """SHA-256 in hexadecimal over the parsed values: 29.99 equals 29.990, lines keep their order.
-
-    The hashed text is seed 003's compact JSON, with each price in its shortest spelling.
-    """
-    lines = ",".join(
-        f'{{"productId":"{line.product_id}","quantity":{line.quantity},'
-        f'"unitPrice":{plain(line.unit_price)}}}'
-        for line in command.items
-    )
-    text = (
-        f'{{"customerId":"{command.customer_id}","items":[{lines}],'
-        f'"currency":"{command.currency}"}}'
-    )
-    return sha256(text.encode()).hexdigest()
-
-
 def place(
     process: Process, command: PlaceOrder, order_id: UUID, *, now: datetime, deadline: timedelta
 ) -> tuple[Order, TimelineEntry, Publication]:
-    """A new order, its first timeline entry and its first event. `command` has no problems."""
-    digits = minor_digits(command.currency)
-    items = tuple(
-        [
-            Line(line.product_id, line.quantity, in_minor_units(line.unit_price, digits))
-            for line in command.items
-        ]
-    )
+    """A new order, its first timeline entry and its first event."""
     order = Order(
         id=order_id,
         customer_id=command.customer_id,
         currency=command.currency,
-        total_amount=total_of(items),
-        items=items,
+        total_amount=total_of(command.items),
+        items=command.items,
         progress=begin(process),
         version=1,
         timeline_seq=1,
@@ -259,16 +189,6 @@ def ask(
         ask_at=now + timedelta(seconds=delay),
     )
     return decision
-
-
-def _price_problem(price: Decimal, digits: int) -> str | None:
-    if not price.is_finite() or price < UNIT_PRICE_MIN:
-        return f"must be at least {UNIT_PRICE_MIN}"
-    if price > AMOUNT_MAX:
-        return f"must be at most {AMOUNT_MAX}"
-    if is_finer_than(price, digits):
-        return f"must not be finer than the currency's minor unit ({digits} decimals)"
-    return None
 
 
 def _fold(
