@@ -1,0 +1,197 @@
+"""The settings of the platform: environment variables, checked all at once before anything starts.
+
+Ours begin with `WAYBILL_`; the documents' names (contracts 1.7) are taken as well. An unknown
+`WAYBILL_…` is refused: a typo must not run with a default. Every name carries its unit.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from waybill.messaging.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+PREFIX: Final = "WAYBILL_"
+PORT_MAX: Final = 65_535
+PORT_SPAN: Final = 10
+"""Ports above the base that a platform uses."""
+
+Seconds = Annotated[float, Field(gt=0, le=86_400 * 365, allow_inf_nan=False)]
+Days = Annotated[float, Field(gt=0, le=36_500, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+def documented(name: str, *others: str) -> Any:  # noqa: ANN401 - what pydantic's Field returns
+    """Takes `WAYBILL_<NAME>` and, after it, the names that the documents use."""
+    return AliasChoices(f"{PREFIX}{name.upper()}", *others)
+
+
+class Settings(BaseSettings):
+    """Immutable; `Settings.load()` reads the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+        env_ignore_empty=True,  # as compose files write ${NAME:-}
+    )
+
+    # Where it runs
+    data_directory: Path = Path(".waybill")
+    port_base: Annotated[int, Field(ge=1, le=PORT_MAX - PORT_SPAN)] = 8080
+    host: str = "127.0.0.1"
+    insecure: bool = False
+    """Allows another address than loopback although there are no tokens (contracts C43)."""
+
+    # Orders
+    order_deadline_seconds: Seconds = 900.0
+    order_ask_backoff_seconds_max: Seconds = 60.0
+
+    # The payment simulator
+    payment_success_rate: Share = Field(
+        0.8,
+        validation_alias=documented("payment_success_rate", "PAYMENT_SIMULATE_SUCCESSRATE"),
+    )
+    payment_force_outcome: Literal["", "success", "failure"] = Field(
+        "",
+        validation_alias=documented("payment_force_outcome", "PAYMENT_SIMULATE_FORCEOUTCOME"),
+    )
+    payment_delay_seconds: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = Field(
+        0.0,
+        validation_alias=documented("payment_delay_seconds", "PAYMENT_SIMULATE_DELAYSECONDS"),
+    )
+
+    # What is kept how long
+    outbox_retention_days: Days = Field(
+        7.0,
+        validation_alias=documented("outbox_retention_days", "OUTBOX_CLEANUP_RETENTIONDAYS"),
+    )
+    outbox_cleanup_interval_milliseconds: Annotated[int, Field(ge=100, le=86_400_000)] = Field(
+        3_600_000,
+        validation_alias=documented(
+            "outbox_cleanup_interval_milliseconds", "OUTBOX_CLEANUP_INTERVALMS"
+        ),
+    )
+    outbox_partition_rows: Annotated[int, Field(ge=1_000, le=1_000_000_000)] = 1_000_000
+    inbox_retention_days: Days = 30.0
+
+    # Limits
+    batch_size_max: Count = 500
+    dead_letters_max: Count = 100
+    dead_letters_window_seconds: Seconds = 600.0
+    intake_queue_size_max: Count = 2_000
+    http_in_flight_max: Count = 4_096
+    database_connections_max: Annotated[int, Field(ge=2, le=50)] = 8
+    """Of one service's pool; the embedded server takes 100 altogether."""
+    drain_seconds_max: Annotated[float, Field(gt=0, le=600)] = 20.0
+
+    # Logs
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "text"] = "auto"
+    """auto: text on a terminal, JSON elsewhere."""
+
+    @field_validator("payment_force_outcome", "log_level", "log_format", mode="before")
+    @classmethod
+    def _any_case(cls, value: object) -> object:
+        return value.strip().lower() if isinstance(value, str) else value
+
+    @field_validator("data_directory", mode="after")
+    @classmethod
+    def _named(cls, value: Path) -> Path:
+        if not str(value).strip() or "\0" in str(value):
+            raise ValueError("must name a directory")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.inbox_retention_days <= self.outbox_retention_days:
+            raise ValueError(
+                f"{PREFIX}INBOX_RETENTION_DAYS must exceed {PREFIX}OUTBOX_RETENTION_DAYS: "
+                "else a message still in an outbox could be applied twice"
+            )
+        if not self.insecure and not _is_loopback(self.host):
+            raise ValueError(
+                f"{PREFIX}HOST {self.host} can be reached from other machines, and nobody is "
+                f"asked for a token: use 127.0.0.1 or set {PREFIX}INSECURE=true"
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What the caller gives wins over the environment; no files."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return init_settings, env_settings
+
+    @classmethod
+    def load(cls, **given: object) -> Settings:
+        """From the environment; `given` wins (options of the command line; None means not given).
+
+        Raises ConfigurationError with every mistake in one line.
+        """
+        mistakes = _unknown(os.environ)
+        chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        try:
+            settings = cls(**chosen)
+        except ValidationError as error:
+            mistakes += [_mistake(cls, dict(found)) for found in error.errors()]
+        if mistakes:
+            raise ConfigurationError("wrong settings: " + "; ".join(mistakes))
+        return settings
+
+    def shown(self) -> dict[str, str]:
+        """The effective settings by their environment names. None of them is a secret."""
+        return {
+            variable_of(name): str(getattr(self, name)) for name in sorted(type(self).model_fields)
+        }
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a field."""
+    return f"{PREFIX}{name.upper()}"
+
+
+def _unknown(environment: Iterable[str]) -> list[str]:
+    known = [variable_of(name) for name in Settings.model_fields]
+    mistakes = []
+    for variable in sorted(environment):
+        if variable.upper().startswith(PREFIX) and variable.upper() not in known:
+            near = difflib.get_close_matches(variable.upper(), known, n=1, cutoff=0.0)
+            mistakes.append(f"{variable} is unknown (did you mean {near[0]}?)")
+    return mistakes
+
+
+def _mistake(model: type[Settings], found: Mapping[str, Any]) -> str:
+    message = str(found["msg"]).removeprefix("Value error, ")
+    if not found["loc"]:
+        return message
+    place = str(found["loc"][0])
+    variable = variable_of(place) if place in model.model_fields else place
+    shown = repr(found["input"])
+    return f"{variable}={shown if len(shown) <= 60 else shown[:57] + '…'}: {message}"  # noqa: PLR2004
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
