@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class LoopStoppedError(Exception):
+    """The loop was asked to stop while it waited. Never leaves `run`."""
+
+
 class Loop:
     """What the supervisor runs. A subclass implements `work` and waits through `idle`."""
 
@@ -35,9 +39,8 @@ class Loop:
         self.progressed()
         try:
             await self.work()
-        except asyncio.CancelledError:
-            if not self._interrupted or self._task is None or self._task.uncancel():
-                raise
+        except LoopStoppedError:
+            pass
         finally:
             self._task = None
 
@@ -53,15 +56,18 @@ class Loop:
             self._task.cancel()
 
     async def idle(self, wait: Awaitable[T]) -> T:
-        """Wait for something that may be given up without harm."""
+        """Wait for something that may be given up without harm. Raises LoopStoppedError."""
         if self.stopping:
             if asyncio.iscoroutine(wait):
                 wait.close()
-            self._interrupted = True
-            raise asyncio.CancelledError
+            raise LoopStoppedError
         self._idle = True
         try:
             return await wait
+        except asyncio.CancelledError:
+            if self._interrupted and self._task is not None and not self._task.uncancel():
+                raise LoopStoppedError from None
+            raise
         finally:
             self._idle = False
 

@@ -7,6 +7,7 @@ SDK a batch costs one check, and messages pass their traceparent on unchanged.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -26,7 +27,7 @@ from opentelemetry.trace import (
 from waybill.messaging.core.unit import Received
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
@@ -78,6 +79,20 @@ def active_tracer() -> Tracer | None:
     if isinstance(provider, ProxyTracerProvider | NoOpTracerProvider):
         return None
     return provider.get_tracer("waybill.messaging")
+
+
+@contextmanager
+def call_span(kind: str, traceparent: str | None) -> Iterator[None]:
+    """An outside call of a delivery, in the trace of the message that caused it."""
+    tracer = active_tracer()
+    if tracer is None:
+        yield
+        return
+    context, links = parent_of(traceparent)
+    with tracer.start_as_current_span(
+        f"call {kind}", context=context, kind=SpanKind.CLIENT, links=links
+    ):
+        yield
 
 
 class BatchSpans:

@@ -1,0 +1,325 @@
+"""The deliverer: makes the outside calls that are owed, each with its own key, and never guesses.
+
+A call is made only under a lease of this process, before its deadline, without a cancel mark
+(protocol M2), and not before it is known what became of the call before it (protocol M6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+from waybill.messaging.core.breaker import Breaker, BreakerPolicy
+from waybill.messaging.core.errors import TransientError
+from waybill.messaging.core.outcome import Failed, Refused, Unknown
+from waybill.messaging.core.ports import Delivery, Park, Retry
+from waybill.messaging.runtime.delivery import (
+    CANCELLED,
+    DEADLINE,
+    DeliveryPolicy,
+    after_call,
+    after_query,
+)
+from waybill.messaging.runtime.loop import Loop, LoopStoppedError
+from waybill.messaging.runtime.settlement import Settler
+from waybill.messaging.runtime.tracing import call_span
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from waybill.messaging.core.outcome import Outcome, QueryOutcome
+    from waybill.messaging.core.ports import Deliveries
+    from waybill.messaging.core.unit import UnitOfWork
+    from waybill.messaging.runtime.delivery import Verdict
+    from waybill.messaging.runtime.ports import ServicePorts
+    from waybill.messaging.runtime.settlement import Lock, Settled
+
+Call = Callable[[Delivery], Awaitable["Outcome"]]
+Query = Callable[[Delivery], Awaitable["QueryOutcome"]]
+
+BEGUN_MAX = 10_000
+"""How many unknown calls' beginnings are remembered; a forgotten one is only asked once more."""
+
+logger = logging.getLogger(__name__)
+
+
+class Deliverer(Loop):
+    """Calls the outside for one kind of delivery.
+
+    `call` makes one attempt with `delivery.key` as its idempotency key and returns its Outcome;
+    an exception or a timeout means Unknown, TransientError means Failed. `query` asks what became
+    of a key; without one, a call of unknown outcome is repeated, so the other side must honour
+    the key. `settled` applies final outcomes in the transaction that records them, each once;
+    `lock` runs before it, for rows that come first in the order of locks.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        *,
+        ports: ServicePorts,
+        deliveries: Deliveries,
+        call: Call,
+        settled: Settled,
+        query: Query | None = None,
+        lock: Lock | None = None,
+        policy: DeliveryPolicy | None = None,
+        breaker: Breaker | None = None,
+    ) -> None:
+        super().__init__(f"deliver {kind}", ports.clock, ports.observer)
+        self.kind = kind
+        self.breaker = breaker or Breaker(BreakerPolicy(), ports.random)
+        self._ports = ports
+        self._deliveries = deliveries
+        self._call = call
+        self._query = query
+        self._policy = policy = policy or DeliveryPolicy()
+        self._lease_token = ports.new_id()
+        self._settler = Settler(
+            kind,
+            ports=ports,
+            deliveries=deliveries,
+            settled=settled,
+            lock=lock,
+            policy=policy,
+            lease_token=self._lease_token,
+            stored=self._stored,
+        )
+        self._queue: deque[Delivery] = deque()
+        self._leased_until: dict[UUID, float] = {}
+        """By id, everything that this process holds: queued, called, or waiting to be stored."""
+        self._begun: dict[UUID, float] = {}
+        """When the last call of unknown outcome began, as far as this process made it."""
+        self._calls: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._claim_at = 0.0
+        self._failures = 0
+
+    async def owe(self, unit: UnitOfWork, deliveries: Sequence[Delivery]) -> set[UUID]:
+        """Store calls in this unit, leased to this process, which makes them after the commit.
+
+        A (kind, key) that exists is left as it is; the ids of the new ones. When the queue is
+        full they are stored without a lease, and claimed by whoever has room.
+        """
+        room = not self.stopping and len(self._leased_until) + len(deliveries) <= (
+            self._policy.queue_max
+        )
+        new = await self._deliveries.add(
+            unit.transaction,
+            deliveries,
+            lease_token=self._lease_token if room else None,
+            lease_seconds=self._policy.lease_seconds,
+        )
+        taken = [each for each in deliveries if each.id in new]
+        # The lease counts from the insert, so from no later than now.
+        leased_until = self._clock.monotonic() + self._policy.lease_seconds
+        unit.on_commit(lambda: self._take(taken, leased_until) if room else self.wake())
+        return new
+
+    def wake(self) -> None:
+        """Claim soon: something may be due. A hint; the poll stays on behind it."""
+        self._claim_at = 0.0
+        self._wake.set()
+
+    def _take(self, deliveries: Sequence[Delivery], leased_until: float) -> None:
+        for delivery in deliveries:
+            known = delivery.id in self._leased_until
+            self._leased_until[delivery.id] = leased_until
+            if not known:
+                self._queue.append(delivery)
+        self._wake.set()
+
+    async def work(self) -> None:
+        """Claim, call and settle until `stop`; then finish what was begun, hand back the rest."""
+        settling = asyncio.create_task(self._settler.run(), name=f"{self.name}: settle")
+        try:
+            await self._dispatch(settling)
+        except LoopStoppedError:
+            await self._drain(settling)
+        finally:
+            tasks = [settling, *self._calls]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _dispatch(self, settling: asyncio.Task[None]) -> None:
+        while True:
+            if settling.done():
+                settling.result()
+            self._wake.clear()
+            try:
+                await self._claim()
+                await self._start()
+            except TransientError as error:
+                logger.warning("%s: %s", self.name, error)
+                self._observer.retried(self.kind, type(error).__name__)
+                backoff = self._policy.settle_backoff
+                delay = backoff.delay_seconds(self._failures, self._ports.random)
+                self._failures += 1
+                await self.idle(self._clock.sleep(delay))
+                continue
+            self._failures = 0
+            self.progressed()
+            await self.idle(self._clock.wait(self._wake, self._pause_seconds()))
+
+    async def _drain(self, settling: asyncio.Task[None]) -> None:
+        while self._queue:
+            delivery = self._queue.popleft()
+            self._hand_back(delivery, "stopped before the call")
+        while self._calls:
+            await asyncio.wait(self._calls)
+        stored = asyncio.create_task(self._settler.drained())
+        await asyncio.wait([stored, settling], return_when=asyncio.FIRST_COMPLETED)
+        stored.cancel()
+
+    @property
+    def _room(self) -> int:
+        policy = self._policy
+        return min(policy.queue_max - len(self._leased_until), policy.claim_size_max)
+
+    def _pause_seconds(self) -> float:
+        """Until the next claim; without room only the end of a call makes one useful."""
+        if self._room <= 0:
+            return self._policy.poll_seconds
+        pause = self._claim_at - self._clock.monotonic()
+        return min(max(0.0, pause), self._policy.poll_seconds)
+
+    async def _claim(self) -> None:
+        """Lease what is due, as far as there is room."""
+        now = self._clock.monotonic()
+        policy, room = self._policy, self._room
+        if now < self._claim_at or room <= 0:
+            return
+        self._claim_at = now + policy.poll_seconds
+        claimed = await self._deliveries.claim(
+            self.kind, room, lease_token=self._lease_token, lease_seconds=policy.lease_seconds
+        )
+        if len(claimed) == room:
+            self._claim_at = now
+        self._take(claimed, now + policy.lease_seconds)
+
+    async def _start(self) -> None:
+        """Begin as many queued calls as may run at once; their marks are read together (M2)."""
+        while self._queue and (free := self._policy.concurrency_max - len(self._calls)) > 0:
+            group = [self._queue.popleft() for _ in range(min(free, len(self._queue)))]
+            try:
+                marked = await self._deliveries.marks([each.id for each in group])
+            except BaseException:
+                self._queue.extendleft(reversed(group))
+                raise
+            now = self._ports.clock.now()
+            for delivery in group:
+                refusal = None
+                if delivery.cancelled or delivery.id in marked:
+                    refusal = CANCELLED
+                elif delivery.not_after is not None and delivery.not_after <= now:
+                    refusal = DEADLINE
+                self._begin(delivery, refusal)
+
+    def _begin(self, delivery: Delivery, refusal: str | None) -> None:
+        """One turn of a delivery: an operator's word, a refusal, a query, or a call."""
+        left = self._leased_until[delivery.id] - self._clock.monotonic()
+        if delivery.verdict is not None:
+            self._settler.add(delivery, delivery.verdict)
+        elif left < self._policy.surely_over_seconds:
+            self._hand_back(delivery, "the lease ends too soon for a call")
+        elif refusal and not delivery.ask_first:
+            self._settler.add(delivery, Refused(refusal))
+        elif refusal and self._query is None:
+            reason = f"{refusal}, but an earlier call's outcome is unknown and cannot be asked"
+            self._settler.add(delivery, Park(reason))
+        else:
+            task = asyncio.create_task(self._turn(delivery, refusal))
+            self._calls.add(task)
+            task.add_done_callback(self._ended)
+
+    def _hand_back(self, delivery: Delivery, reason: str) -> None:
+        verdict = Retry(0.0, reason, counts=False, ask_first=delivery.ask_first)
+        self._settler.add(delivery, verdict)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._calls.discard(task)
+        self._wake.set()
+
+    async def _turn(self, delivery: Delivery, refusal: str | None) -> None:
+        verdict: Verdict
+        with call_span(self.kind, delivery.traceparent):
+            if delivery.ask_first and self._query is not None:
+                verdict = await self._ask(delivery, self._query, refusal)
+            else:
+                begun = self._clock.monotonic()
+                outcome = await self._attempt(delivery, self._call)
+                self._remember(delivery, outcome, begun)
+                verdict = after_call(outcome, delivery, self._policy, self._ports.random)
+        self._settler.add(delivery, verdict)
+
+    async def _ask(self, delivery: Delivery, query: Query, refusal: str | None) -> Verdict:
+        """What became of it? A query that did not get through counts as no attempt."""
+        now = self._clock.monotonic()
+        begun = self._begun.setdefault(delivery.id, now)
+        outcome = await self._attempt(delivery, query, is_query=True)
+        return after_query(
+            outcome,
+            delivery,
+            self._policy,
+            self._ports.random,
+            begun_seconds_ago=now - begun,
+            refusal=refusal,
+        )
+
+    def _remember(self, delivery: Delivery, outcome: QueryOutcome, begun: float) -> None:
+        if isinstance(outcome, Unknown):
+            self._begun[delivery.id] = begun
+            if len(self._begun) > BEGUN_MAX:
+                del self._begun[next(iter(self._begun))]
+
+    async def _attempt(
+        self, delivery: Delivery, act: Call | Query, *, is_query: bool = False
+    ) -> QueryOutcome:
+        """One request through the breaker, within its time."""
+        start = self._clock.monotonic()
+        permit = self.breaker.permit(start)
+        if permit is None:
+            wait = self.breaker.wait_seconds(start)
+            return Failed("breaker open", counts=False, retry_after_seconds=wait)
+        try:
+            outcome = await self._timed(delivery, act, is_query=is_query)
+        except BaseException:
+            self.breaker.release(permit, self._clock.monotonic())
+            raise
+        now = self._clock.monotonic()
+        failed = isinstance(outcome, Failed | Unknown)
+        self.breaker.record(permit, now, failed=failed, seconds=now - start)
+        self._observer.attempted(self.kind, type(outcome).__name__.lower(), now - start)
+        return outcome
+
+    async def _timed(
+        self, delivery: Delivery, act: Call | Query, *, is_query: bool
+    ) -> QueryOutcome:
+        try:
+            async with asyncio.timeout(self._policy.timeout_seconds):
+                return await act(delivery)
+        except TransientError as error:
+            return Failed(str(error), counts=not is_query)
+        except TimeoutError:
+            reason = f"no answer within {self._policy.timeout_seconds:g} s"
+            return Failed(reason, counts=False) if is_query else Unknown(reason)
+        except Exception as error:
+            # The user's client: whatever it raises, the call may have worked.
+            logger.exception("%s %s: the call raised", self.kind, delivery.key)
+            reason = f"{type(error).__name__}: {error}"
+            return Failed(reason, counts=False) if is_query else Unknown(reason)
+
+    def _stored(self, verdicts: Sequence[tuple[Delivery, Verdict]]) -> None:
+        """Their rows say it all now: forget them, and claim again when the first one is due."""
+        now = self._clock.monotonic()
+        for delivery, verdict in verdicts:
+            self._leased_until.pop(delivery.id, None)
+            if isinstance(verdict, Retry):
+                self._claim_at = min(self._claim_at, now + verdict.delay_seconds)
+            if not (isinstance(verdict, Retry) and verdict.ask_first):
+                self._begun.pop(delivery.id, None)
+        self._wake.set()
