@@ -280,7 +280,7 @@ async def test_a_fact_about_an_unknown_order_is_a_poison_message(
 async def test_a_batch_of_200_takes_as_many_statements_as_a_batch_of_one(
     order: Service, handler: OrderHandler, flush: OrderFlush
 ) -> None:
-    """Statements a batch are a constant: lock, update, timeline."""
+    """Statements a batch are a constant: lock and load, save."""
     counts = []
     for size in (1, 200):
         asks = await placed(order, flush, size)
@@ -288,7 +288,7 @@ async def test_a_batch_of_200_takes_as_many_statements_as_a_batch_of_one(
         await order.handle(handler, [reserved(ask) for ask in asks])
         counts.append(order.database.statements)
         await order.handle(handler, [paid(ask) for ask in asks])
-    assert counts == [3, 3]
+    assert counts == [2, 2]
     assert set(await order.rows(STATES)) == {("CONFIRMED", 2, True)}
 
 
@@ -298,7 +298,7 @@ async def test_the_deadline_asks_until_it_is_answered_and_never_concludes(
     """M3: what is unanswered goes out again, with the same not_after; only answers end an order."""
     asks = await placed(order, flush, 5)
     await order.handle(handler, [reserved(asks[0]), paid(asks[0])])
-    deadlines = Deadlines(order.ports, handler, process=choreography.PROCESS, page=2)
+    deadlines = Deadlines(order.ports, process=choreography.PROCESS, page=2)
     assert await deadlines.ask() == 0, "nobody is asked before the deadline"
     order.clock.instant += timedelta(minutes=16)
     seen = await order.last_seq()
@@ -323,12 +323,12 @@ async def test_the_deadline_asks_until_it_is_answered_and_never_concludes(
 
 
 async def test_two_deadline_jobs_do_not_ask_about_one_order_twice(
-    order: Service, handler: OrderHandler, flush: OrderFlush
+    order: Service, flush: OrderFlush
 ) -> None:
     """C14: rows that another process holds are skipped."""
     await placed(order, flush, 30)
     order.clock.instant += timedelta(minutes=16)
-    jobs = [Deadlines(order.ports, handler, process=choreography.PROCESS, page=5) for _ in range(3)]
+    jobs = [Deadlines(order.ports, process=choreography.PROCESS, page=5) for _ in range(3)]
     order.clock.instant += timedelta(microseconds=1)
     seen = await order.last_seq()
     await asyncio.gather(*(job.ask() for job in jobs))
@@ -342,7 +342,7 @@ async def test_a_failed_order_stays_armed_until_its_undo_is_answered(
     """M5: a release that nobody answered is asked for again after the deadline."""
     (ask,) = await placed(order, flush)
     await order.handle(handler, [reserved(ask), unpaid(ask)])
-    deadlines = Deadlines(order.ports, handler, process=choreography.PROCESS)
+    deadlines = Deadlines(order.ports, process=choreography.PROCESS)
     order.clock.instant += timedelta(minutes=16)
     seen = await order.last_seq()
     assert await deadlines.ask() == 1

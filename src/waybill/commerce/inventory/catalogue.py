@@ -50,7 +50,7 @@ class Catalogue:
         async with self._database.transaction() as transaction:
             if not await transaction.execute(_INSERT, product_id, name, stock, now):
                 return None
-            await store.insert_moves(transaction, [move], now)
+            await store.save_stock(transaction, [], [move], now)
         return ProductView(product_id, name, level.available, level.reserved)
 
     async def change(self, product_id: UUID, name: str, stock: int) -> ProductView | None:
@@ -63,8 +63,7 @@ class Catalogue:
             changed, move = adjust(level, name=name, available=stock)
             await transaction.execute(_RENAME, product_id, name, now)
             if move is not None:
-                await store.update_stock(transaction, [changed], now)
-                await store.insert_moves(transaction, [move], now)
+                await store.save_stock(transaction, [changed], [move], now)
         return ProductView(product_id, name, changed.available, changed.reserved)
 
 

@@ -15,10 +15,9 @@ from waybill.commerce.inventory.domain import ASKS, MoveKind, decide, products_o
 from waybill.commerce.publishing import count, publish
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from uuid import UUID
 
-    from waybill.commerce.inventory.domain import Decision, Reservation
     from waybill.commerce.publishing import Counters
     from waybill.messaging.core.unit import Received, UnitOfWork
 
@@ -32,7 +31,7 @@ _MOVE_OF = {
 
 
 class InventoryHandler:
-    """Reserves, releases and sells. At most six statements a batch, whatever its size."""
+    """Reserves, releases and sells. Three statements a batch, whatever its size."""
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
@@ -48,7 +47,10 @@ class InventoryHandler:
         before = await store.lock_reservations(transaction, {order for order, _ in causes})
         stock = await store.lock_stock(transaction, products_of(received, before))
         decision = decide(stock, before, received, unit.now)
-        await _save(unit, decision, before, causes)
+        if decision.reservations:
+            await store.save_batch(
+                transaction, decision, before=before, causes=causes, now=unit.now
+            )
         publish(unit, decision.publications, aggregate_type="Inventory")
         reserved = sum(
             1
@@ -56,22 +58,3 @@ class InventoryHandler:
             if isinstance(publication.event, StockReserved) and publication.aggregate_version == 1
         )
         count(unit, self._counters, "stock_reserved_total", reserved)
-
-
-async def _save(
-    unit: UnitOfWork,
-    decision: Decision,
-    before: Mapping[UUID, Reservation],
-    causes: Mapping[tuple[UUID, str], UUID],
-) -> None:
-    written = decision.reservations.values()
-    first = [each for each in written if each.order_id not in before]
-    changed = [each for each in written if each.order_id in before]
-    if first:
-        await store.insert_reservations(unit.transaction, first, unit.now)
-    if changed:
-        await store.update_reservations(unit.transaction, changed, unit.now)
-    if decision.levels:
-        await store.update_stock(unit.transaction, list(decision.levels.values()), unit.now)
-    if decision.moves:
-        await store.insert_moves(unit.transaction, decision.moves, unit.now, causes=causes)

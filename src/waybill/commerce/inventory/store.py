@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from waybill.commerce.columns import column
 from waybill.commerce.contracts import Reason
 from waybill.commerce.inventory.domain import (
-    Move,
     Quantity,
     Reservation,
     ReservationStatus,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from waybill.commerce.inventory.domain import Decision, Move
     from waybill.messaging.core.ports import Row, Transaction
 
 _encode = msgspec.json.Encoder().encode
@@ -41,34 +42,38 @@ SELECT id, name, available, reserved, sold FROM app.products
 WHERE id = ANY($1) ORDER BY id FOR UPDATE
 """
 
-_INSERT_RESERVATIONS = """
-INSERT INTO app.reservations
-    (order_id, status, version, quantities, reason, detail, created_at, updated_at)
-SELECT u.order_id, u.status, u.version, u.quantities::jsonb, u.reason, u.detail, $7, $7
-FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[])
-    AS u (order_id, status, version, quantities, reason, detail)
-"""
-
-_UPDATE_RESERVATIONS = """
-UPDATE app.reservations r SET status = u.status, version = u.version, updated_at = $4
-FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS u (order_id, status, version)
-WHERE r.order_id = u.order_id AND r.order_id = ANY($1::uuid[])
-"""
-
-_UPDATE_STOCK = """
-UPDATE app.products p
-SET available = u.available, reserved = u.reserved, sold = u.sold, updated_at = $5
-FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[]) AS u (id, available, reserved, sold)
-WHERE p.id = u.id AND p.id = ANY($1::uuid[])
-"""
-
-_INSERT_MOVES = """
+_LEDGER = """
 INSERT INTO app.stock_ledger
     (product_id, order_id, kind, d_available, d_reserved, d_sold, message_id, at)
-SELECT u.product_id, u.order_id, u.kind, u.d_available, u.d_reserved, u.d_sold, u.message_id, $8
-FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::int[], $6::int[], $7::uuid[])
+SELECT u.product_id, u.order_id, u.kind, u.d_available, u.d_reserved, u.d_sold, u.message_id, $1
+FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::int[], $6::int[], $7::int[], $8::uuid[])
     AS u (product_id, order_id, kind, d_available, d_reserved, d_sold, message_id)
 """
+
+_LEVELS = """
+UPDATE app.products p
+SET available = u.available, reserved = u.reserved, sold = u.sold, updated_at = $1
+FROM unnest($9::uuid[], $10::int[], $11::int[], $12::int[]) AS u (id, available, reserved, sold)
+WHERE p.id = u.id AND p.id = ANY($9::uuid[])
+"""
+
+# Levels and ledger never move apart (I31): one statement writes both.
+_SAVE_STOCK = f"WITH levels AS ({_LEVELS}) {_LEDGER}"
+
+_SAVE_BATCH = f"""
+WITH levels AS ({_LEVELS}), first AS (
+    INSERT INTO app.reservations
+        (order_id, status, version, quantities, reason, detail, created_at, updated_at)
+    SELECT u.order_id, u.status, u.version, u.quantities::jsonb, u.reason, u.detail, $1, $1
+    FROM unnest($13::uuid[], $14::text[], $15::bigint[], $16::text[], $17::text[], $18::text[])
+        AS u (order_id, status, version, quantities, reason, detail)
+), changed AS (
+    UPDATE app.reservations r SET status = u.status, version = u.version, updated_at = $1
+    FROM unnest($19::uuid[], $20::text[], $21::bigint[]) AS u (order_id, status, version)
+    WHERE r.order_id = u.order_id AND r.order_id = ANY($19::uuid[])
+)
+{_LEDGER}
+"""  # noqa: S608 - constants
 
 
 async def lock_reservations(
@@ -88,67 +93,68 @@ async def lock_stock(transaction: Transaction, product_ids: Iterable[UUID]) -> d
     }
 
 
-async def insert_reservations(
-    transaction: Transaction, reservations: Sequence[Reservation], now: datetime
+async def save_batch(
+    transaction: Transaction,
+    decision: Decision,
+    *,
+    before: Mapping[UUID, Reservation],
+    causes: Mapping[tuple[UUID, str], UUID],
+    now: datetime,
 ) -> None:
-    """Write the first answers of orders."""
+    """Write what a decision changed in locked rows: one row a product, whatever the batch (M10).
+
+    `before`: the reservations that existed. `causes`: (order, kind of move) to the id of the
+    message behind it.
+    """
+    written = decision.reservations.values()
+    first = [each for each in written if each.order_id not in before]
+    changed = [each for each in written if each.order_id in before]
     await transaction.execute(
-        _INSERT_RESERVATIONS,
-        [each.order_id for each in reservations],
-        [each.status.value for each in reservations],
-        [each.version for each in reservations],
-        [_encode(each.quantities).decode() for each in reservations],
-        [each.reason.value if each.reason else None for each in reservations],
-        [each.detail for each in reservations],
-        now,
+        _SAVE_BATCH,
+        *_stock(now, decision.moves, list(decision.levels.values()), causes),
+        [each.order_id for each in first],
+        [each.status.value for each in first],
+        [each.version for each in first],
+        [_encode(each.quantities).decode() for each in first],
+        column(each.reason and each.reason.value for each in first),
+        column(each.detail for each in first),
+        [each.order_id for each in changed],
+        [each.status.value for each in changed],
+        [each.version for each in changed],
     )
 
 
-async def update_reservations(
-    transaction: Transaction, reservations: Sequence[Reservation], now: datetime
+async def save_stock(
+    transaction: Transaction, levels: Sequence[Stock], moves: Sequence[Move], now: datetime
 ) -> None:
-    """Write what changed in reservations that are locked."""
-    await transaction.execute(
-        _UPDATE_RESERVATIONS,
-        [each.order_id for each in reservations],
-        [each.status.value for each in reservations],
-        [each.version for each in reservations],
+    """Write new levels of locked products with the moves that led to them."""
+    await transaction.execute(_SAVE_STOCK, *_stock(now, moves, levels, {}))
+
+
+def _stock(
+    now: datetime,
+    moves: Sequence[Move],
+    levels: Sequence[Stock],
+    causes: Mapping[tuple[UUID, str], UUID],
+) -> list[object]:
+    kinds = [move.kind.value for move in moves]
+    return [
         now,
-    )
-
-
-async def update_stock(transaction: Transaction, levels: Sequence[Stock], now: datetime) -> None:
-    """Write new levels of locked products: one row a product, whatever the batch (M10)."""
-    await transaction.execute(
-        _UPDATE_STOCK,
+        [move.product_id for move in moves],
+        column(move.order_id for move in moves),
+        kinds,
+        [move.available for move in moves],
+        [move.reserved for move in moves],
+        [move.sold for move in moves],
+        column(
+            causes.get((move.order_id, kind)) if move.order_id else None
+            for move, kind in zip(moves, kinds, strict=True)
+        ),
         [level.product_id for level in levels],
         [level.available for level in levels],
         [level.reserved for level in levels],
         [level.sold for level in levels],
-        now,
-    )
-
-
-async def insert_moves(
-    transaction: Transaction,
-    moves: Sequence[Move],
-    now: datetime,
-    *,
-    causes: Mapping[tuple[UUID, str], UUID] | None = None,
-) -> None:
-    """Append to the ledger. `causes`: (order, kind of move) to the id of the message behind it."""
-    known = causes or {}
-    await transaction.execute(
-        _INSERT_MOVES,
-        [move.product_id for move in moves],
-        [move.order_id for move in moves],
-        [move.kind.value for move in moves],
-        [move.available for move in moves],
-        [move.reserved for move in moves],
-        [move.sold for move in moves],
-        [known.get((move.order_id, move.kind.value)) if move.order_id else None for move in moves],
-        now,
-    )
+    ]
 
 
 def _reservation(row: Row) -> Reservation:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from waybill.commerce.columns import column
 from waybill.commerce.notifications.views import NotificationView
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ async def settle(
         [order_id for order_id, _, _, _ in settled],
         [kind for _, kind, _, _ in settled],
         [status for _, _, status, _ in settled],
-        [detail for _, _, _, detail in settled],
+        column(detail for _, _, _, detail in settled),
         now,
     )
 

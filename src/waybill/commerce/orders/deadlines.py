@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from waybill.commerce.orders import domain, store
+from waybill.commerce.publishing import publish
 
 if TYPE_CHECKING:
-    from waybill.commerce.orders.handlers import OrderHandler
     from waybill.commerce.process import Process
     from waybill.messaging.runtime.ports import ServicePorts
 
@@ -21,13 +21,11 @@ class Deadlines:
     def __init__(
         self,
         ports: ServicePorts,
-        handler: OrderHandler,
         *,
         process: Process,
         page: int = PAGE,
     ) -> None:
         self._ports = ports
-        self._handler = handler
         self._process = process
         self._page = page
 
@@ -44,11 +42,12 @@ class Deadlines:
         async with self._ports.database.transaction() as transaction:
             unit = self._ports.unit(transaction)
             due = await store.lock_due(transaction, unit.now, self._page)
-            together = domain.Decision({}, [], [])
+            asked: list[domain.Order] = []
             for order in due:
                 decision = domain.ask(self._process, order, unit.now, self._ports.random)
                 if decision is not None:
-                    together.orders.update(decision.orders)
-                    together.publications.extend(decision.publications)
-            await self._handler.save(unit, together)
+                    asked.extend(decision.orders.values())
+                    publish(unit, decision.publications, aggregate_type="Order")
+            if asked:
+                await store.save_asked(transaction, asked)
         return len(due)

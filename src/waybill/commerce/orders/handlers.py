@@ -44,7 +44,7 @@ FACTS: tuple[type[Event], ...] = (
 
 
 class OrderHandler:
-    """Folds facts into orders. Three statements a batch, whatever its size."""
+    """Folds facts into orders. Two statements a batch, whatever its size."""
 
     def __init__(self, process: Process, counters: Counters) -> None:
         self._process = process
@@ -77,9 +77,8 @@ class OrderHandler:
     ) -> None:
         """Write what a decision changed, with its timeline and events, in this unit."""
         if decision.orders:
-            await store.update(unit.transaction, list(decision.orders.values()))
-        if decision.timeline:
-            await store.insert_timeline(unit.transaction, decision.timeline)
+            changed = list(decision.orders.values())
+            await store.save(unit.transaction, changed, decision.timeline)
         publish(unit, decision.publications, aggregate_type="Order", traceparent=traceparent)
         kinds = [type(publication.event) for publication in decision.publications]
         count(unit, self._counters, "orders_confirmed_total", kinds.count(OrderConfirmed))

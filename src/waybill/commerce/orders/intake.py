@@ -97,17 +97,15 @@ class OrderFlush:
     ) -> dict[Key, KeyRecord]:
         """The record behind each key: ours where the key was free, else the one that was there."""
         unit = self._ports.unit(transaction)
-        claimed = await store.claim_keys(
-            transaction, [draft.record for draft in drafts.values()], unit.now
+        first = next(iter(drafts.values())).first
+        ids = await store.place(
+            transaction, [(draft.order, draft.record) for draft in drafts.values()], first
         )
-        won = [draft for draft in drafts.values() if draft.order.id in claimed]
+        won = [draft for draft in drafts.values() if draft.order.id in ids]
         records = {draft.record.key: draft.record for draft in won}
         lost = [key for key in drafts if key not in records]
         if lost:
             records.update(await store.read_keys(transaction, lost))
-        if won:
-            await store.insert(transaction, [(draft.order, draft.record.key) for draft in won])
-            await store.insert_timeline(transaction, [draft.first for draft in won])
         for draft in won:
             publish(
                 unit,

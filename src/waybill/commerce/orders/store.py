@@ -11,6 +11,7 @@ from uuid import UUID
 
 import msgspec
 
+from waybill.commerce.columns import column
 from waybill.commerce.contracts import Line
 from waybill.commerce.orders.domain import Order
 from waybill.commerce.process import Progress
@@ -39,34 +40,66 @@ SELECT {COLUMNS} FROM app.orders WHERE settled_at IS NULL AND ask_at <= $1
 ORDER BY ask_at LIMIT $2 FOR UPDATE SKIP LOCKED
 """  # noqa: S608 - a constant
 
-_INSERT = """
-INSERT INTO app.orders
-    (id, customer_id, currency, total_amount, lines, status, version, timeline_seq, not_after,
-     ask_at, scope, route, idempotency_key, created_at, updated_at)
-SELECT * FROM unnest(
-    $1::uuid[], $2::uuid[], $3::text[], $4::numeric[], $5::jsonb[], $6::text[], $7::bigint[],
-    $8::int[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::text[], $13::text[],
-    $14::timestamptz[], $15::timestamptz[])
+# Every change has its timeline entries: both in one statement, which is one round trip less.
+_SAVE = """
+WITH changed AS (
+    UPDATE app.orders o
+    SET status = u.status, facts = string_to_array(u.facts, ','), reason = u.reason,
+        detail = u.detail, payment_id = u.payment_id, version = u.version,
+        timeline_seq = u.timeline_seq, settled_at = u.settled_at, updated_at = u.updated_at
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[],
+                $7::bigint[], $8::int[], $9::timestamptz[], $10::timestamptz[])
+        AS u (id, status, facts, reason, detail, payment_id, version, timeline_seq, settled_at,
+              updated_at)
+    WHERE o.id = u.id AND o.id = ANY($1::uuid[])
+)
+INSERT INTO app.order_timeline
+    (order_id, seq, event, from_status, to_status, at, message_id, detail)
+SELECT * FROM unnest($11::uuid[], $12::int[], $13::text[], $14::text[], $15::text[],
+                     $16::timestamptz[], $17::uuid[], $18::text[])
 """
 
-_UPDATE = """
-UPDATE app.orders o
-SET status = u.status, facts = string_to_array(u.facts, ','), reason = u.reason,
-    detail = u.detail, payment_id = u.payment_id, version = u.version,
-    timeline_seq = u.timeline_seq, ask_at = u.ask_at, asks = u.asks,
-    settled_at = u.settled_at, updated_at = u.updated_at
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::bigint[],
-            $8::int[], $9::timestamptz[], $10::int[], $11::timestamptz[], $12::timestamptz[])
-    AS u (id, status, facts, reason, detail, payment_id, version, timeline_seq, ask_at, asks,
-          settled_at, updated_at)
+_SAVE_ASKED = """
+UPDATE app.orders o SET version = u.version, asks = u.asks, ask_at = u.ask_at
+FROM unnest($1::uuid[], $2::bigint[], $3::int[], $4::timestamptz[])
+    AS u (id, version, asks, ask_at)
 WHERE o.id = u.id AND o.id = ANY($1::uuid[])
 """
 
-_INSERT_TIMELINE = """
-INSERT INTO app.order_timeline
-    (order_id, seq, event, from_status, to_status, at, message_id, detail)
-SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[],
-                     $6::timestamptz[], $7::uuid[], $8::text[])
+# The winner of each key is decided by the first INSERT, in one global order (protocol C3); a loser
+# waits there until the winner's commit or rollback. Orders follow for the keys that were won.
+_PLACE = """
+WITH wanted AS (
+    SELECT * FROM unnest(
+        $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::uuid[],
+        $8::text[], $9::numeric[], $10::jsonb[], $11::timestamptz[], $12::timestamptz[]
+    ) AS u (id, scope, route, key, request_hash, response, customer_id, currency, total_amount,
+            lines, created_at, not_after)
+), won AS (
+    INSERT INTO app.idempotency_keys
+        (scope, route, key, order_id, request_hash, response, created_at)
+    SELECT scope, route, key, id, request_hash, response, created_at
+    FROM wanted ORDER BY scope, route, key
+    ON CONFLICT (scope, route, key) DO NOTHING RETURNING order_id
+), placed AS (
+    INSERT INTO app.orders
+        (id, customer_id, currency, total_amount, lines, status, version, timeline_seq, not_after,
+         ask_at, scope, route, idempotency_key, created_at, updated_at)
+    SELECT w.id, w.customer_id, w.currency, w.total_amount, w.lines, $13, 1, 1, w.not_after,
+           w.not_after, w.scope, w.route, w.key, w.created_at, w.created_at
+    FROM wanted w JOIN won ON won.order_id = w.id
+), begun AS (
+    INSERT INTO app.order_timeline (order_id, seq, event, to_status, at)
+    SELECT w.id, 1, $14, $13, w.created_at FROM wanted w JOIN won ON won.order_id = w.id
+)
+SELECT order_id FROM won
+"""
+
+_READ_KEYS = """
+SELECT k.scope, k.route, k.key, k.order_id, k.request_hash, k.response
+FROM app.idempotency_keys k
+JOIN unnest($1::text[], $2::text[], $3::text[]) AS u (scope, route, key) USING (scope, route, key)
+WHERE k.scope = ANY($1) AND k.route = ANY($2) AND k.key = ANY($3)
 """
 
 
@@ -87,25 +120,6 @@ class KeyRecord(msgspec.Struct, frozen=True):
     response: bytes
 
 
-# The winner of each key is decided here; a loser waits until the winner's commit or rollback.
-_CLAIM_KEYS = """
-INSERT INTO app.idempotency_keys
-    (scope, route, key, order_id, request_hash, response, created_at)
-SELECT u.scope, u.route, u.key, u.order_id, u.request_hash, u.response, $7
-FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::bytea[])
-    AS u (scope, route, key, order_id, request_hash, response)
-ORDER BY u.scope, u.route, u.key
-ON CONFLICT (scope, route, key) DO NOTHING RETURNING order_id
-"""
-
-_READ_KEYS = """
-SELECT k.scope, k.route, k.key, k.order_id, k.request_hash, k.response
-FROM app.idempotency_keys k
-JOIN unnest($1::text[], $2::text[], $3::text[]) AS u (scope, route, key) USING (scope, route, key)
-WHERE k.scope = ANY($1) AND k.route = ANY($2) AND k.key = ANY($3)
-"""
-
-
 async def lock(transaction: Transaction, order_ids: Iterable[UUID]) -> dict[UUID, Order]:
     """Those of these orders that exist, locked until the transaction ends."""
     rows = await transaction.fetch(_LOCK, sorted(order_ids))
@@ -117,81 +131,75 @@ async def lock_due(transaction: Transaction, now: datetime, limit: int) -> list[
     return [order_of(row) for row in await transaction.fetch(_LOCK_DUE, now, limit)]
 
 
-async def insert(transaction: Transaction, orders: Sequence[tuple[Order, Key]]) -> None:
-    """Write new orders with the keys that placed them."""
-    await transaction.execute(
-        _INSERT,
-        [order.id for order, _ in orders],
-        [order.customer_id for order, _ in orders],
-        [order.currency for order, _ in orders],
-        [order.total_amount for order, _ in orders],
-        [_encode(order.items).decode() for order, _ in orders],
-        [order.progress.status for order, _ in orders],
-        [order.version for order, _ in orders],
-        [order.timeline_seq for order, _ in orders],
-        [order.not_after for order, _ in orders],
-        [order.ask_at for order, _ in orders],
-        [key.scope for _, key in orders],
-        [key.route for _, key in orders],
-        [key.key for _, key in orders],
-        [order.created_at for order, _ in orders],
-        [order.updated_at for order, _ in orders],
-    )
-
-
-async def update(transaction: Transaction, orders: Sequence[Order]) -> None:
-    """Write what may change in orders that are locked."""
-    await transaction.execute(
-        _UPDATE,
-        [order.id for order in orders],
-        [order.progress.status for order in orders],
-        [",".join(sorted(order.progress.facts)) for order in orders],
-        [order.progress.reason for order in orders],
-        [order.progress.detail for order in orders],
-        [order.payment_id for order in orders],
-        [order.version for order in orders],
-        [order.timeline_seq for order in orders],
-        [order.ask_at for order in orders],
-        [order.asks for order in orders],
-        [order.settled_at for order in orders],
-        [order.updated_at for order in orders],
-    )
-
-
-async def insert_timeline(transaction: Transaction, entries: Sequence[TimelineEntry]) -> None:
-    """Append to the orders' timelines."""
-    await transaction.execute(
-        _INSERT_TIMELINE,
-        [entry.order_id for entry in entries],
-        [entry.seq for entry in entries],
-        [entry.event for entry in entries],
-        [entry.from_status for entry in entries],
-        [entry.to_status for entry in entries],
-        [entry.at for entry in entries],
-        [entry.message_id for entry in entries],
-        [entry.detail for entry in entries],
-    )
-
-
-async def claim_keys(
-    transaction: Transaction, records: Sequence[KeyRecord], now: datetime
+async def place(
+    transaction: Transaction,
+    placed: Sequence[tuple[Order, KeyRecord]],
+    first: TimelineEntry,
 ) -> set[UUID]:
-    """Insert the records whose key is free; the order ids of those. Keys must be distinct."""
+    """Write new orders, with their keys and first entries, where the key is free; their ids.
+
+    Keys must be distinct; the first entries are alike but for their order and time.
+    """
     rows = await transaction.fetch(
-        _CLAIM_KEYS,
-        [record.key.scope for record in records],
-        [record.key.route for record in records],
-        [record.key.key for record in records],
-        [record.order_id for record in records],
-        [record.request_hash for record in records],
-        [record.response for record in records],
-        now,
+        _PLACE,
+        [order.id for order, _ in placed],
+        [record.key.scope for _, record in placed],
+        [record.key.route for _, record in placed],
+        [record.key.key for _, record in placed],
+        [record.request_hash for _, record in placed],
+        [record.response for _, record in placed],
+        [order.customer_id for order, _ in placed],
+        [order.currency for order, _ in placed],
+        [order.total_amount for order, _ in placed],
+        [_encode(order.items).decode() for order, _ in placed],
+        [order.created_at for order, _ in placed],
+        [order.not_after for order, _ in placed],
+        first.to_status,
+        first.event,
     )
     return {row["order_id"] for row in rows}
 
 
+async def save(
+    transaction: Transaction, orders: Sequence[Order], entries: Sequence[TimelineEntry]
+) -> None:
+    """Write what facts changed in orders that are locked, and append to their timelines."""
+    await transaction.execute(
+        _SAVE,
+        [order.id for order in orders],
+        [order.progress.status for order in orders],
+        [",".join(sorted(order.progress.facts)) for order in orders],
+        column(order.progress.reason for order in orders),
+        column(order.progress.detail for order in orders),
+        column(order.payment_id for order in orders),
+        [order.version for order in orders],
+        [order.timeline_seq for order in orders],
+        column(order.settled_at for order in orders),
+        [order.updated_at for order in orders],
+        [entry.order_id for entry in entries],
+        [entry.seq for entry in entries],
+        [entry.event for entry in entries],
+        [entry.from_status for entry in entries],
+        column(entry.to_status for entry in entries),
+        [entry.at for entry in entries],
+        column(entry.message_id for entry in entries),
+        column(entry.detail for entry in entries),
+    )
+
+
+async def save_asked(transaction: Transaction, orders: Sequence[Order]) -> None:
+    """Write that locked orders were asked about, and when they are next."""
+    await transaction.execute(
+        _SAVE_ASKED,
+        [order.id for order in orders],
+        [order.version for order in orders],
+        [order.asks for order in orders],
+        [order.ask_at for order in orders],
+    )
+
+
 async def read_keys(transaction: Transaction, keys: Sequence[Key]) -> dict[Key, KeyRecord]:
-    """What these keys stand for. A statement of its own: it sees what a lost claim waited for."""
+    """What these keys stand for. A statement of its own: it sees what a lost key waited for."""
     rows = await transaction.fetch(
         _READ_KEYS,
         [key.scope for key in keys],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from waybill.commerce.columns import column
 from waybill.commerce.contracts import Reason
 from waybill.commerce.payments.domain import Payment, PaymentStatus
 from waybill.commerce.payments.views import PaymentView
@@ -62,10 +63,10 @@ async def insert(transaction: Transaction, payments: Sequence[Payment], now: dat
         [each.payment_id for each in payments],
         [each.status.value for each in payments],
         [each.version for each in payments],
-        [each.amount for each in payments],
-        [each.currency for each in payments],
-        [each.reason.value if each.reason else None for each in payments],
-        [each.detail for each in payments],
+        column(each.amount for each in payments),
+        column(each.currency for each in payments),
+        column(each.reason and each.reason.value for each in payments),
+        column(each.detail for each in payments),
         now,
     )
 
@@ -77,9 +78,9 @@ async def update(transaction: Transaction, payments: Sequence[Payment], now: dat
         [each.order_id for each in payments],
         [each.status.value for each in payments],
         [each.version for each in payments],
-        [each.reason.value if each.reason else None for each in payments],
-        [each.detail for each in payments],
-        [each.refund_id for each in payments],
+        column(each.reason and each.reason.value for each in payments),
+        column(each.detail for each in payments),
+        column(each.refund_id for each in payments),
         now,
     )
 
