@@ -20,6 +20,7 @@ from waybill.commerce.checker.search import Kind, Move, Result, Search
 from waybill.commerce.contracts import (
     OrderCancelled,
     OrderConfirmed,
+    PaymentFailed,
     PaymentSucceeded,
     Reason,
     RefundRequested,
@@ -90,7 +91,8 @@ def swallow_early_payment(
 
 
 def test_an_order_whose_payment_fact_arrives_before_its_stock_fact_ends_confirmed() -> None:
-    """An early fact is kept: swallow it, and (without a deadline) the order hangs (D1)."""    patient = dataclasses.replace(PROCESS, has_deadline=False)
+    """An early fact is kept: swallow it, and (without a deadline) the order hangs (D1)."""
+    patient = dataclasses.replace(PROCESS, has_deadline=False)
     bug = found(built(decide_orders=swallow_early_payment), Limits(), patient)
     assert bug.problem == "the order stays STOCK_RESERVED for ever"
     assert bug.path[-2:] == ("order gets PaymentSucceeded", "order gets StockReserved")
@@ -261,24 +263,23 @@ def test_missing_deadline_is_found() -> None:
 
 
 def test_a_concluding_deadline_is_found() -> None:
-    """A deadline that takes silence for a refusal keeps stock or money (M3)."""
+    """A deadline that takes silence for a refusal keeps the money of a lost answer (M3)."""
 
     class Concluding(OrderActor):
-        def moves(self, state: Order, *, late: bool) -> Iterable[Move]:  # noqa: ARG002 - not here
-            if not PROCESS.is_terminal(state.progress.status):
-                ended = msgspec.structs.replace(
-                    state.progress, status="CANCELLED", facts=frozenset(PROCESS.facts)
-                )
-                cancelled = OrderCancelled(order_id=state.id, reason=Reason.DEADLINE)
-                after = msgspec.structs.replace(state, progress=ended)
-                yield Move("the deadline concludes", Kind.WHEN_QUIET, Result(after, (cancelled,)))
+        def moves(self, state: Order, *, late: bool) -> Iterable[Move]:
+            for move in super().moves(state, late=late):
+                if move.kind is Kind.WHEN_QUIET and state.progress.status == "STOCK_RESERVED":
+                    refusal = PaymentFailed(order_id=state.id, reason=Reason.DEADLINE)
+                    concluded = self.receive(state, refusal, late=late)
+                    yield Move("the deadline concludes", Kind.WHEN_QUIET, concluded)
+                else:
+                    yield move
 
     def build(process: Process, limits: Limits, available: int) -> Sequence[Actor]:
-        rest = built()(process, limits, available)[1:]
-        return [Concluding(process), *rest]
+        return [Concluding(process), *built()(process, limits, available)[1:]]
 
     bug = found(build, Limits(dead_letters=1, losses=1))
-    assert bug.problem.startswith("the order is CANCELLED")
+    assert bug.problem == "the order is CANCELLED, captured: True, refunded: False"
     assert "order: the deadline concludes" in bug.path
 
 
