@@ -48,3 +48,9 @@ def _names_a_domain_constraint(error: BaseException) -> bool:
     if getattr(error, "schema_name", None) == OWN_SCHEMA:
         return False
     return bool(getattr(error, "constraint_name", None) or getattr(error, "column_name", None))
+
+
+def outcome_is_unknown(error: BaseException) -> bool:
+    """Whether a failed COMMIT may have happened: no answer, or the server went down meanwhile."""
+    sqlstate = getattr(error, "sqlstate", None)
+    return sqlstate is None or sqlstate.startswith(("08", "57P"))

@@ -31,12 +31,6 @@ def translated() -> Iterator[None]:
         raise translate(error) from error
 
 
-def outcome_is_unknown(error: BaseException) -> bool:
-    """Whether a failed COMMIT may have happened: no answer, or the server went down meanwhile."""
-    sqlstate = getattr(error, "sqlstate", None)
-    return sqlstate is None or sqlstate.startswith(("08", "57P"))
-
-
 class Terminable(Protocol):
     """A connection of asyncpg."""
 

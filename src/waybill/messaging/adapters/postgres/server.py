@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from waybill.messaging.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from waybill.messaging.core.ports import Row
 
 OLDEST_VERSION = 150000
 
 
 class Fetching(Protocol):
-    """A connection or pool of asyncpg."""
+    """A Database, or a connection or pool of asyncpg."""
 
-    async def fetchrow(self, statement: str, *arguments: object) -> Any:  # noqa: ANN401 - a row
-        """The first row."""
+    async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]:
+        """Run one statement; its rows."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +31,12 @@ class Server:
     timeline: int
     in_recovery: bool
     fsync: bool
-    database: str = ""
+    database: str
 
 
 async def read_server(connection: Fetching) -> Server:
     """Ask the server. Needs no right beyond connecting; the timeline is 0 on a replica."""
-    row = await connection.fetchrow(
+    rows = await connection.fetch(
         """
         SELECT current_setting('server_version_num')::integer AS version,
                (SELECT system_identifier::text FROM pg_control_system()) AS system_identifier,
@@ -43,7 +48,15 @@ async def read_server(connection: Fetching) -> Server:
                current_database() AS database
         """
     )
-    return Server(**row)
+    row = rows[0]
+    return Server(
+        version=row["version"],
+        system_identifier=row["system_identifier"],
+        timeline=row["timeline"],
+        in_recovery=row["in_recovery"],
+        fsync=row["fsync"],
+        database=row["database"],
+    )
 
 
 async def checked_server(connection: Fetching) -> Server:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from waybill.messaging.adapters.postgres.errors import DRIVER_ERRORS, discard, outcome_is_unknown
+from waybill.messaging.adapters.postgres.errors import DRIVER_ERRORS, discard
 from waybill.messaging.core.commit_acts import CommitActs
 from waybill.messaging.core.errors import MessagingError, OutcomeUnknownError, TransientError
-from waybill.messaging.core.sqlstate import translate
+from waybill.messaging.core.sqlstate import outcome_is_unknown, translate
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
