@@ -81,7 +81,10 @@ class ConsumerInfo(msgspec.Struct, frozen=True, kw_only=True):
 async def list_consumers(
     sources: Mapping[str, Database], consumers: Mapping[str, Database]
 ) -> list[ConsumerInfo]:
-    """Every consumer that a source or a consuming database knows, by consumer and source."""
+    """Every consumer that a source or a consuming database knows, by consumer and source.
+
+    All databases are opened as their service roles.
+    """
     readers: dict[tuple[str, str], Row] = {}
     for source, database in sources.items():
         for row in await database.fetch(_READERS):
@@ -106,6 +109,7 @@ async def reset_consumer(
 ) -> tuple[int, ...]:
     """Read this source again from there (or skip to there); the new positions by lane.
 
+    `source` is opened as its reader role (or owner), `consuming` as the consumer's service role.
     May be done while the consumer runs: its lease is void, so it drops what it holds and starts
     again. The inbox leaves out what was applied before, while its rows last. An integer is the
     last seq that counts as read, in every lane. Raises ConfigurationError.
@@ -147,6 +151,7 @@ async def forget_consumer(
 ) -> bool:
     """Let retention go on without this consumer; whether the source knew it.
 
+    Both databases are opened as their service roles.
     If it ever comes back, it starts anew (or, with its own row kept, may stand below the
     horizon). Raises ConfigurationError for one that runs, unless forced.
     """
