@@ -1,0 +1,311 @@
+"""The composition root of the library: one service's messaging on PostgreSQL.
+
+The only place where runtime and adapters meet. A platform builds on `connect`, `consume`, `deliver`
+and `every`; a small service needs `handler`, `join` and `async with`.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from random import SystemRandom
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from waybill.messaging.adapters.postgres.connection import PostgresDatabase, PostgresSettings
+from waybill.messaging.adapters.postgres.dead_letters import PostgresDeadLetters
+from waybill.messaging.adapters.postgres.deliveries import PostgresDeliveries
+from waybill.messaging.adapters.postgres.inbox import PostgresInbox, purge_inbox
+from waybill.messaging.adapters.postgres.migrate import upgrade
+from waybill.messaging.adapters.postgres.notify import Notifier
+from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
+from waybill.messaging.adapters.postgres.outbox_log import LogSettings, PostgresOutboxLog
+from waybill.messaging.adapters.postgres.schedule import PostgresSchedule
+from waybill.messaging.adapters.postgres.source import SourceSpec
+from waybill.messaging.adapters.postgres.upkeep import OutboxUpkeep, UpkeepSettings
+from waybill.messaging.core.errors import ConfigurationError
+from waybill.messaging.runtime.consumer import Consumer
+from waybill.messaging.runtime.deliverer import Deliverer
+from waybill.messaging.runtime.doorbell import Doorbell
+from waybill.messaging.runtime.each import each
+from waybill.messaging.runtime.message_unit import MessageUnit
+from waybill.messaging.runtime.policy import ConsumerPolicy
+from waybill.messaging.runtime.ports import ServicePorts, SilentObserver
+from waybill.messaging.runtime.scheduler import Job, Scheduler
+from waybill.messaging.runtime.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+
+    from waybill.messaging.core.codec import Codec
+    from waybill.messaging.core.ports import Database, Observer
+    from waybill.messaging.core.unit import Received, UnitOfWork
+    from waybill.messaging.runtime.deliverer import Call, Query
+    from waybill.messaging.runtime.delivery import DeliveryPolicy
+    from waybill.messaging.runtime.each import MessageHandler
+    from waybill.messaging.runtime.loop import Loop
+    from waybill.messaging.runtime.settlement import Lock, Settled
+    from waybill.messaging.runtime.unit import Handler
+
+EventHandler = TypeVar("EventHandler", bound="Callable[[Any, MessageUnit], Awaitable[None]]")
+DAY_SECONDS = 86_400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessagingSettings:
+    """Limits of one service's messaging, each with its unit."""
+
+    database: PostgresSettings = field(default_factory=PostgresSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    consumer: ConsumerPolicy = field(default_factory=ConsumerPolicy)
+    upkeep: UpkeepSettings = field(default_factory=UpkeepSettings)
+    upkeep_interval_seconds: float = 10.0
+    inbox_retention_seconds: float = 30 * DAY_SECONDS
+    inbox_purge_interval_seconds: float = 3600.0
+    drain_seconds_max: float = 15.0
+
+    def __post_init__(self) -> None:
+        if self.inbox_retention_seconds <= self.upkeep.outbox_retention_seconds:
+            raise ConfigurationError(
+                "inbox_retention_seconds must exceed outbox_retention_seconds: a message that is "
+                "still in an outbox could be applied a second time (protocol D5)"
+            )
+
+
+class MessagingService:
+    """Outbox, inbox, consumers, deliveries and periodic work of one service.
+
+    `name` is the producer's name and stays for ever, as do consumers' ids. `sources` are the
+    services whose topics are consumed here; topics that none of them has are this service's own.
+    With an `engine` (SQLAlchemy over asyncpg) a consumer's unit has a `session`. `owner_url` is
+    for migrations and upkeep, where `url` is a role without DDL. `doorbells` are those of the
+    services of this process; `notify` hints readers in other processes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        url: str,
+        codec: Codec,
+        engine: AsyncEngine | None = None,
+        owner_url: str | None = None,
+        sources: Mapping[str, SourceSpec] | None = None,
+        settings: MessagingSettings | None = None,
+        observer: Observer | None = None,
+        doorbells: dict[str, Doorbell] | None = None,
+        notify: bool = True,
+    ) -> None:
+        self.name = name
+        self.settings = settings or MessagingSettings()
+        self._url = url
+        self._codec = codec
+        self._engine = engine
+        self._owner_url = owner_url or url
+        self._sources = dict(sources or {})
+        self._observer = observer or SilentObserver()
+        self._doorbells = doorbells if doorbells is not None else {}
+        self._doorbell = self._doorbells.setdefault(name, Doorbell())
+        self._notify = notify
+        self._notifier: Notifier | None = None
+        self._handlers: dict[str, dict[type, MessageHandler]] = {}
+        self._ports: ServicePorts | None = None
+        self._loops: list[Loop] = []
+        self._jobs: list[Job] = []
+        self._supervisor: Supervisor | None = None
+
+    @property
+    def ports(self) -> ServicePorts:
+        """What handlers and loops need. Raises ConfigurationError before `connect`."""
+        if self._ports is None:
+            raise ConfigurationError(f"{self.name} is not connected: call connect() first")
+        return self._ports
+
+    @property
+    def deliveries(self) -> PostgresDeliveries:
+        """The table of outside calls."""
+        return PostgresDeliveries(self.ports.database)
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """Tells how the loops are. Raises ConfigurationError before `start`."""
+        if self._supervisor is None:
+            raise ConfigurationError(f"{self.name} is not running: call start() first")
+        return self._supervisor
+
+    async def migrate(self) -> None:
+        """Create or upgrade the schema `messaging`, as its owner. May be repeated."""
+        rows = self.settings.upkeep.outbox_partition_rows
+        await upgrade(self._owner_url, partition_rows=rows)
+
+    async def connect(self) -> None:
+        """Open the database. Raises TransientError (it is down) or ConfigurationError."""
+        database = await self._open()
+        self._notifier = Notifier(database) if self._notify else None
+        outbox = PostgresOutbox(doorbell=self._ring, observer=self._observer)
+        self._ports = ServicePorts(
+            database=database,
+            outbox=outbox,
+            inbox=PostgresInbox(),
+            dead_letters=PostgresDeadLetters(database, outbox),
+            codec=self._codec,
+            producer=self.name,
+            observer=self._observer,
+        )
+
+    async def _open(self) -> Database:
+        if self._engine is None:
+            return await PostgresDatabase.connect(self._url, self.settings.database)
+        # Only users of SQLAlchemy pay for importing it.
+        from waybill.messaging.adapters.sqlalchemy.database import (  # noqa: PLC0415
+            SqlalchemyDatabase,
+        )
+
+        return SqlalchemyDatabase(self._engine)
+
+    def _ring(self) -> None:
+        self._doorbell.ring()
+        if self._notifier is not None:
+            self._notifier.ring()
+
+    @asynccontextmanager
+    async def unit(self) -> AsyncIterator[UnitOfWork]:
+        """A unit of work in a transaction of its own; it commits at the end of the block."""
+        async with self.ports.database.transaction() as transaction:
+            yield self.ports.unit(transaction)
+
+    async def join(self, owner: AsyncSession | AsyncConnection) -> UnitOfWork:
+        """A unit in the transaction of a SQLAlchemy session or connection, which ends it.
+
+        What it publishes is written as the last act before that COMMIT.
+        """
+        from waybill.messaging.adapters.sqlalchemy.transaction import join  # noqa: PLC0415 - as above
+
+        return self.ports.unit(await join(owner))
+
+    def handler(self, consumer: str, *types: type) -> Callable[[EventHandler], EventHandler]:
+        """Decorate `async def handle(event, unit: MessageUnit)` for these event types.
+
+        One call a message, in the order of its key. It may be impure: 1 + 3 tries (protocol C7).
+        """
+
+        def register(handle: EventHandler) -> EventHandler:
+            async def one(unit: UnitOfWork, received: Received) -> None:
+                await handle(received.event, MessageUnit(unit, received.message))
+
+            known = self._handlers.setdefault(consumer, {})
+            for kind in types:
+                if kind in known:
+                    raise ConfigurationError(f"{consumer} has two handlers of {kind.__name__}")
+                known[kind] = one
+            return handle
+
+        return register
+
+    def consume(
+        self,
+        consumer: str,
+        types: Iterable[type],
+        handle: Handler,
+        *,
+        policy: ConsumerPolicy | None = None,
+    ) -> Consumer:
+        """Run a set-wise handler of these event types from `start` on."""
+        kinds = tuple(types)
+        topics = self._codec.topics(kinds)
+        loop = Consumer(
+            consumer,
+            log=self._log(topics),
+            topics=sorted(topics),
+            types=kinds,
+            handler=handle,
+            ports=self.ports,
+            policy=policy or self.settings.consumer,
+        )
+        self._loops.append(loop)
+        return loop
+
+    def _log(self, topics: frozenset[str]) -> PostgresOutboxLog:
+        foreign = {topic for source in self._sources.values() for topic in source.topics}
+        sources = dict(self._sources)
+        if own := topics - foreign:
+            sources[self.name] = SourceSpec(self._url, own)
+        return PostgresOutboxLog(
+            self.ports.database, sources, settings=self.settings.log, doorbells=self._doorbells
+        )
+
+    def deliver(
+        self,
+        kind: str,
+        call: Call,
+        settled: Settled,
+        *,
+        query: Query | None = None,
+        lock: Lock | None = None,
+        policy: DeliveryPolicy | None = None,
+    ) -> Deliverer:
+        """Make the outside calls of this kind from `start` on; owe them with `Deliverer.owe`."""
+        loop = Deliverer(
+            kind,
+            ports=self.ports,
+            deliveries=self.deliveries,
+            call=call,
+            settled=settled,
+            query=query,
+            lock=lock,
+            policy=policy,
+        )
+        self._loops.append(loop)
+        return loop
+
+    def every(self, seconds: float, name: str, run: Callable[[], Awaitable[object]]) -> None:
+        """Run this about every so many seconds, in one process at a time; safe to repeat."""
+        self._jobs.append(Job(name=name, run=run, every_seconds=seconds))
+
+    def add(self, loop: Loop) -> None:
+        """Run a loop of one's own from `start` on."""
+        self._loops.append(loop)
+
+    def start(self) -> None:
+        """Run everything that was registered."""
+        for consumer, handlers in self._handlers.items():
+            self.consume(consumer, handlers, each(handlers))
+        self._supervisor = Supervisor(self.ports.clock, SystemRandom().random)
+        self._supervisor.start(*self._loops, self._scheduler())
+
+    def _scheduler(self) -> Scheduler:
+        settings, ports = self.settings, self.ports
+        upkeep = OutboxUpkeep(self._owner_url, settings.upkeep)
+        self.every(settings.upkeep_interval_seconds, "outbox upkeep", upkeep.turn)
+        self.every(settings.inbox_purge_interval_seconds, "inbox purge", self._purge_inbox)
+        return Scheduler(
+            f"{self.name} scheduler",
+            self._jobs,
+            schedule=PostgresSchedule(ports.database),
+            clock=ports.clock,
+            observer=ports.observer,
+            random=ports.random,
+            new_id=ports.new_id,
+        )
+
+    async def _purge_inbox(self) -> int:
+        return await purge_inbox(self.ports.database, self.settings.inbox_retention_seconds)
+
+    async def stop(self) -> None:
+        """Drain the loops within their bound and close the database. May be repeated."""
+        if self._supervisor is not None:
+            await self._supervisor.stop(within_seconds=self.settings.drain_seconds_max)
+            self._supervisor = None
+        if self._notifier is not None:
+            await self._notifier.close()
+        if self._ports is not None and self._engine is None:
+            await self._ports.database.close()
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
