@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import httpx2
+import msgspec
 from prometheus_client import CollectorRegistry, Counter
 
 from waybill.commerce.http.surface import Surface, encoded
@@ -73,6 +74,10 @@ class MemoryOrders:
         self.requests.append(request)
         self.placed[identity] = (request.fingerprint, order.id, encoded(order))
         return Placed(encoded(order), replayed=False)
+
+    def confirm(self, order_id: UUID) -> None:
+        order = self.orders[order_id]
+        self.orders[order_id] = msgspec.structs.replace(order, status="CONFIRMED")
 
     async def order(self, order_id: UUID) -> OrderView | None:
         self._fail()
@@ -198,7 +203,6 @@ class Edge:
     products: MemoryProducts
     health: Health
     responses: Responses
-    checks: dict[str, Check]
 
     def client(self) -> httpx2.AsyncClient:
         """A client that talks to the application without a socket."""
@@ -210,9 +214,14 @@ async def _up() -> Component:
     return Component("UP")
 
 
-def make_edge(*, limits: HttpLimits | None = None) -> Edge:
+def make_edge(
+    *,
+    limits: HttpLimits | None = None,
+    orders: MemoryOrders | None = None,
+    checks: dict[str, Check] | None = None,
+) -> Edge:
     """All four services' routes in one application: the tests need no more than one."""
-    orders, products = MemoryOrders(), MemoryProducts()
+    orders, products = orders or MemoryOrders(), MemoryProducts()
     surfaces = [
         orders_api.surface(intake=orders, reads=MemoryOrderReads(orders), cancellations=orders),
         inventory_api.surface(products=products, new_id=UuidFactory()),
@@ -224,8 +233,7 @@ def make_edge(*, limits: HttpLimits | None = None) -> Edge:
         "order-service"
     ).inc(3)
     responses = Responses()
-    checks: dict[str, Check] = {"db": _up}
-    health = Health(checks)
+    health = Health(checks or {"db": _up})
     parts = HttpParts(
         title="order-service",
         version="0.1.0",
@@ -244,7 +252,7 @@ def make_edge(*, limits: HttpLimits | None = None) -> Edge:
         ),
         parts,
     )
-    return Edge(application, orders, products, health, responses, checks)
+    return Edge(application, orders, products, health, responses)
 
 
 def order_body(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON

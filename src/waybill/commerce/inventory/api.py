@@ -11,6 +11,7 @@ from msgspec import Meta
 from pydantic import BaseModel, ConfigDict, Field
 
 from waybill.commerce.http.paging import (
+    CURSOR_PATTERN,
     LIMIT_DEFAULT,
     LIMIT_MAX,
     cut_page,
@@ -67,7 +68,7 @@ class ProductQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: Annotated[int, Field(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT
-    cursor: Annotated[str | None, Field(max_length=64)] = None
+    cursor: Annotated[str | None, Field(pattern=CURSOR_PATTERN)] = None
 
 
 def surface(*, products: Products, new_id: Callable[[], UUID]) -> Surface:

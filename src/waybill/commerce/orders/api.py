@@ -20,6 +20,7 @@ from waybill.commerce.http.negotiation import (
     require_json_content,
 )
 from waybill.commerce.http.paging import (
+    CURSOR_PATTERN,
     LIMIT_DEFAULT,
     LIMIT_MAX,
     cut_page,
@@ -109,7 +110,7 @@ class OrderQuery(BaseModel):
     customer_id: Annotated[UUID | None, Field(alias="customerId")] = None
     status: Literal["PENDING", "STOCK_RESERVED", "CONFIRMED", "CANCELLED"] | None = None
     limit: Annotated[int, Field(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT
-    cursor: Annotated[str | None, Field(max_length=64)] = None
+    cursor: Annotated[str | None, Field(pattern=CURSOR_PATTERN)] = None
 
 
 class OrderPlacement:

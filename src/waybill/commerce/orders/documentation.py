@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -17,14 +16,19 @@ from waybill.commerce.orders.views import OrderView
 _MOUSE = "11111111-1111-1111-1111-111111111111"
 
 
+Price = Annotated[
+    float,
+    Meta(ge=0.01, le=9999999999.99, multiple_of=0.01, description="In the currency's minor unit"),
+]
+PriceText = Annotated[str, Meta(pattern=r"^0*[0-9]{1,10}(\.[0-9]{1,2}0*)?$")]
+
+
 class OrderLineRequest(msgspec.Struct, rename="camel"):
     """A line as it is asked for; the price may also be a numeric string."""
 
     product_id: UUID
     quantity: Annotated[int, Meta(ge=1, le=QUANTITY_MAX)]
-    unit_price: Annotated[
-        Decimal, Meta(description="0.01 to 9999999999.99, no finer than the currency's minor unit")
-    ]
+    unit_price: Price | PriceText
 
 
 class OrderRequest(msgspec.Struct, rename="camel"):
@@ -35,6 +39,10 @@ class OrderRequest(msgspec.Struct, rename="camel"):
     currency: Annotated[str, Meta(pattern="^([A-Z]{3}|\\s*)$")] | None = CURRENCY_DEFAULT
 
 
+_KEY_PATTERN = (
+    rf"^([!#-~]([ -~]{{0,{KEY_LENGTH_MAX - 2}}}[!-~])?"
+    rf'|"[ -~]*([!#-\[\]-~]|\\["\\])[ -~]*")$'
+)
 _EXAMPLE = {
     "customerId": "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa",
     "items": [{"productId": _MOUSE, "quantity": 2, "unitPrice": 29.99}],
@@ -57,12 +65,7 @@ PLACE_ORDER: dict[str, Any] = {
             "in": "header",
             "required": True,
             "description": "Chosen by the client; bare, or quoted as a structured-field String.",
-            "schema": {
-                "type": "string",
-                "minLength": 1,
-                "maxLength": KEY_LENGTH_MAX,
-                "pattern": "^[A-Za-z0-9_.:-]+$",
-            },
+            "schema": {"type": "string", "pattern": _KEY_PATTERN},
             "example": "demo-001",
         }
     ],

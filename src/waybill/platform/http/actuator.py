@@ -140,7 +140,7 @@ def _add_metrics(routes: APIRouter, registry: CollectorRegistry) -> None:
         responses=answers(200, MetricNames, "Sorted"),
     )
     async def list_metrics() -> Response:
-        return json_answer(MetricNames(tuple(sorted({m.name for m in registry.collect()}))))
+        return json_answer(MetricNames(tuple(sorted({_name(m) for m in registry.collect()}))))
 
     @routes.get(
         "/actuator/metrics/{name}",
@@ -153,7 +153,7 @@ def _add_metrics(routes: APIRouter, registry: CollectorRegistry) -> None:
     )
     async def get_metric(name: str) -> Response:
         for metric in registry.collect():
-            if name in (metric.name, f"{metric.name}_total"):
+            if name == _name(metric):
                 return json_answer(_report(metric, name))
         raise Problem(404, "metric_not_found", "There is no such metric")
 
@@ -177,6 +177,12 @@ def _add_exposition(routes: APIRouter, registry: CollectorRegistry) -> None:
             response_class=Response,
             responses={200: {"description": "By Accept: text, or OpenMetrics", "content": media}},
         )
+
+
+def _name(metric: Metric) -> str:
+    """As it is exposed: the client library cuts a counter's suffix off (defect D21)."""
+    name: str = metric.name
+    return f"{name}_total" if metric.type == "counter" else name
 
 
 def _report(metric: Metric, name: str) -> MetricReport:

@@ -6,6 +6,7 @@ one report to the observer, and no exception that leaves as anything but a probl
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from waybill.commerce.http.body import ClientGoneError
 from waybill.commerce.http.problem import Problem
 from waybill.commerce.http.trace import SCOPE_KEY, current_traceparent
+from waybill.messaging.core.errors import OutcomeUnknownError
 from waybill.platform.http.request_context import RequestContext, request_context
 
 if TYPE_CHECKING:
@@ -90,6 +92,13 @@ class Edge:
             await self._app(scope, receive, answer.send)
         except ClientGoneError:
             answer.status = 499
+        except asyncio.CancelledError:
+            # Only the server's stop cancels requests, when its graceful time is over; this task
+            # ends here anyway, so the last it does is to tell the client what it can know.
+            if answer.status:
+                raise
+            error = OutcomeUnknownError("the server stopped")
+            await self._problems.write(error, scope, receive, answer.send)
         except Exception as error:
             if not isinstance(error, Problem):
                 logger.exception("A request failed")

@@ -86,5 +86,5 @@ def _with_numbers(schema: Any) -> Any:  # noqa: ANN401 - JSON Schema is any JSON
     if not isinstance(schema, dict):
         return schema
     if schema.get("format") == "decimal":
-        return {**schema, "type": "number", "format": "decimal"}
+        return {**schema, "type": "number"}
     return {name: _with_numbers(member) for name, member in schema.items()}

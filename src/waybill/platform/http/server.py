@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from waybill.platform.http.limits import HttpLimits
 
 LOOPBACK = "127.0.0.1"
+_LAST_WORDS_SECONDS = 1.0
+"""Requests that were cancelled answer 503 in it."""
 
 
 def bind(port: int, *, host: str = LOOPBACK) -> socket.socket:
@@ -87,6 +89,8 @@ class HttpServer:
         self._server.should_exit = True
         if self._serving is not None:
             await asyncio.wait({self._serving})
+        if late := set(self._server.server_state.tasks):
+            await asyncio.wait(late, timeout=_LAST_WORDS_SECONDS)
         self._socket.close()
 
 
