@@ -126,7 +126,8 @@ class GroupCommit(Loop, Generic[Request, Result]):
         """Answer after the commit.
 
         Raises OverloadedError (nothing was done), what `flush` raised for this request, or
-        OutcomeUnknownError: repeat it with the same idempotency key. A caller that is cancelled leaves; its request is flushed if a flush had begun.
+        OutcomeUnknownError: repeat it with the same idempotency key. A caller that is cancelled
+        leaves; its request is flushed if a flush had begun.
         """
         if self.stopping:
             self._refuse("the service is stopping")

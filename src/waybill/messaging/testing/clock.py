@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TURNS_UNTIL_QUIET = 50
-"""Turns of the event loop after which, without I/O, every task waits for something."""
+QUIET_TURNS = 3
+"""Turns of the event loop in a row without anything to run, after which all tasks wait."""
+
+TURNS_MAX = 100_000
+"""Turns after which tasks that are never quiet are left alone."""
 
 
 class FakeClock:
@@ -56,8 +59,21 @@ class FakeClock:
 
     async def settle(self) -> None:
         """Let every task run until all of them wait."""
-        for _ in range(TURNS_UNTIL_QUIET):
+        await self._settle(lambda: False)
+
+    async def _settle(self, condition: Callable[[], bool]) -> bool:
+        """Run all tasks until they wait or the condition holds; whether it does."""
+        # Only the loop itself knows whether a task is ready; it has no public way to ask.
+        ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]  # noqa: SLF001
+        quiet = 0
+        for _ in range(TURNS_MAX):
+            if condition():
+                return True
             await asyncio.sleep(0)
+            quiet = 0 if ready else quiet + 1
+            if quiet == QUIET_TURNS:
+                break
+        return condition()
 
     async def advance(self, seconds: float) -> None:
         """Move on by `seconds`, waking each sleeper at its time, in order."""
@@ -74,11 +90,7 @@ class FakeClock:
         `within_seconds` is of this clock, not of the wall.
         """
         end = self._elapsed + within_seconds
-        while not condition():
-            for _ in range(TURNS_UNTIL_QUIET):
-                if condition():
-                    return
-                await asyncio.sleep(0)
+        while not await self._settle(condition):
             self._drop_cancelled()
             if not self._sleepers or self._sleepers[0][0] > end:
                 reason = f"not so within {within_seconds} s of the fake clock"
