@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -27,6 +28,7 @@ from waybill.messaging.testing.contracts.log import (
     next_records,
     read_all,
 )
+from waybill.platform.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -479,3 +481,23 @@ def test_limits_beyond_the_protocol_are_refused(limits: dict[str, float]) -> Non
 def test_fast_settings_are_within_the_limits() -> None:
     """The tests run under the rules that users run under."""
     assert FAST.poll_seconds <= 1
+
+
+async def test_d8_replica_is_refused(world: LogWorld, data_directory: Path) -> None:
+    """Protocol D8: a replica may lack what is published and have what will not be."""
+    with EmbeddedPostgres(data_directory) as server:
+        cluster = Path(await source_setting(server.url(), "data_directory"))
+    (cluster / "standby.signal").touch()
+    with EmbeddedPostgres(data_directory) as replica:
+        sources = {SOURCE: SourceSpec(replica.url(), frozenset({TOPIC}))}
+        with pytest.raises(ConfigurationError, match="replica"):
+            await world.member(sources=sources)
+
+
+async def source_setting(url: str, name: str) -> str:
+    """A setting of a server."""
+    connection = await asyncpg.connect(url)
+    try:
+        return str(await connection.fetchval("SELECT current_setting($1)", name))
+    finally:
+        await connection.close()

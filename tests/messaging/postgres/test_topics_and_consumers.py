@@ -8,11 +8,24 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.messaging.postgres.log_world import SOURCE, LogWorld, eventually
 
-from waybill.messaging.adapters.postgres.consumers import list_consumers, reset_consumer
+from waybill.messaging.adapters.postgres.connection import PostgresDatabase
+from waybill.messaging.adapters.postgres.consumers import (
+    forget_consumer,
+    list_consumers,
+    reset_consumer,
+)
 from waybill.messaging.adapters.postgres.dead_letters import PostgresDeadLetters
+from waybill.messaging.adapters.postgres.deliveries import PostgresDeliveries
+from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
+from waybill.messaging.adapters.postgres.roles import grants
+from waybill.messaging.adapters.postgres.schedule import PostgresSchedule
 from waybill.messaging.adapters.postgres.topics import list_topics, read_topic
+from waybill.messaging.adapters.postgres.verdicts import list_dead_letters
 from waybill.messaging.core.errors import ConfigurationError
+from waybill.messaging.core.identity import new_id
+from waybill.messaging.core.outcome import Delivered
 from waybill.messaging.testing.contracts.dead_letters import a_letter
+from waybill.messaging.testing.contracts.deliveries import a_delivery
 from waybill.messaging.testing.contracts.log import (
     CONSUMER,
     OTHER_TOPIC,
@@ -138,6 +151,60 @@ async def test_silent_and_unknown_consumers_are_shown(world: LogWorld) -> None:
     await world.source.fetch("DELETE FROM messaging.outbox_reader")
     (info,) = await consumers(world)
     assert (info.is_registered, info.lag, info.seen_at) == (False, None, None)
+
+
+async def test_commands_need_no_more_than_the_roles_have(
+    world: LogWorld, messaging_database: str, second_messaging_database: str
+) -> None:
+    """Listing and forgetting run as service roles, a reset with the source's reader role."""
+    member = await world.member()
+    await world.publish("a", "b")
+    await read_all(member, world.consuming, 2)
+    await member.close()
+    roles = ("commands_service", "commands_reader")
+    for role in roles:
+        await world.source.fetch(f"CREATE ROLE {role} LOGIN PASSWORD 'p'")
+    for database in (world.source, world.consuming):
+        for statement in grants(*roles):
+            await database.fetch(statement)
+    source, reader, consuming = [
+        await PostgresDatabase.connect(f"postgresql://{role}:p@{url.split('@')[1]}")
+        for role, url in (
+            (roles[0], messaging_database),
+            (roles[1], messaging_database),
+            (roles[0], second_messaging_database),
+        )
+    ]
+    try:
+        assert [info.rows for info in await list_topics({SOURCE: source})] == [2]
+        assert len([r async for r in read_topic({SOURCE: source}, TOPIC)]) == 2
+        (info,) = await list_consumers({SOURCE: source}, {CONSUMER: consuming})
+        assert info.is_running is False
+        which = {"consumer": CONSUMER, "source_name": SOURCE}
+        await reset_consumer(consuming, reader, **which, to="horizon")
+        assert await forget_consumer(source, **which, consuming=consuming, force=True)
+        assert await list_consumers({SOURCE: source}, {CONSUMER: consuming}) == []
+        await use_every_table(consuming)
+    finally:
+        for database in (source, reader, consuming):
+            await database.close()
+        for database in (world.source, world.consuming):
+            await database.fetch(f"DROP OWNED BY {', '.join(roles)}")
+        await world.source.fetch(f"DROP ROLE {', '.join(roles)}")
+
+
+async def use_every_table(database: PostgresDatabase) -> None:
+    """Dead letters, deliveries and schedule, with the rights of a service."""
+    letters, deliveries = PostgresDeadLetters(database, PostgresOutbox()), a_delivery("a")
+    owed = PostgresDeliveries(database)
+    async with database.transaction() as transaction:
+        await letters.add(transaction, [a_letter()])
+        await owed.add(transaction, [deliveries], lease_token=None, lease_seconds=1)
+        await owed.settle(transaction, [(deliveries, Delivered())])
+    assert len(await list_dead_letters(database)) == 1
+    schedule = PostgresSchedule(database)
+    await schedule.register(["purge"])
+    assert list(await schedule.claim(["purge"], lease_token=new_id(), lease_seconds=1))
 
 
 async def test_reset_to_the_end_and_to_a_position(world: LogWorld) -> None:
