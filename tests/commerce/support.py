@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -198,3 +199,10 @@ def created(
         currency="EUR",
         not_after=not_after or NOW + timedelta(minutes=15),
     )
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 20.0) -> None:
+    """Wait until `condition` holds; fail if it does not in time."""
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110 - the database rings no bell
+            await asyncio.sleep(0.005)
