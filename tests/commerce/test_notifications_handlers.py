@@ -8,8 +8,8 @@ import logging
 from typing import TYPE_CHECKING
 
 import msgspec
-
 from tests.commerce.support import Service, eventually
+
 from waybill.commerce.contracts import OrderCancelled, OrderConfirmed, Reason
 from waybill.commerce.notifications.handlers import EMAIL, EmailCalls, NotificationHandler
 from waybill.commerce.notifications.mailer import Email, LogMailer
@@ -96,8 +96,7 @@ async def test_each_ending_is_told_with_the_documents_words(
             assert await desk.settled(2) == [("OrderCancelled", "SENT"), ("OrderConfirmed", "SENT")]
     lines = [line for line in caplog.messages if line.startswith("[EMAIL]")]
     assert sorted(lines) == [
-        f"[EMAIL] Sending cancellation email for order {cancelled.order_id}: "
-        "Payment declined by provider",
+        f"[EMAIL] Sending cancellation email for order {cancelled.order_id}: {cancelled.detail}",
         f"[EMAIL] Sending confirmation email for order {confirmed.order_id}",
     ]
     pages = NotificationPages(notification.database)
