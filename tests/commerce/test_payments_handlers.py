@@ -29,7 +29,7 @@ from waybill.commerce.payments.simulator import (
     SimulatedProvider,
     SimulatorSettings,
 )
-from waybill.commerce.payments.store import PaymentBooks
+from waybill.commerce.payments.store import PaymentPages
 from waybill.messaging.adapters.postgres.deliveries import PostgresDeliveries
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.core.identity import new_id
@@ -152,7 +152,7 @@ async def test_reserved_stock_is_charged_once(payment: Service, provider: Servic
         order_id=ask.order_id, payment_id=event.payment_id, amount=Decimal("20.00")
     )
     assert await desk.ledger() == (1, 0, 0)
-    (shown,) = await PaymentBooks(payment.database).payments(ask.order_id)
+    (shown,) = await PaymentPages(payment.database).payments(ask.order_id)
     assert (shown.id, shown.status, shown.amount) == (
         *(event.payment_id, "SUCCEEDED"),
         Decimal("20.00"),

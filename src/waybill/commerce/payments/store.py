@@ -85,7 +85,7 @@ async def update(transaction: Transaction, payments: Sequence[Payment], now: dat
     )
 
 
-class PaymentBooks:
+class PaymentPages:
     """The `PaymentReads` of the payment service's API."""
 
     def __init__(self, database: Database) -> None:
