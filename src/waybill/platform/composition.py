@@ -1,0 +1,221 @@
+"""The composition root of the platform: PostgreSQL, services and their HTTP in one process.
+
+All services by default; `waybill serve` runs one of them beside a database that runs already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Self
+
+from waybill.blueprints import choreography
+from waybill.messaging.adapters.postgres.connection import PostgresSettings
+from waybill.messaging.adapters.postgres.partitions import SPARE_PARTITIONS, spare_partitions
+from waybill.messaging.adapters.postgres.source import SourceSpec
+from waybill.messaging.adapters.postgres.upkeep import UpkeepSettings
+from waybill.messaging.runtime.policy import ConsumerPolicy
+from waybill.messaging.service import DAY_SECONDS, MessagingService, MessagingSettings
+from waybill.platform.http.application import HttpParts, create_application
+from waybill.platform.http.health import Component, Health
+from waybill.platform.http.limits import HttpLimits
+from waybill.platform.http.server import HttpServer, bind
+from waybill.platform.metrics import ServiceMetrics
+from waybill.platform.provisioning import SIMULATOR, provision, urls_of
+from waybill.platform.service_context import in_service
+from waybill.platform.services import PLANS, Workshop
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+    from waybill.messaging.runtime.doorbell import Doorbell
+    from waybill.platform.embedded import EmbeddedPostgres
+    from waybill.platform.services import Built, ServicePlan
+    from waybill.platform.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+LOOP_AGE_SECONDS_MAX = 10.0
+"""Readiness is red when a loop made no turn for so long (promises, readiness)."""
+
+
+@dataclass(frozen=True)
+class RunningService:
+    """One service of this process."""
+
+    plan: ServicePlan
+    messaging: MessagingService
+    built: Built
+    health: Health
+    server: HttpServer
+
+
+class Platform:
+    """Services on one server. `async with` starts them and, at the end, drains and stops them.
+
+    The PostgreSQL server is the caller's: running before, stopped after.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        server: EmbeddedPostgres,
+        *,
+        services: Iterable[str] = tuple(PLANS),
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.running: dict[str, RunningService] = {}
+        self._settings = settings
+        self._server = server
+        self._names = tuple(services)
+        self._progress = progress
+        self._doorbells: dict[str, Doorbell] = {}
+        self._sockets: dict[str, socket.socket] = {}
+        self._stack = AsyncExitStack()
+
+    def bind(self) -> None:
+        """Take the ports, before anything else starts. Raises ConfigurationError: one is in use."""
+        for name in self._names:
+            port = self._settings.port_base + PLANS[name].port_offset
+            self._sockets[name] = bind(port, host=self._settings.host)
+            self._stack.callback(self._sockets[name].close)
+
+    async def __aenter__(self) -> Self:
+        try:
+            if not self._sockets:
+                self.bind()
+            await provision(self._server, progress=self._progress)
+            for name in self._names:
+                with in_service(PLANS[name].name):
+                    self.running[name] = await self._build(name)
+            for service in self.running.values():
+                with in_service(service.plan.name):
+                    service.messaging.start()
+            for service in self.running.values():
+                with in_service(service.plan.name):
+                    await service.server.start()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Readiness red, finish requests, drain the loops, close. May be repeated."""
+        for service in self.running.values():
+            service.health.draining = True
+        await asyncio.gather(*(service.server.stop() for service in self.running.values()))
+        await asyncio.gather(*(service.messaging.stop() for service in self.running.values()))
+        for service in self.running.values():
+            for database in service.built.databases:
+                await database.close()
+        self.running.clear()
+        await self._stack.aclose()
+
+    async def _build(self, name: str) -> RunningService:
+        plan = PLANS[name]
+        metrics = ServiceMetrics(plan.name, version=version("waybill"))
+        messaging = self._messaging(name, plan, metrics)
+        await messaging.connect()
+        built = await plan.build(
+            Workshop(
+                messaging=messaging,
+                metrics=metrics,
+                settings=self._settings,
+                provider_url=urls_of(self._server, SIMULATOR).service,
+            )
+        )
+        health = Health(_checks(messaging))
+        limits = HttpLimits(in_flight_max=self._settings.http_in_flight_max)
+        parts = HttpParts(
+            title=plan.name,
+            version=version("waybill"),
+            health=health,
+            registry=metrics.registry,
+            observer=metrics,
+            now=_now,
+            limits=limits,
+        )
+        application = create_application(built.surface, parts)
+        server = HttpServer(application, self._sockets[name], limits)
+        return RunningService(plan, messaging, built, health, server)
+
+    def _messaging(self, name: str, plan: ServicePlan, metrics: ServiceMetrics) -> MessagingService:
+        urls = urls_of(self._server, name)
+        return MessagingService(
+            plan.name,
+            url=urls.service,
+            owner_url=urls.owner,
+            codec=choreography.codec(),
+            sources=self._sources(plan),
+            settings=messaging_settings(self._settings, plan.name),
+            observer=metrics,
+            doorbells=self._doorbells,
+            notify=set(self._names) != set(PLANS),
+        )
+
+    def _sources(self, plan: ServicePlan) -> Mapping[str, SourceSpec]:
+        """The outboxes of the services whose topics this one acts on, as their reader role."""
+        acts_on = choreography.SERVICES[plan.name].acts_on
+        found = {}
+        for other, other_plan in PLANS.items():
+            topic = choreography.SERVICES[other_plan.name].publishes
+            if topic in acts_on and topic is not None:
+                url = urls_of(self._server, other).reader
+                found[other_plan.name] = SourceSpec(url, frozenset((topic,)))
+        return found
+
+
+def messaging_settings(settings: Settings, application_name: str) -> MessagingSettings:
+    """The library's settings out of the platform's."""
+    return MessagingSettings(
+        database=PostgresSettings(
+            pool_max=settings.database_connections_max, application_name=application_name
+        ),
+        consumer=ConsumerPolicy(
+            batch_size_max=settings.batch_size_max,
+            dead_letters_max=settings.dead_letters_max,
+            dead_letters_window_seconds=settings.dead_letters_window_seconds,
+        ),
+        upkeep=UpkeepSettings(
+            outbox_partition_rows=settings.outbox_partition_rows,
+            outbox_retention_seconds=settings.outbox_retention_days * DAY_SECONDS,
+        ),
+        inbox_retention_seconds=settings.inbox_retention_days * DAY_SECONDS,
+    )
+
+
+def _checks(
+    messaging: MessagingService,
+) -> dict[str, Callable[[], Awaitable[Component]]]:
+    async def database() -> Component:
+        await messaging.ports.database.fetch("SELECT 1")
+        return Component("UP")
+
+    async def outbox() -> Component:
+        spare = await spare_partitions(messaging.ports.database)
+        details = {"sparePartitions": str(spare)}
+        return Component("UP" if spare >= SPARE_PARTITIONS else "DOWN", details)
+
+    async def loops() -> Component:
+        supervisor = messaging.supervisor
+        late = {
+            name: f"{age:.0f} s without progress"
+            for name, age in supervisor.ages_seconds().items()
+            if age > LOOP_AGE_SECONDS_MAX
+        }
+        details = late | supervisor.halted
+        return Component("DOWN" if details else "UP", details)
+
+    return {"db": database, "outbox": outbox, "loops": loops}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)  # noqa: TID251 - the edge's clock is given here

@@ -1,0 +1,179 @@
+"""What each service of `choreography` is made of: its handlers, its outside calls, its routes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from random import SystemRandom
+from typing import TYPE_CHECKING
+
+from waybill.blueprints.choreography import PROCESS
+from waybill.commerce.inventory import api as inventory_api
+from waybill.commerce.inventory import handlers as inventory_handlers
+from waybill.commerce.inventory.catalogue import Catalogue
+from waybill.commerce.inventory.domain import ASKS as INVENTORY_ASKS
+from waybill.commerce.notifications import api as notification_api
+from waybill.commerce.notifications import handlers as notification_handlers
+from waybill.commerce.notifications.mailer import LogMailer
+from waybill.commerce.notifications.store import NotificationPages
+from waybill.commerce.orders import api as order_api
+from waybill.commerce.orders import handlers as order_handlers
+from waybill.commerce.orders.cancellation import Cancellation
+from waybill.commerce.orders.deadlines import Deadlines
+from waybill.commerce.orders.intake import OrderFlush, OrderIntake
+from waybill.commerce.orders.reads import OrderPages
+from waybill.commerce.payments import api as payment_api
+from waybill.commerce.payments import handlers as payment_handlers
+from waybill.commerce.payments.domain import CHARGE, REFUND
+from waybill.commerce.payments.simulator import (
+    ChargeCalls,
+    RefundCalls,
+    SimulatedProvider,
+    SimulatorSettings,
+)
+from waybill.commerce.payments.store import PaymentPages
+from waybill.messaging.adapters.postgres.connection import PostgresDatabase
+from waybill.messaging.runtime.delivery import DeliveryPolicy
+from waybill.messaging.runtime.group_commit import GroupCommitPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from waybill.commerce.http.surface import Surface
+    from waybill.messaging.core.ports import Database
+    from waybill.messaging.service import MessagingService
+    from waybill.platform.metrics import ServiceMetrics
+    from waybill.platform.settings import Settings
+
+DEADLINE_POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """What a service is built with. `provider_url` is for the payment simulator's own ledger."""
+
+    messaging: MessagingService
+    metrics: ServiceMetrics
+    settings: Settings
+    provider_url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A service ready to start: its routes, and what is to be closed after it stopped."""
+
+    surface: Surface
+    databases: tuple[Database, ...] = ()
+    provider: SimulatedProvider | None = None
+
+
+async def build_order(shop: Workshop) -> Built:
+    """Orders: intake, facts, cancel, deadline."""
+    messaging, ports, settings = shop.messaging, shop.messaging.ports, shop.settings
+    flush = OrderFlush(
+        ports,
+        process=PROCESS,
+        deadline=timedelta(seconds=settings.order_deadline_seconds),
+        counters=shop.metrics,
+    )
+    policy = GroupCommitPolicy(queue_max=settings.intake_queue_size_max)
+    intake = OrderIntake(flush, ports, policy=policy)
+    handler = order_handlers.OrderHandler(PROCESS, shop.metrics)
+    messaging.add(intake.loop)
+    messaging.consume(order_handlers.CONSUMER, order_handlers.FACTS, handler.handle)
+    messaging.every(DEADLINE_POLL_SECONDS, "order deadlines", Deadlines(ports, process=PROCESS).ask)
+    surface = order_api.surface(
+        intake=intake,
+        reads=OrderPages(ports.database),
+        cancellations=Cancellation(ports, handler),
+    )
+    return Built(surface=surface)
+
+
+async def build_inventory(shop: Workshop) -> Built:
+    """Stock: reserve, release, sell; the catalogue."""
+    ports = shop.messaging.ports
+    handler = inventory_handlers.InventoryHandler(shop.metrics)
+    shop.messaging.consume(inventory_handlers.CONSUMER, INVENTORY_ASKS, handler.handle)
+    catalogue = Catalogue(ports.database, ports.clock.now)
+    return Built(surface=inventory_api.surface(products=catalogue, new_id=ports.new_id))
+
+
+async def build_payment(shop: Workshop) -> Built:
+    """Charges and refunds as deliveries to the simulated provider."""
+    messaging, ports, settings = shop.messaging, shop.messaging.ports, shop.settings
+    ledger = await PostgresDatabase.connect(shop.provider_url, messaging.settings.database)
+    provider = SimulatedProvider(
+        ledger,
+        SimulatorSettings(
+            success_rate=settings.payment_success_rate,
+            force_outcome=settings.payment_force_outcome,
+            delay_seconds=settings.payment_delay_seconds,
+        ),
+        clock=ports.clock,
+        observer=ports.observer,
+        random=SystemRandom().random,
+        new_id=ports.new_id,
+    )
+    for loop in provider.loops:
+        messaging.add(loop)
+    charge, refund = ChargeCalls(provider), RefundCalls(provider)
+    settled, refunded = (
+        payment_handlers.ChargesSettled(shop.metrics),
+        payment_handlers.RefundsSettled(),
+    )
+    policy = DeliveryPolicy(concurrency_max=settings.batch_size_max)
+    charges = messaging.deliver(
+        CHARGE,
+        charge.call,
+        settled.settled,
+        query=charge.query,
+        lock=settled.lock,
+        policy=policy,
+    )
+    refunds = messaging.deliver(
+        REFUND,
+        refund.call,
+        refunded.settled,
+        query=refund.query,
+        lock=refunded.lock,
+        policy=policy,
+    )
+    handler = payment_handlers.PaymentHandler(
+        charges=charges, refunds=refunds, deliveries=messaging.deliveries, new_id=ports.new_id
+    )
+    messaging.consume(payment_handlers.CONSUMER, payment_handlers.ASKS, handler.handle)
+    surface = payment_api.surface(reads=PaymentPages(ports.database))
+    return Built(surface=surface, databases=(ledger,), provider=provider)
+
+
+async def build_notification(shop: Workshop) -> Built:
+    """Mails as deliveries."""
+    messaging, ports = shop.messaging, shop.messaging.ports
+    calls = notification_handlers.EmailCalls(LogMailer())
+    emails = messaging.deliver(
+        notification_handlers.EMAIL,
+        calls.call,
+        calls.settled,
+        policy=DeliveryPolicy(concurrency_max=shop.settings.batch_size_max),
+    )
+    handler = notification_handlers.NotificationHandler(emails=emails, new_id=ports.new_id)
+    messaging.consume(notification_handlers.CONSUMER, notification_handlers.ASKS, handler.handle)
+    return Built(surface=notification_api.surface(reads=NotificationPages(ports.database)))
+
+
+@dataclass(frozen=True)
+class ServicePlan:
+    """A service: its documented name, its port above the base, whose outboxes it reads."""
+
+    name: str
+    port_offset: int
+    build: Callable[[Workshop], Awaitable[Built]]
+
+
+PLANS = {
+    "order": ServicePlan("order-service", 1, build_order),
+    "payment": ServicePlan("payment-service", 2, build_payment),
+    "inventory": ServicePlan("inventory-service", 3, build_inventory),
+    "notification": ServicePlan("notification-service", 4, build_notification),
+}
