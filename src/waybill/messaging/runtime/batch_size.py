@@ -14,6 +14,9 @@ FADE = 0.9
 SPREAD_MIN = 0.01
 """Relative variance of the sizes below which no line is fitted: all batches are alike."""
 
+STALL_FACTOR = 20
+"""A batch is taken to have lasted at most so many budgets: more is a stall, not work."""
+
 PROBE_UP_BELOW = 8
 """Sizes at which a slow batch is a reason to try a larger one: the fixed part may rule."""
 
@@ -29,6 +32,7 @@ class BatchSizer:
 
     def observe(self, messages: int, seconds: float) -> None:
         """A batch of so many messages took so long."""
+        seconds = min(seconds, STALL_FACTOR * self._work_seconds_max)
         self._weight = self._weight * FADE + 1
         self._n = self._n * FADE + messages
         self._t = self._t * FADE + seconds
@@ -42,7 +46,7 @@ class BatchSizer:
         covariance = self._nt / self._weight - mean * self._t / self._weight
         each = covariance / variance
         fits = self._work_seconds_max / each if each > 0 else self._size_max
-        self.size = max(1, min(self._size_max, int(fits)))
+        self.size = max(1, min(self._size_max, int(fits), self.size * 2))
 
     def _without_a_line(self, messages: int, seconds: float) -> None:
         """All alike: another size is tried, so that the next fit can tell the two parts apart."""

@@ -17,6 +17,7 @@ from waybill.messaging.core.errors import (
 )
 from waybill.messaging.core.message import Positions
 from waybill.messaging.core.unit import Received, UnitOfWork
+from waybill.messaging.runtime.batch import error_type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,6 +113,8 @@ class PatientBatch:
         self._guard = guard
         self._clock = clock
         self._tries: dict[int, int] = {}
+        self._failing: dict[int, str] = {}
+        """The error class of every message that has failed and not been applied since."""
         self._waiting: dict[str, list[int]] = {}
         self._pause_seconds = 0.0
 
@@ -132,6 +135,7 @@ class PatientBatch:
         failed = self._batch.index_of(error.message_ids, 0, len(records))[0]
         key = records[failed].message.key
         self._tries[failed] = 1
+        self._failing[failed] = error_type(error)
         self._waiting[key] = [i for i in live if records[i].message.key == key]
         self._pause_seconds = error.pause_seconds
 
@@ -174,8 +178,10 @@ class PatientBatch:
             index = indexes[0]
             try:
                 await self._commit([index], ())
+                self._failing.pop(index, None)
             except HandlerFailedError as error:
                 self._tries[index] = self._tries.get(index, 0) + 1
+                self._failing[index] = error_type(error)
                 if self._tries[index] < error.tries_max:
                     return
                 await self._condemn(index, error)
@@ -188,13 +194,14 @@ class PatientBatch:
         batch = self._batch
         letter = self._sorter.letter(batch.batch.records[index], error)
         batch.letters[index] = letter
+        self._failing.pop(index, None)
         await self._commit((), [letter])
 
     async def _commit(self, indexes: Sequence[int], letters: Sequence[DeadLetter]) -> None:
         if letters:
             batch = self._batch
-            kinds = [letter.error_type for letter in batch.letters.values()]
-            self._guard.judge(kinds, batch.candidates)
+            dead = [letter.error_type for letter in batch.letters.values()]
+            self._guard.judge([*dead, *self._failing.values()], batch.candidates)
             await self._guard.allow(len(letters))
         received = self._batch.to_decide(indexes)
         await self._unit.commit(self._subscription, received, letters, NOWHERE)

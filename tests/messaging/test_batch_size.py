@@ -1,0 +1,50 @@
+"""The size of batches follows the work a message makes, not the round trips around it."""
+
+from __future__ import annotations
+
+import pytest
+
+from waybill.messaging.runtime.batch_size import BatchSizer
+
+
+def settled_size(fixed: float, each: float, *, noise: tuple[float, ...] = (1.0,)) -> int:
+    """The size after a backlog of full batches of these costs."""
+    sizer = BatchSizer(500, 0.02)
+    for turn in range(200):
+        messages = sizer.size
+        sizer.observe(messages, (fixed + each * messages) * noise[turn % len(noise)])
+    return sizer.size
+
+
+def test_cheap_messages_fill_the_largest_batch() -> None:
+    """20 µs a message: 500 take 10 ms."""
+    assert settled_size(0.002, 0.00002) == 500
+
+
+def test_expensive_messages_make_small_batches() -> None:
+    """1 ms a message: about 20 of them are 20 ms of work."""
+    assert 10 <= settled_size(0.002, 0.001) <= 40
+
+
+@pytest.mark.parametrize("noise", [(1.0,), (1.0, 1.3, 0.8, 1.1)])
+def test_a_slow_disk_does_not_shrink_the_batches(noise: tuple[float, ...]) -> None:
+    """A commit of 60 ms is paid once a batch: smaller ones would only pay it more often."""
+    assert settled_size(0.06, 0.00001, noise=noise) >= 125
+
+
+def test_small_batches_of_a_quiet_topic_say_nothing_against_large_ones() -> None:
+    """One message a batch, 5 ms each for the round trips: a backlog is still read in large ones."""
+    sizer = BatchSizer(500, 0.02)
+    for _ in range(1000):
+        sizer.observe(1, 0.005)
+    assert sizer.size == 500
+
+
+def test_it_recovers_from_a_moment_of_trouble() -> None:
+    """After a stall that made messages look expensive, the size comes back by itself."""
+    sizer = BatchSizer(500, 0.02)
+    sizer.observe(500, 5.0)
+    sizer.observe(250, 0.01)
+    for _ in range(100):
+        sizer.observe(sizer.size, 0.002 + 0.00002 * sizer.size)
+    assert sizer.size == 500
