@@ -81,7 +81,12 @@ class PostgresOutbox:
             raise PermanentError(reason)
 
     async def _flush(self, transaction: Transaction, messages: Sequence[Message]) -> None:
-        await transaction.fetch(APPEND, *columns(messages))
+        try:
+            arguments = columns(messages)
+        except UnicodeEncodeError as error:
+            reason = f"a key is not text: {error}"
+            raise PermanentError(reason) from error
+        await transaction.fetch(APPEND, *arguments)
         if self._doorbell is not None:
             transaction.on_commit(self._doorbell)
         if self._observer is not None:
