@@ -65,7 +65,8 @@ class PostgresOutboxLog:
         self._database = database
         self._sources = dict(sources)
         self._settings = settings or LogSettings()
-        self._doorbells = dict(doorbells or {})
+        # Kept, not copied: the services of this process may add theirs until the subscription.
+        self._doorbells = {} if doorbells is None else doorbells
         self._monotonic = monotonic
         self._random = random
         self._new_id = new_id
