@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
     from waybill.messaging.core.ports import Delivery
     from waybill.messaging.core.unit import UnitOfWork
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 class Calls(Protocol):
     """The deliverer of one kind of outside call, as a handler sees it."""
 
-    async def owe(self, unit: UnitOfWork, deliveries: Sequence[Delivery]) -> None:
+    async def owe(self, unit: UnitOfWork, deliveries: Sequence[Delivery]) -> set[UUID]:
         """Store them in this unit, leased to this process, which calls after the commit.
 
-        A (kind, key) that exists already is left as it is.
+        A (kind, key) that exists already is left as it is; the ids of the new ones.
         """

@@ -19,6 +19,7 @@ from waybill.commerce.orders.request import KeyReused, Placed, PlaceOrder
 from waybill.commerce.orders.store import Key, KeyRecord
 from waybill.commerce.publication import Publication
 from waybill.commerce.publishing import count, publish
+from waybill.messaging.runtime.group_commit import GroupCommit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from waybill.commerce.process import Process
     from waybill.commerce.publishing import Counters
     from waybill.messaging.core.ports import Transaction
+    from waybill.messaging.runtime.group_commit import GroupCommitPolicy
+    from waybill.messaging.runtime.loop import Loop
     from waybill.messaging.runtime.ports import ServicePorts
 
 
@@ -49,6 +52,39 @@ class _Draft(msgspec.Struct, frozen=True):
     first: domain.TimelineEntry
     created: Publication
     record: KeyRecord
+
+
+class OrderIntake:
+    """The `Intake` of the order service's API: requests of one flush commit together.
+
+    `loop` must run while it is used.
+    """
+
+    def __init__(
+        self, flush: OrderFlush, ports: ServicePorts, *, policy: GroupCommitPolicy | None = None
+    ) -> None:
+        self._flush = flush
+        self._group: GroupCommit[Entry, Placed | KeyReused] = GroupCommit(
+            "intake",
+            flush.flush,
+            clock=ports.clock,
+            observer=ports.observer,
+            random=ports.random,
+            policy=policy,
+        )
+
+    @property
+    def loop(self) -> Loop:
+        """What flushes."""
+        return self._group
+
+    def admit(self) -> None:
+        """Raise OverloadedError if a new order would have to wait too long (protocol I5)."""
+        self._group.admit()
+
+    async def place(self, request: PlaceOrder) -> Placed | KeyReused:
+        """Store the order, or find the one that this key placed. Returns after the commit."""
+        return await self._group.submit(self._flush.entry(request))
 
 
 class OrderFlush:

@@ -86,7 +86,15 @@ class PaymentHandler:
             await self._deliveries.cancel(unit.transaction, CHARGE, keys)
 
 
-class ChargesSettled:
+class _Settled:
+    """What both kinds of calls do."""
+
+    async def lock(self, unit: UnitOfWork, deliveries: Sequence[Delivery]) -> None:
+        """Lock the orders' rows before their deliveries, as the handler does (protocol C3)."""
+        await store.lock(unit.transaction, [UUID(delivery.key) for delivery in deliveries])
+
+
+class ChargesSettled(_Settled):
     """What the provider answered to charges: books and events in the unit that settles them."""
 
     def __init__(self, counters: Counters) -> None:
@@ -103,7 +111,7 @@ class ChargesSettled:
         count(unit, self._counters, name, len(told) - good, outcome="failure")
 
 
-class RefundsSettled:
+class RefundsSettled(_Settled):
     """What the provider answered to refunds."""
 
     async def settled(

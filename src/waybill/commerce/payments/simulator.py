@@ -1,0 +1,169 @@
+"""A payment provider inside the platform, with a ledger of its own (contracts 1.4).
+
+As a real one it honours idempotency keys for ever, may be slow, and can be asked what became of a
+key. Calls that come together are written together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from waybill.commerce.payments.domain import ChargeRequest, RefundRequest
+from waybill.commerce.payments.ledger import Charge, Ledger, Refund
+from waybill.commerce.payments.simulation import simulated_success
+from waybill.messaging.core.errors import (
+    ConfigurationError,
+    OutcomeUnknownError,
+    OverloadedError,
+)
+from waybill.messaging.core.outcome import Failed, Unknown
+from waybill.messaging.runtime.group_commit import GroupCommit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from decimal import Decimal
+    from uuid import UUID
+
+    from waybill.messaging.core.outcome import Outcome, QueryOutcome
+    from waybill.messaging.core.ports import Database, Delivery, Observer, Settlement
+    from waybill.messaging.runtime.clock import Clock
+    from waybill.messaging.runtime.loop import Loop
+
+Request = TypeVar("Request")
+
+_charge_of = msgspec.json.Decoder(ChargeRequest).decode
+_refund_of = msgspec.json.Decoder(RefundRequest).decode
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatorSettings:
+    """How the provider behaves. `delay_seconds` holds each charge before it is captured."""
+
+    success_rate: float = 0.8
+    force_outcome: str = ""
+    delay_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.success_rate <= 1:
+            raise ConfigurationError(f"success rate {self.success_rate} must be from 0 to 1")
+        if self.force_outcome.lower() not in ("", "success", "failure"):
+            raise ConfigurationError(
+                f"forced outcome {self.force_outcome!r} must be empty, success or failure"
+            )
+        if self.delay_seconds < 0:
+            raise ConfigurationError(f"delay {self.delay_seconds} must not be negative")
+
+
+class SimulatedProvider:
+    """Captures, declines and refunds. `loops` must run while it is used."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: SimulatorSettings,
+        *,
+        clock: Clock,
+        observer: Observer,
+        random: Callable[[], float],
+        new_id: Callable[[], UUID],
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._ledger = ledger = Ledger(database, now=clock.now, new_id=new_id)
+        self._charges: GroupCommit[Charge, Settlement] = GroupCommit(
+            "provider charges",
+            self._write_charges,
+            clock=clock,
+            observer=observer,
+            random=random,
+        )
+        self._refunds: GroupCommit[Refund, Settlement] = GroupCommit(
+            "provider refunds", ledger.refund, clock=clock, observer=observer, random=random
+        )
+
+    @property
+    def loops(self) -> Sequence[Loop]:
+        """What writes the ledger."""
+        return (self._charges, self._refunds)
+
+    async def charge(self, key: str, amount: Decimal, currency: str, order_id: UUID) -> Outcome:
+        """Capture or decline, once a key. Cancelled while it is slow, it may still capture."""
+        if self._settings.delay_seconds:
+            await self._clock.sleep(self._settings.delay_seconds)
+        return await _submitted(self._charges, Charge(key, order_id, amount, currency))
+
+    async def refund(self, key: str, charge_key: str, amount: Decimal, currency: str) -> Outcome:
+        """Give back what was captured under `charge_key`, once."""
+        return await _submitted(self._refunds, Refund(key, charge_key, amount, currency))
+
+    async def charged(self, key: str) -> QueryOutcome:
+        """What became of a charge."""
+        return await self._ledger.charged(key)
+
+    async def refunded(self, key: str) -> QueryOutcome:
+        """What became of a refund."""
+        return await self._ledger.refunded(key)
+
+    async def _write_charges(self, charges: Sequence[Charge]) -> Sequence[Settlement]:
+        settings = self._settings
+        return await self._ledger.charge(
+            [
+                (
+                    charge,
+                    simulated_success(
+                        charge.order_id,
+                        success_rate=settings.success_rate,
+                        force_outcome=settings.force_outcome,
+                    ),
+                )
+                for charge in charges
+            ]
+        )
+
+
+async def _submitted(books: GroupCommit[Request, Settlement], request: Request) -> Outcome:
+    try:
+        return await books.submit(request)
+    except OverloadedError as error:
+        return Failed(str(error), counts=False, retry_after_seconds=error.retry_after_seconds)
+    except OutcomeUnknownError as error:
+        return Unknown(str(error))
+
+
+class ChargeCalls:
+    """Charges as the deliverer makes them; the delivery's key is the provider's."""
+
+    def __init__(self, provider: SimulatedProvider) -> None:
+        self._provider = provider
+
+    async def call(self, delivery: Delivery) -> Outcome:
+        """One attempt to charge."""
+        asked = _charge_of(delivery.request)
+        return await self._provider.charge(
+            delivery.key, asked.amount, asked.currency, asked.order_id
+        )
+
+    async def query(self, delivery: Delivery) -> QueryOutcome:
+        """What became of earlier attempts."""
+        return await self._provider.charged(delivery.key)
+
+
+class RefundCalls:
+    """Refunds as the deliverer makes them: of the charge under the same key."""
+
+    def __init__(self, provider: SimulatedProvider) -> None:
+        self._provider = provider
+
+    async def call(self, delivery: Delivery) -> Outcome:
+        """One attempt to refund."""
+        asked = _refund_of(delivery.request)
+        return await self._provider.refund(
+            delivery.key, str(asked.order_id), asked.amount, asked.currency
+        )
+
+    async def query(self, delivery: Delivery) -> QueryOutcome:
+        """What became of earlier attempts."""
+        return await self._provider.refunded(delivery.key)
