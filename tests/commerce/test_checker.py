@@ -10,13 +10,11 @@ import pytest
 
 from waybill.blueprints.choreography import PROCESS
 from waybill.commerce.checker import FAULTS, Limits, check
-from waybill.commerce.checker.actors import (
-    InventoryActor,
-    NotificationActor,
-    OrderActor,
-    PaymentActor,
-)
-from waybill.commerce.checker.search import Kind, Move, Result, Search
+from waybill.commerce.checker.actors import InventoryActor, NotificationActor, OrderActor
+from waybill.commerce.checker.model import Kind, Move, Result
+from waybill.commerce.checker.payment_actor import PaymentActor
+from waybill.commerce.checker.search import walk
+from waybill.commerce.checker.world import World
 from waybill.commerce.contracts import (
     OrderCancelled,
     OrderConfirmed,
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from waybill.commerce.checker.search import Actor, Counterexample
+    from waybill.commerce.checker.model import Actor, Counterexample
     from waybill.commerce.orders.domain import Order
     from waybill.commerce.process import Process
     from waybill.messaging.core.unit import Received
@@ -49,10 +47,10 @@ NOTHING = orders.Decision({}, [], [])
 @pytest.mark.parametrize("limits", FAULTS, ids=str)
 def test_every_order_ends_balanced(limits: Limits) -> None:
     """Whatever comes in whatever order, money and stock balance and one final event is told."""
-    walk = check(PROCESS, faults=[limits])
-    assert walk.counterexample is None, str(walk.counterexample)
-    assert walk.states > 10_000
-    assert walk.endings > 0
+    result = check(PROCESS, faults=[limits])
+    assert result.counterexample is None, str(result.counterexample)
+    assert result.states > 10_000
+    assert result.endings > 0
 
 
 def built(
@@ -317,11 +315,13 @@ def test_the_walk_visits_everything_and_finds_cycles() -> None:
     def forbidden(_actor: str, _event: object) -> bool:
         return False
 
-    walk = Search([Counter(3, round_again=False)], fine, forbidden, Limits()).run()
-    assert (walk.states, walk.endings, walk.counterexample) == (8, 2, None)
-    looping = Search([Counter(3, round_again=True)], fine, forbidden, Limits()).run()
-    assert looping.counterexample is not None
-    assert looping.counterexample.path == ("counter: counts",)
+    ends = World([Counter(3, round_again=False)], forbidden, Limits())
+    result = walk(ends, fine, states_max=99)
+    assert (result.states, result.endings, result.counterexample) == (8, 2, None)
+    goes_round = World([Counter(3, round_again=True)], forbidden, Limits())
+    looping = walk(goes_round, fine, states_max=99).counterexample
+    assert looping is not None
+    assert looping.path == ("counter: counts",)
 
 
 def test_the_walk_refuses_to_grow_without_bound() -> None:

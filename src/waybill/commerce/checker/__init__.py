@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from waybill.commerce.checker.actors import (
-    UNITS,
-    InventoryActor,
-    NotificationActor,
-    OrderActor,
-    PaymentActor,
-)
-from waybill.commerce.checker.search import Counterexample, Limits, Search, Walk
+from waybill.commerce.checker.actors import InventoryActor, NotificationActor, OrderActor
+from waybill.commerce.checker.model import Counterexample, Limits, Walk
+from waybill.commerce.checker.one_order import UNITS
+from waybill.commerce.checker.payment_actor import PaymentActor
+from waybill.commerce.checker.search import walk
+from waybill.commerce.checker.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from waybill.commerce.checker.search import Actor
+    from waybill.commerce.checker.model import Actor
     from waybill.commerce.process import Process
 
 __all__ = ["FAULTS", "Counterexample", "Limits", "Walk", "check", "ending", "participants"]
@@ -61,10 +59,11 @@ def check(
     states = endings = 0
     for limits in faults:
         for available in (0, UNITS):
-            walk = Search(build(process, limits, available), judge, may_lose, limits).run()
-            states, endings = states + walk.states, endings + walk.endings
-            if walk.counterexample is not None:
-                return Walk(states, endings, walk.counterexample)
+            world = World(build(process, limits, available), may_lose, limits)
+            one = walk(world, judge, states_max=limits.states_max)
+            states, endings = states + one.states, endings + one.endings
+            if one.counterexample is not None:
+                return Walk(states, endings, one.counterexample)
     return Walk(states, endings, None)
 
 
