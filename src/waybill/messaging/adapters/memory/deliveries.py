@@ -87,9 +87,9 @@ class MemoryDeliveries:
             found.add(key)
             if row.state in UNSETTLED:
                 marked = msgspec.structs.replace(row.delivery, cancelled=True)
-                await memory.put(
-                    DELIVERIES, (kind, key), msgspec.structs.replace(row, delivery=marked)
-                )
+                due = min(row.next_attempt_at, self._clock.now())
+                cancelled = msgspec.structs.replace(row, delivery=marked, next_attempt_at=due)
+                await memory.put(DELIVERIES, (kind, key), cancelled)
         return found
 
     async def claim(
