@@ -288,3 +288,15 @@ async def test_products_change_by_ledger_entries(inventory: Service) -> None:
     pages.append(await catalogue.products(after=pages[0][-1].id, limit=4))
     assert [len(page) for page in pages] == [4, 2]
     assert await inventory.rows(UNBALANCED) == []
+
+
+async def test_a_release_always_fits_on_top_of_what_an_operator_counted(
+    inventory: Service, handler: InventoryHandler
+) -> None:
+    """Stock set to the API's limit while units are held: their release is no poison."""
+    ask = created((MOUSE, 5))
+    await inventory.handle(handler, [ask])
+    await Catalogue(inventory.database, lambda: NOW).change(MOUSE, "Mouse", 1_000_000_000)
+    await inventory.handle(handler, [StockReleaseRequested(order_id=ask.order_id, items=ask.items)])
+    assert await level(inventory, MOUSE) == (1_000_000_005, 0, 0)
+    assert await inventory.rows(UNBALANCED) == []

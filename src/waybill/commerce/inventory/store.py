@@ -46,14 +46,16 @@ _LEDGER = """
 INSERT INTO app.stock_ledger
     (product_id, order_id, kind, d_available, d_reserved, d_sold, message_id, at)
 SELECT u.product_id, u.order_id, u.kind, u.d_available, u.d_reserved, u.d_sold, u.message_id, $1
-FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::int[], $6::int[], $7::int[], $8::uuid[])
+FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[],
+            $8::uuid[])
     AS u (product_id, order_id, kind, d_available, d_reserved, d_sold, message_id)
 """
 
 _LEVELS = """
 UPDATE app.products p
 SET available = u.available, reserved = u.reserved, sold = u.sold, updated_at = $1
-FROM unnest($9::uuid[], $10::int[], $11::int[], $12::int[]) AS u (id, available, reserved, sold)
+FROM unnest($9::uuid[], $10::bigint[], $11::bigint[], $12::bigint[])
+    AS u (id, available, reserved, sold)
 WHERE p.id = u.id AND p.id = ANY($9::uuid[])
 """
 

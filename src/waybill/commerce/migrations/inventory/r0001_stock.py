@@ -10,16 +10,17 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+# The API takes at most 10^9 of a product; what is released again must always fit on top of that.
 PRODUCTS = """
 CREATE TABLE app.products (
     id uuid PRIMARY KEY,
     name varchar(255) NOT NULL,
-    available int NOT NULL CONSTRAINT products_available_in_range
-        CHECK (available BETWEEN 0 AND 1000000000),
-    reserved int NOT NULL DEFAULT 0 CONSTRAINT products_reserved_in_range
-        CHECK (reserved BETWEEN 0 AND 1000000000),
-    sold int NOT NULL DEFAULT 0 CONSTRAINT products_sold_in_range
-        CHECK (sold BETWEEN 0 AND 2000000000),
+    available bigint NOT NULL CONSTRAINT products_available_in_range
+        CHECK (available BETWEEN 0 AND 1000000000000),
+    reserved bigint NOT NULL DEFAULT 0 CONSTRAINT products_reserved_in_range
+        CHECK (reserved BETWEEN 0 AND 1000000000000),
+    sold bigint NOT NULL DEFAULT 0 CONSTRAINT products_sold_in_range
+        CHECK (sold BETWEEN 0 AND 1000000000000),
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL
 ) WITH (fillfactor = 50)
@@ -32,9 +33,9 @@ CREATE TABLE app.stock_ledger (
     order_id uuid,
     kind text NOT NULL CONSTRAINT stock_ledger_kind_known
         CHECK (kind IN ('initial', 'adjust', 'reserve', 'release', 'commit')),
-    d_available int NOT NULL,
-    d_reserved int NOT NULL,
-    d_sold int NOT NULL,
+    d_available bigint NOT NULL,
+    d_reserved bigint NOT NULL,
+    d_sold bigint NOT NULL,
     at timestamptz NOT NULL,
     message_id uuid,
     CONSTRAINT stock_ledger_balanced CHECK (
@@ -78,7 +79,8 @@ SELECT id, 'initial', available, 0, 0, created_at FROM app.products
 """
 
 PRODUCTS_VIEW = """
-CREATE VIEW public.products AS SELECT id, name, available AS stock FROM app.products
+CREATE VIEW public.products AS
+SELECT id, name, least(available, 2147483647)::int AS stock FROM app.products
 """
 
 # Sold shows as RESERVED: the documents know no other word for stock that did not come back.
