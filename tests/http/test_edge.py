@@ -6,11 +6,14 @@ import asyncio
 from typing import Any
 
 import pytest
+from opentelemetry import trace
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from tests.http.edge_memory import MOUSE, Edge, MemoryOrders, make_edge, order_body
 
 from waybill.commerce.http.trace import accepted_traceparent
-from waybill.commerce.orders.request import Placed, PlaceOrder
+from waybill.commerce.orders.request import KeyReused, Placed, PlaceOrder
 from waybill.platform.http.limits import HttpLimits
+from waybill.platform.service_context import bound_fields
 
 VALID = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -103,6 +106,49 @@ async def test_a_problem_names_the_callers_trace() -> None:
     assert named.json()["traceId"] == VALID[3:35]
     traces = {response.json()["traceId"] for response in (named, first, second)}
     assert len(traces) == 3
+
+
+async def test_an_active_span_is_the_trace() -> None:
+    """Conventions 1.2: with an SDK the request's own span goes into the row, not its parent."""
+    edge = make_edge()
+    context = SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=TraceFlags(3))
+    with trace.use_span(NonRecordingSpan(context)):
+        async with edge.client() as client:
+            await client.post(
+                "/api/orders",
+                json=order_body(),
+                headers={"Idempotency-Key": "a", "traceparent": VALID},
+            )
+    assert edge.orders.requests[0].traceparent == f"00-{0xABC:032x}-{0xDEF:016x}-01"
+
+
+class LoggingOrders(MemoryOrders):
+    """An intake that keeps what its log lines would carry."""
+
+    async def place(self, request: PlaceOrder) -> Placed | KeyReused:
+        self.bound = bound_fields()
+        return await super().place(request)
+
+
+@pytest.mark.parametrize(
+    ("sent", "logged"),
+    [("shop-42", "shop-42"), ("x" * 129, None), ("a\x7fb", None), ("schlüssel", None)],
+)
+async def test_log_lines_carry_the_trace_and_the_callers_correlation(
+    sent: str, logged: str | None
+) -> None:
+    """Issue item 7: X-Correlation-ID is for logs only, and only if it is printable and short."""
+    orders = LoggingOrders()
+    headers = [
+        (b"Idempotency-Key", b"a"),
+        (b"X-Correlation-ID", sent.encode("latin-1")),
+        (b"traceparent", VALID.encode()),
+    ]
+    async with make_edge(orders=orders).client() as client:
+        await client.post("/api/orders", json=order_body(), headers=headers)
+    assert orders.bound.get("correlation_id") == logged
+    assert orders.bound["trace_id"] == VALID[3:35]
+    assert bound_fields() == {}
 
 
 class SlowOrders(MemoryOrders):

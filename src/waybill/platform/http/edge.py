@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from waybill.commerce.http.body import ClientGoneError
 from waybill.commerce.http.problem import Problem
-from waybill.commerce.http.trace import SCOPE_KEY, current_traceparent
+from waybill.commerce.http.trace import SCOPE_KEY, current_traceparent, trace_id_of
 from waybill.messaging.core.errors import OutcomeUnknownError
-from waybill.platform.http.request_context import RequestContext, request_context
+from waybill.platform.service_context import bound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,10 +76,10 @@ class Edge:
         # The server keeps its own scope: it must still see HEAD, the routes see GET.
         inner = dict(scope, method="GET") if answer.head else scope
         inner[SCOPE_KEY] = traceparent
-        request_context.set(RequestContext(traceparent, _correlation(headers)))
         self._in_flight += 1
         try:
-            await self._serve(inner, receive, answer)
+            with bound(trace_id=trace_id_of(traceparent), **_correlation(headers)):
+                await self._serve(inner, receive, answer)
         finally:
             self._in_flight -= 1
             method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
@@ -144,10 +144,10 @@ class _Answer:
         await self._send(message)
 
 
-def _correlation(headers: dict[bytes, bytes]) -> str | None:
+def _correlation(headers: dict[bytes, bytes]) -> dict[str, str]:
     """The caller's X-Correlation-ID, for logs only: printable, bounded, or not at all."""
     value = headers.get(b"x-correlation-id")
     if value is None or len(value) > _CORRELATION_CHARACTERS_MAX:
-        return None
+        return {}
     text = value.decode("latin-1")
-    return text if text.isascii() and text.isprintable() else None
+    return {"correlation_id": text} if text.isascii() and text.isprintable() else {}
