@@ -159,6 +159,7 @@ class Deliverer(Loop):
                 backoff = self._policy.settle_backoff
                 delay = backoff.delay_seconds(self._failures, self._ports.random)
                 self._failures += 1
+                self._claim_at = 0.0
                 await self.idle(self._clock.sleep(delay))
                 continue
             self._failures = 0

@@ -27,7 +27,8 @@ class DeliveryPolicy:
 
     `timeout_seconds + margin_seconds` is the time after which a call that was begun has surely
     ended, at the other side too; it is below `lease_seconds`, so that nobody else calls before.
-    `attempts_max` with the backoff spans minutes of an outage; `not_after` ends a call sooner.
+    `attempts_max` parks a call whose outcome stays unknown, and one that keeps failing unless it
+    has a `not_after`: then only time ends it, because an outage costs no attempts.
     `uncounted_seconds` is about the pause after a try that made no call (breaker open).
     """
 
@@ -124,7 +125,8 @@ def _again(
     if not counts:
         pause = policy.uncounted_seconds * (0.5 + random() / 2)
         return Retry(max(floor_seconds, pause), reason, counts=False, ask_first=ask_first)
-    if delivery.attempts + 1 >= policy.attempts_max:
+    until_deadline = delivery.not_after is not None and not ask_first
+    if delivery.attempts + 1 >= policy.attempts_max and not until_deadline:
         return Park(f"{reason} (attempt {delivery.attempts + 1} of {policy.attempts_max})")
     pause = policy.backoff.delay_seconds(delivery.attempts, random)
     return Retry(max(floor_seconds, pause), reason, ask_first=ask_first)
