@@ -4,16 +4,13 @@ Run it: DATABASE_URL=postgresql://… ORDER_SOURCE_URL="$(waybill url order --ro
     python analytics.py
 """
 
+import asyncio
+import os
 from decimal import Decimal
 
 import msgspec
 
-from waybill.messaging import (
-    EventType,
-    JsonCodec,
-    MessagingService,
-    UnitOfWork,
-)
+from waybill.messaging import EventType, JsonCodec, MessageUnit, MessagingService, SourceSpec
 
 TABLES = (
     "CREATE TABLE IF NOT EXISTS placed (order_id uuid PRIMARY KEY, total numeric NOT NULL)",
@@ -43,18 +40,19 @@ def make_service(url: str, source: str) -> MessagingService:
     types = [
         EventType(t, topic="order-events", name=t.__name__) for t in (OrderCreated, OrderConfirmed)
     ]
+    orders = SourceSpec(source, frozenset({"order-events"}))
     messaging = MessagingService(
-        "analytics", url=url, codec=JsonCodec(types), sources={"order": (source, ["order-events"])}
+        "analytics", url=url, codec=JsonCodec(types), sources={"order-service": orders}
     )
 
     @messaging.handler("analytics", OrderCreated)
-    async def placed(event: OrderCreated, unit: UnitOfWork) -> None:
+    async def placed(event: OrderCreated, unit: MessageUnit) -> None:
         await unit.execute(
             "INSERT INTO placed VALUES ($1, $2)", event.payload.order_id, event.payload.total_amount
         )
 
     @messaging.handler("analytics", OrderConfirmed)
-    async def confirmed(event: OrderConfirmed, unit: UnitOfWork) -> None:
+    async def confirmed(event: OrderConfirmed, unit: MessageUnit) -> None:
         await unit.execute(
             """
             INSERT INTO revenue
@@ -66,3 +64,18 @@ def make_service(url: str, source: str) -> MessagingService:
         )
 
     return messaging
+
+
+async def main() -> None:
+    """Consume until interrupted."""
+    messaging = make_service(os.environ["DATABASE_URL"], os.environ["ORDER_SOURCE_URL"])
+    await messaging.migrate()
+    async with messaging:
+        async with messaging.unit() as unit:
+            for table in TABLES:
+                await unit.execute(table)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from waybill.messaging import EventType, JsonCodec, MessagingService, SessionUnit
+from waybill.messaging import EventType, JsonCodec, MessageUnit, MessagingService
 
 URL = os.environ["DATABASE_URL"]
 engine = create_async_engine(URL.replace("postgresql://", "postgresql+asyncpg://", 1))
@@ -51,7 +51,7 @@ messaging = MessagingService(
 
 
 @messaging.handler("reminders", VisitBooked)
-async def remind(booked: VisitBooked, unit: SessionUnit) -> None:
+async def remind(booked: VisitBooked, unit: MessageUnit) -> None:
     """Commits together with the note that this message was applied."""
     unit.session.add(Reminder(visit_id=booked.visit_id))
 
@@ -74,7 +74,8 @@ async def book(patient: int) -> dict[str, int]:
         visit = Visit(patient=patient)
         session.add(visit)
         await session.flush()
-        messaging.join(session).publish(VisitBooked(visit.id), key=str(visit.id))
+        unit = await messaging.join(session)
+        unit.publish(VisitBooked(visit.id), key=str(visit.id))
         await session.commit()
         return {"id": visit.id}
 
