@@ -18,6 +18,7 @@ from waybill.messaging.adapters.postgres.connection import PostgresSettings
 from waybill.messaging.adapters.postgres.partitions import SPARE_PARTITIONS, spare_partitions
 from waybill.messaging.adapters.postgres.source import SourceSpec
 from waybill.messaging.adapters.postgres.upkeep import UpkeepSettings
+from waybill.messaging.runtime.doorbell import Doorbell
 from waybill.messaging.runtime.policy import ConsumerPolicy
 from waybill.messaging.service import DAY_SECONDS, MessagingService, MessagingSettings
 from waybill.platform.http.application import HttpParts, create_application
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from waybill.messaging.runtime.doorbell import Doorbell
     from waybill.platform.embedded import EmbeddedPostgres
     from waybill.platform.services import Built, ServicePlan
     from waybill.platform.settings import Settings
@@ -74,7 +74,8 @@ class Platform:
         self._server = server
         self._names = tuple(services)
         self._progress = progress
-        self._doorbells: dict[str, Doorbell] = {}
+        # All of them before any service reads another's.
+        self._doorbells = {PLANS[name].name: Doorbell() for name in self._names}
         self._sockets: dict[str, socket.socket] = {}
         self._stack = AsyncExitStack()
 
