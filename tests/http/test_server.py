@@ -149,9 +149,34 @@ async def test_a_body_that_is_too_large_is_refused_unread() -> None:
 async def test_what_is_no_http_is_refused() -> None:
     """A stranger on the port gets a 400, the server goes on."""
     async with _serving(make_edge()) as server:
-        assert (await _exchange(server, b"\x16\x03\x01 hello\r\n\r\n")).startswith(b"HTTP/1.1 400")
+        answer = await _exchange(server, b"\x16\x03\x01 hello\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert b"application/problem+json" in answer
         alive = await _exchange(server, b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
         assert alive.startswith(b"HTTP/1.1 200")
+
+
+async def test_connections_are_bounded() -> None:
+    """API4: the connection beyond the limit is told so; when one is free again, all is well."""
+    async with _serving(make_edge(), HttpLimits(connections_max=1)) as server:
+        get = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(get)
+        await reader.readuntil(b"}}}")
+        assert (await _exchange(server)).startswith(b"HTTP/1.1 503")
+        writer.close()
+        async with asyncio.timeout(10):
+            while not (await _exchange(server, get)).startswith(b"HTTP/1.1 200"):
+                pass
+
+
+async def test_an_upgrade_is_answered_without_one(caplog: pytest.LogCaptureFixture) -> None:
+    """RFC 9110, 7.8: a server may ignore Upgrade; strangers cannot fill the log with it."""
+    ask = b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    async with _serving(make_edge()) as server:
+        with caplog.at_level("WARNING"):
+            assert (await _exchange(server, ask)).startswith(b"HTTP/1.1 200")
+    assert not caplog.records
 
 
 async def test_head_has_no_body_on_the_wire() -> None:

@@ -6,9 +6,13 @@ an answer leave in one segment, which saves both sides a system call and a wake-
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from waybill.commerce.http.problem import MEDIA_TYPE
 
 if TYPE_CHECKING:
     import asyncio
@@ -17,6 +21,30 @@ if TYPE_CHECKING:
 
     from waybill.platform.http.limits import HttpLimits
 
+
+def _closing(status: int, code: str, detail: str) -> bytes:
+    """An answer to what never became a request: it has no path and no trace."""
+    phrase = HTTPStatus(status).phrase
+    body = msgspec.json.encode(
+        {
+            "type": f"urn:waybill:problem:{code}",
+            "title": phrase,
+            "status": status,
+            "detail": detail,
+            "code": code,
+        }
+    )
+    head = (
+        f"HTTP/1.1 {status} {phrase}\r\nconnection: close\r\ncontent-type: {MEDIA_TYPE}\r\n"
+        f"content-length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+BAD_REQUEST = _closing(400, "malformed_request", "This is not HTTP/1.1")
+TIMEOUT = _closing(408, "request_timeout", "The request did not arrive in time")
+HEAD_TOO_LARGE = _closing(431, "head_too_large", "The request's head is too large")
+TOO_MANY = _closing(503, "overloaded", "Too many connections")
 _HEAD = b"HTTP/1.1 "
 _INTERIM = b"HTTP/1.1 100"
 
@@ -66,7 +94,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """A new connection owes us a request from now on."""
         corked = CoalescingTransport(transport, self.loop)
         super().connection_made(corked)  # type: ignore[arg-type]  # it answers like one
-        self._arm()
+        if len(self.connections) > self.limits.connections_max:
+            self._refuse(TOO_MANY)
+        else:
+            self._arm()
 
     def data_received(self, data: bytes) -> None:
         """Count the bytes of an incomplete head; a request that is not all here gets a timer."""
@@ -75,7 +106,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
         super().data_received(data)
         if self._in_head and self._head_bytes > self.limits.head_bytes_max:
-            self._refuse(b"431 Request Header Fields Too Large")
+            self._refuse(HEAD_TOO_LARGE)
         elif not self._complete and self._timer is None:
             self._arm()
 
@@ -112,15 +143,24 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._in_head and cycle is not None and not cycle.response_complete:
             self._arm()  # a pipelined head waits for our own answer, not for the sender
         else:
-            self._refuse(b"408 Request Timeout")
+            self._refuse(TIMEOUT)
 
-    def _refuse(self, status: bytes) -> None:
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the parser's own words
+        """What is no HTTP gets the shape of every other error."""
+        self._answer_and_close(BAD_REQUEST)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Ignored (RFC 9110, 7.8), and not logged: anybody could fill the log with it."""
+
+    def _refuse(self, answer: bytes) -> None:
         if self.transport.is_closing():
             return
         if self._in_head or not self.cycle.response_started:
-            self.transport.write(
-                _HEAD + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-            )
+            self._answer_and_close(answer)
+        self.transport.close()
+
+    def _answer_and_close(self, answer: bytes) -> None:
+        self.transport.write(answer)
         self.transport.close()
 
 

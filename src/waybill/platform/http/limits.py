@@ -9,6 +9,7 @@ from dataclasses import dataclass
 class HttpLimits:
     """Shares of `in_flight_max` make the priorities: health, then reads, cancels, new orders."""
 
+    connections_max: int = 4096
     in_flight_max: int = 4096
     in_flight_share_new: float = 0.5
     in_flight_share_change: float = 0.75
