@@ -106,7 +106,11 @@ class LeaseKeeper:
                 continue
             self._unreported.discard(name)
             self._reported_at[name] = now
-            self._reports[name] = asyncio.create_task(reader.report(token))
+            self._reports[name] = asyncio.create_task(self._report_one(reader, token))
+
+    async def _report_one(self, reader: SourceReader, token: UUID) -> None:
+        if not await reader.report(token):
+            self._unreported.add(reader.name)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():

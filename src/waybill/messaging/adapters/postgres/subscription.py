@@ -131,7 +131,7 @@ class OutboxSubscription:
     async def acknowledge(self, positions: Positions) -> None:
         """See Subscription.acknowledge: the report itself goes out in the background."""
         for (source, lane), (seq, last_id) in positions.lanes.items():
-            self._readers[source].committed.move(lane, seq, last_id)
+            self._readers[source].committed(lane, seq, last_id)
             self._keeper.report_soon(source)
 
     async def rewind(self) -> None:
@@ -166,10 +166,11 @@ class OutboxSubscription:
             if reader.is_idle and reader.due_at() <= now:
                 reader.task = asyncio.create_task(reader.turn(limit, token))
                 reader.task.add_done_callback(reader.turn_done)
+                reader.is_slow = reader.error is not None
         healthy = {
             reader.task: reader
             for reader in self._readers.values()
-            if reader.task is not None and not reader.is_slow and reader.error is None
+            if reader.task is not None and not reader.is_slow
         }
         if healthy:
             _, late = await asyncio.wait(healthy, timeout=self._settings.grace_seconds)
