@@ -13,10 +13,10 @@ from tests.commerce.support import KEYBOARD, MOUSE, NOW, Service, lines
 
 from waybill.blueprints import choreography
 from waybill.commerce.contracts import Line, OrderCreated
-from waybill.commerce.orders.intake import OrderFlush
+from waybill.commerce.orders.intake import OrderFlush, OrderIntake
 from waybill.commerce.orders.reads import OrderPages
 from waybill.commerce.orders.request import KeyReused, Placed, PlaceOrder
-from waybill.messaging.core.errors import MessagingError
+from waybill.messaging.core.errors import MessagingError, PermanentError
 from waybill.messaging.core.identity import new_id
 
 if TYPE_CHECKING:
@@ -244,3 +244,28 @@ async def test_orders_are_listed_newest_first_by_customer_and_status(
         *(1, "OrderCreated", None),
         "PENDING",
     )
+
+
+async def test_group_commit_serves_good_requests_beside_bad_and_repeated_ones(
+    order: Service, flush: OrderFlush
+) -> None:
+    """I1, I3: fifty at once, duplicates and a monster among them: only the monster fails."""
+    intake = OrderIntake(flush, order.ports)
+    running = asyncio.create_task(intake.loop.run())
+    monster = request("monster", *lines((MOUSE, 10_000, "9999999999.99")))
+    wanted = [request(f"k-{number % 25}") for number in range(50)]
+    wanted.insert(20, monster)
+    try:
+        intake.admit()
+        results = await asyncio.gather(
+            *(intake.place(each) for each in wanted), return_exceptions=True
+        )
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    failed = [result for result in results if not isinstance(result, Placed)]
+    assert [type(result) for result in failed] == [PermanentError]
+    assert results.index(failed[0]) == 20
+    replayed = [result.replayed for result in results if isinstance(result, Placed)]
+    assert sorted(replayed) == [False] * 25 + [True] * 25
+    assert await order.rows(COUNTS) == [(25, 25, 25, 25)]
