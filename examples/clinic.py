@@ -17,7 +17,7 @@ from waybill.messaging import EventType, JsonCodec, MessageUnit, MessagingServic
 
 URL = os.environ["DATABASE_URL"]
 engine = create_async_engine(URL.replace("postgresql://", "postgresql+asyncpg://", 1))
-sessions = async_sessionmaker(engine)
+sessions = async_sessionmaker(engine, expire_on_commit=False)
 
 
 class Base(DeclarativeBase):
