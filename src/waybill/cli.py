@@ -1,5 +1,240 @@
-"""The `waybill` command."""
+"""The `waybill` command: explains itself, and says in one line what is wrong and what to do.
+
+Exit status: 0 if the command did what it says, 1 if not, 2 for a wrong command line.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Literal
+
+import typer
+
+from waybill.commands import consumers, dead_letters, deliveries, topics
+from waybill.commands.options import Data, PortBase  # noqa: TC001 - read by typer
+from waybill.commands.output import say
+from waybill.commands.place import remember, settings_of
+from waybill.messaging.core.errors import ConfigurationError, MessagingError
+
+INTERRUPTED_STATUS = 130
+
+app = typer.Typer(
+    name="waybill",
+    help="Order fulfilment by events that are never lost and never applied twice.",
+    epilog="Start with: waybill demo",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+for name, group in (
+    ("topics", topics.app),
+    ("consumers", consumers.app),
+    ("dead-letters", dead_letters.app),
+    ("deliveries", deliveries.app),
+):
+    app.add_typer(group, name=name)
 
 
 def main() -> None:
-    """Run it."""
+    """Run one command line. Errors of ours are one line on stderr, never a stack trace."""
+    try:
+        app()
+    except MessagingError as error:
+        sys.stderr.write(f"waybill: {error}\n")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED_STATUS)
+    except BrokenPipeError:  # `waybill topics read … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+@app.callback()
+def before_the_command(
+    data: Data = None,
+    port_base: PortBase = None,
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    """Order fulfilment by events that are never lost and never applied twice.
+
+    Settings are environment variables too: WAYBILL_DATA_DIRECTORY, WAYBILL_PORT_BASE, …
+    """
+    if version:
+        from importlib.metadata import version as installed  # noqa: PLC0415 - fast help
+
+        say(installed("waybill"))
+        raise typer.Exit
+    remember(data, port_base)
+
+
+@app.command()
+def up(
+    data: Data = None,
+    port_base: PortBase = None,
+    *,
+    detach: Annotated[
+        bool, typer.Option(help="In the background; returns when every service is ready.")
+    ] = False,
+) -> None:
+    """Start every service on a PostgreSQL of its own, in the foreground; Ctrl-C drains and ends.
+
+    Example: waybill up --data .waybill --port-base 8080
+    """
+    settings = settings_of(data, port_base)
+    if detach:
+        from waybill.platform.background import start_in_background  # noqa: PLC0415 - fast help
+
+        start_in_background(settings, say=say)
+        return
+    from waybill.platform.foreground import run_in_foreground  # noqa: PLC0415 - fast help
+    from waybill.platform.services import PLANS  # noqa: PLC0415 - as above
+
+    run_in_foreground(settings, tuple(PLANS))
+
+
+@app.command()
+def serve(
+    service: Annotated[
+        Literal["order", "payment", "inventory", "notification"], typer.Argument(help="Which one.")
+    ],
+    data: Data = None,
+    port_base: PortBase = None,
+) -> None:
+    """Run one service in a process of its own; the others of the same data run in theirs.
+
+    Example: waybill serve order --data .waybill
+    """
+    from waybill.platform.foreground import run_in_foreground  # noqa: PLC0415 - fast help
+
+    run_in_foreground(settings_of(data, port_base), (service,), shared=True)
+
+
+@app.command()
+def down(data: Data = None, port_base: PortBase = None) -> None:
+    """Stop what runs on this data; data are kept.
+
+    Example: waybill down --data .waybill
+    """
+    from waybill.platform.background import stop_in_background  # noqa: PLC0415 - fast help
+
+    directory = settings_of(data, port_base).data_directory
+    stopped = stop_in_background(directory)
+    say(f"stopped: {directory}" if stopped else f"nothing runs on {directory}")
+
+
+@app.command()
+def status(data: Data = None, port_base: PortBase = None) -> None:
+    """Say of each service whether it is ready; the exit status is 0 if all are.
+
+    Example: waybill status --port-base 8080
+    """
+    from waybill.platform.background import addresses, readiness  # noqa: PLC0415 - fast help
+
+    settings = settings_of(data, port_base)
+    found = readiness(settings)
+    for name, url in addresses(settings).items():
+        say(f"{name:<22} {url:<24} {found[name]}")
+    if set(found.values()) != {"UP"}:
+        raise typer.Exit(1)
+
+
+@app.command()
+def logs(
+    data: Data = None,
+    port_base: PortBase = None,
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on; Ctrl-C ends.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="From the end.")] = 100,
+) -> None:
+    """Show the log of a platform that runs in the background.
+
+    Example: waybill logs --follow
+    """
+    from waybill.platform.background import show_log  # noqa: PLC0415 - fast help
+
+    show_log(settings_of(data, port_base).data_directory, lines=lines, follow=follow, say=say)
+
+
+@app.command()
+def seed(
+    data: Data = None,
+    port_base: PortBase = None,
+    *,
+    orders: Annotated[int, typer.Option(min=0, max=10_000, help="How many to place.")] = 10,
+) -> None:
+    """Fill the stock of a running platform again, and place some orders.
+
+    Example: waybill seed --orders 20
+    """
+    import asyncio  # noqa: PLC0415 - fast help
+
+    from waybill.platform.seed import sow  # noqa: PLC0415 - as above
+
+    asyncio.run(sow(settings_of(data, port_base), orders=orders, say=say))
+
+
+@app.command()
+def demo(data: Data = None, port_base: PortBase = None) -> None:
+    """Place orders of every kind on a platform of its own, show each one's way, check the sums.
+
+    Example: waybill demo
+    """
+    settings_of(data, port_base)
+    raise ConfigurationError("the demo is not wired up yet")
+
+
+@app.command()
+def reset(
+    data: Data = None,
+    port_base: PortBase = None,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Stop what runs on this data and delete the data: orders, payments, stock, everything.
+
+    Example: waybill reset --data .waybill --yes
+    """
+    from waybill.platform.background import stop_in_background  # noqa: PLC0415 - fast help
+    from waybill.platform.embedded import EmbeddedPostgres  # noqa: PLC0415 - as above
+
+    directory = settings_of(data, port_base).data_directory
+    if not directory.exists():
+        say(f"there are no data in {directory}")
+        return
+    if not (yes or typer.confirm(f"Delete all data in {directory.absolute()}?")):
+        raise typer.Exit(1)
+    stop_in_background(directory)
+    EmbeddedPostgres(directory).remove()
+    say(f"deleted: {directory}")
+
+
+@app.command()
+def psql(
+    service: Annotated[
+        Literal["order", "payment", "inventory", "notification", "provider"],
+        typer.Argument(help="Whose database; provider is the payment simulator's ledger."),
+    ],
+    data: Data = None,
+    port_base: PortBase = None,
+    *,
+    command: Annotated[
+        str | None, typer.Option("--command", "-c", help="Run this and end.")
+    ] = None,
+    write: Annotated[bool, typer.Option("--write", help="Allow changes.")] = False,
+) -> None:
+    """Open a service's database in psql: read-only, unless --write says otherwise.
+
+    Example: waybill psql order -c "SELECT status, count(*) FROM orders GROUP BY status"
+    """
+    import asyncio  # noqa: PLC0415 - fast help
+
+    from waybill.platform.psql import open_psql  # noqa: PLC0415 - as above
+
+    settings = settings_of(data, port_base)
+    status_of_psql = asyncio.run(
+        open_psql(settings.data_directory, service, command=command, write=write)
+    )
+    raise typer.Exit(status_of_psql)

@@ -127,7 +127,7 @@ class PlatformProcess:
         """SIGKILL everything at once: the platform and its PostgreSQL."""
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGKILL)
-        end_processes(self.data / "postgres")
+        end_processes(self.data / "postgres" / "data", at_once=True)
         self.process.wait(timeout=10)
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 25) -> int:

@@ -7,16 +7,16 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from books import assert_balanced
-from processes import wait_for
-from traffic import Traffic
+from tests.acceptance.books import assert_balanced
+from tests.acceptance.processes import wait_for
+from tests.acceptance.traffic import Traffic
 
 from waybill.platform.embedded.processes import end_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from processes import PlatformProcess
+    from tests.acceptance.processes import PlatformProcess
 
 DRAIN_SECONDS = 20
 
@@ -52,7 +52,7 @@ def test_a_database_that_dies_answers_503_with_retry_after_and_comes_back(
         traffic.resume()
         wait_for(lambda: len(traffic.accepted) > 50, 30, "some traffic")
         for _ in range(3):
-            end_processes(platform.data / "postgres")
+            end_processes(platform.data / "postgres" / "data", at_once=True)
             reached = len(traffic.accepted)
             wait_for(lambda r=reached: len(traffic.accepted) > r + 20, 60, "orders go on")
         traffic.pause()

@@ -103,6 +103,8 @@ def set_up_logs(
         root.removeHandler(old)
     root.addHandler(writer)
     root.setLevel(level.upper())
+    for talkative in ("alembic", "httpx2", "httpcore2"):
+        logging.getLogger(talkative).setLevel(max(root.level, logging.WARNING))
     logging.captureWarnings(capture=True)
     return writer
 

@@ -31,8 +31,7 @@ _PROGRAMS = ("postgres", "initdb", "psql")
 
 def programs(account: Account) -> Path:
     """The directory that holds `postgres`, `initdb` and `psql`, executable by that account."""
-    package = _package()
-    installed = package / _INSTALLATION / "bin"
+    package, installed = _package(), installed_programs()
     if not account.switch or account.may_enter(installed):
         return installed
     name = f"postgresql-{_fingerprint()}"
@@ -43,6 +42,11 @@ def programs(account: Account) -> Path:
         f"the user {account.name} can read PostgreSQL's programs nowhere: make "
         f"{CACHE_DIRECTORIES[0]} a directory of root that everybody may enter"
     )
+
+
+def installed_programs() -> Path:
+    """The directory of the programs as they were installed, for ourselves to run."""
+    return _package() / _INSTALLATION / "bin"
 
 
 def _package() -> Path:

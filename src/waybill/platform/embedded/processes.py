@@ -28,14 +28,15 @@ def processes_of(cluster: Path) -> list[int]:
     ]
 
 
-def end_processes(cluster: Path) -> int:
+def end_processes(cluster: Path, *, at_once: bool = False) -> int:
     """End all that still run on the cluster and wait for it; how many there were.
 
     They quit without a checkpoint: the next start replays the journal, which kill -9 would have
-    asked for anyway. Raises ConfigurationError if one will not go.
+    asked for anyway. `at_once` is that kill -9. Raises ConfigurationError if one will not go.
     """
     found = processes_of(cluster)
-    for number, seconds in ((signal.SIGQUIT, QUIT_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
+    quitting = () if at_once else ((signal.SIGQUIT, QUIT_SECONDS),)
+    for number, seconds in (*quitting, (signal.SIGKILL, KILL_SECONDS)):
         for pid in processes_of(cluster):
             _signal(pid, number)
         if _gone_within(cluster, seconds):

@@ -32,7 +32,8 @@ STOP_SECONDS: Final = 15.0
 """A fast shutdown writes a checkpoint; after this it is told to quit without one."""
 LOG_BYTES_MAX: Final = 10_000_000
 PROGRESS_SECONDS: Final = 2.0
-WATCH_SECONDS: Final = 0.5
+WATCH_SECONDS: Final = 0.2
+RETRY_SECONDS: Final = 2.0
 _POLL_SECONDS: Final = 0.01
 
 
@@ -94,26 +95,47 @@ class EmbeddedPostgres:
         pid = self._cluster.ready_pid()
         return pid is not None and pid in processes_of(self._cluster.files)
 
+    def claim(self) -> None:
+        """Take our place at the directory, before anything is started. May be repeated.
+
+        Raises ConfigurationError if another platform has it.
+        """
+        try:
+            self._data.mkdir(mode=0o711, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the data directory {self._data} cannot be made: {error.strerror}"
+            ) from error
+        self._take_place()
+
     async def start(self) -> None:
         """Bring the server up; returns when it accepts connections.
 
         Raises ConfigurationError with one line that says what to do.
         """
-        self._join()
-        for must_prepare in self._starting():
-            if must_prepare:
-                await asyncio.to_thread(self._prepare)
-            else:
-                await asyncio.sleep(_POLL_SECONDS)
+        self.claim()
+        try:
+            for must_prepare in self._starting():
+                if must_prepare:
+                    await asyncio.to_thread(self._prepare)
+                else:
+                    await asyncio.sleep(_POLL_SECONDS)
+        except BaseException:  # cancelled by a signal, too
+            await self.stop()
+            raise
 
     def start_blocking(self) -> None:
         """The same without an event loop."""
-        self._join()
-        for must_prepare in self._starting():
-            if must_prepare:
-                self._prepare()
-            else:
-                time.sleep(_POLL_SECONDS)
+        self.claim()
+        try:
+            for must_prepare in self._starting():
+                if must_prepare:
+                    self._prepare()
+                else:
+                    time.sleep(_POLL_SECONDS)
+        except BaseException:
+            self.stop_blocking()
+            raise
 
     async def stop(self) -> None:
         """Stop what was started here and release the directory. May be repeated."""
@@ -137,7 +159,11 @@ class EmbeddedPostgres:
                 self._progress(f"PostgreSQL ended ({self._complaint()}): starting it again")
                 self._process = None
             if self._process is None and self._server.acquire():
-                await self.start()
+                try:
+                    await self.start()
+                except ConfigurationError as error:  # a full disk, say: it may pass
+                    self._progress(str(error))
+                    await asyncio.sleep(RETRY_SECONDS)
 
     def remove(self) -> None:
         """Delete every byte of the data directory's databases. Raises if somebody uses them."""
@@ -165,15 +191,6 @@ class EmbeddedPostgres:
     def __exit__(self, *_: object) -> None:
         self.stop_blocking()
 
-    def _join(self) -> None:
-        try:
-            self._data.mkdir(mode=0o711, parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigurationError(
-                f"the data directory {self._data} cannot be made: {error.strerror}"
-            ) from error
-        self._take_place()
-
     def _take_place(self) -> None:
         if not self._place.acquire(shared=self._shared):
             raise ConfigurationError(
@@ -184,32 +201,26 @@ class EmbeddedPostgres:
     def _starting(self) -> Iterator[bool]:
         """Yields until the server is ready; True asks for `_prepare` before the next turn."""
         began = reported = time.monotonic()
-        try:
-            while not self._is_ready():
-                if self._process is None and self._server.acquire():
-                    yield True
-                    self._launch()  # in the main thread: it lives as long as the process
-                    continue
-                now = time.monotonic()
-                if now - reported >= PROGRESS_SECONDS:
-                    reported = now
-                    self._progress(f"PostgreSQL replays its journal ({now - began:.0f} s so far)")
-                yield False
-        except ConfigurationError:
-            self._release()
-            raise
+        while not self._is_ready():
+            if self._process is None and self._server.acquire():
+                yield True
+                self._launch()  # in the main thread: it lives as long as the process
+                continue
+            now = time.monotonic()
+            if now - reported >= PROGRESS_SECONDS:
+                reported = now
+                self._progress(
+                    f"PostgreSQL is not ready yet, it may replay its journal ({now - began:.0f} s)"
+                )
+            yield False
 
     def _prepare(self) -> None:
-        try:
-            self._account = self._cluster.prepare(self._superuser_password)
-            ended = end_processes(self._cluster.files)
-            if ended:
-                self._progress(f"ended {ended} PostgreSQL processes of a platform that was killed")
-            self._cluster.drop_pid_file()
-            self._bound_log()
-        except BaseException:
-            self._release()
-            raise
+        self._account = self._cluster.prepare(self._superuser_password)
+        ended = end_processes(self._cluster.files)
+        if ended:
+            self._progress(f"ended {ended} PostgreSQL processes of a platform that was killed")
+        self._cluster.drop_pid_file()
+        self._bound_log()
 
     def _superuser_password(self) -> str:
         self._secrets.ensure([SUPERUSER])

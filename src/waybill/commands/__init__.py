@@ -1,0 +1,1 @@
+"""The commands of `waybill` that look into a platform's data: what an operator runs."""

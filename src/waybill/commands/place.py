@@ -1,0 +1,65 @@
+"""Settings of one command line, and databases opened for its duration."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from waybill.platform.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine
+    from pathlib import Path
+
+    from waybill.messaging.core.ports import Database
+
+
+_before: ContextVar[tuple[Path | None, int | None]] = ContextVar("before", default=(None, None))
+
+
+def remember(data: Path | None, port_base: int | None) -> None:
+    """What stood before the command's name."""
+    _before.set((data, port_base))
+
+
+def settings_of(data: Path | None, port_base: int | None) -> Settings:
+    """Options after the command win over those before it, and both over the environment."""
+    data_before, port_before = _before.get()
+    return Settings.load(
+        data_directory=data if data is not None else data_before,
+        port_base=port_base if port_base is not None else port_before,
+    )
+
+
+@asynccontextmanager
+async def service_databases(settings: Settings) -> AsyncIterator[dict[str, Database]]:
+    """Each service's database by its documented name, as its service role.
+
+    The platform may run or not: without it PostgreSQL is started for as long as this lasts.
+    """
+    from waybill.messaging.adapters.postgres.connection import (  # noqa: PLC0415 - help stays fast
+        PostgresDatabase,
+        PostgresSettings,
+    )
+    from waybill.platform.embedded import borrowed  # noqa: PLC0415 - as above
+    from waybill.platform.provisioning import urls_of  # noqa: PLC0415 - as above
+    from waybill.platform.services import PLANS  # noqa: PLC0415 - as above
+
+    limits = PostgresSettings(pool_max=2, application_name="waybill operator")
+    async with borrowed(settings.data_directory) as server:
+        opened: dict[str, Database] = {}
+        try:
+            for service, plan in PLANS.items():
+                url = urls_of(server, service).service
+                opened[plan.name] = await PostgresDatabase.connect(url, limits)
+            yield opened
+        finally:
+            for database in opened.values():
+                await database.close()
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Run a command's body."""
+    asyncio.run(work)

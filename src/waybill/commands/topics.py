@@ -1,0 +1,109 @@
+"""`waybill topics`: the kcat of one machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from waybill.commands.options import AsJson, Data, PortBase  # noqa: TC001 - read by typer
+from waybill.commands.output import say, show
+from waybill.commands.place import run, service_databases, settings_of
+
+if TYPE_CHECKING:
+    from waybill.messaging.core.message import Record
+    from waybill.platform.settings import Settings
+
+app = typer.Typer(help="What is in the outboxes, which are the log.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(data: Data = None, port_base: PortBase = None, *, as_json: AsJson = False) -> None:
+    """List the topics, and how much of each is kept.
+
+    Example: waybill topics list
+    """
+    run(_list(settings_of(data, port_base), as_json=as_json))
+
+
+async def _list(settings: Settings, *, as_json: bool) -> None:
+    from waybill.messaging.adapters.postgres.topics import list_topics  # noqa: PLC0415 - fast help
+
+    async with service_databases(settings) as databases:
+        found = await list_topics(databases)
+    columns = ("topic", "source", "rows", "first_seq", "last_seq", "first_at", "last_at")
+    rows = [{column: getattr(info, column) for column in columns} for info in found]
+    show(rows, as_json=as_json, columns=columns, none="no messages yet: place an order")
+
+
+@app.command()
+def read(
+    topic: Annotated[str, typer.Argument(help="order-events, payment-events.DLT, …")],
+    data: Data = None,
+    port_base: PortBase = None,
+    *,
+    key: Annotated[str | None, typer.Option(help="Only this key (an order's id).")] = None,
+    follow: Annotated[bool, typer.Option(help="Go on with what comes; Ctrl-C ends.")] = False,
+    from_end: Annotated[bool, typer.Option(help="Leave out what is there already.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="End after so many.")] = 1_000_000,
+    as_json: AsJson = False,
+) -> None:
+    """Read a topic's messages; no position is stored and nobody is held back.
+
+    Example: waybill topics read order-events --follow
+    """
+    settings = settings_of(data, port_base)
+    run(
+        _read(
+            settings,
+            topic,
+            key=key,
+            follow=follow,
+            from_end=from_end,
+            limit=limit,
+            as_json=as_json,
+        )
+    )
+
+
+async def _read(
+    settings: Settings,
+    topic: str,
+    *,
+    key: str | None,
+    follow: bool,
+    from_end: bool,
+    limit: int,
+    as_json: bool,
+) -> None:
+    from waybill.messaging.adapters.postgres.topics import read_topic  # noqa: PLC0415 - fast help
+
+    left = limit
+    async with service_databases(settings) as databases:
+        records = read_topic(databases, topic, from_end=from_end, follow=follow, key=key)
+        async for record in records:
+            say(_json(record) if as_json else _line(record))
+            left -= 1
+            if not left:
+                return
+
+
+def _line(record: Record) -> str:
+    from waybill.platform.logs import printable  # noqa: PLC0415 - fast help
+
+    message = record.message
+    value = printable(message.value.decode(errors="replace"), 2_000)
+    return f"{record.source} {record.lane}:{record.seq} {message.type} {message.key} {value}"
+
+
+def _json(record: Record) -> str:
+    import msgspec  # noqa: PLC0415 - fast help
+
+    text = record.message.value.decode(errors="replace")
+    row = msgspec.to_builtins(record.message) | {
+        "value": text,
+        "source": record.source,
+        "lane": record.lane,
+        "seq": record.seq,
+    }
+    return msgspec.json.encode(row).decode()

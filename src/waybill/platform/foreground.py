@@ -1,0 +1,104 @@
+"""`waybill up` and `waybill serve`: runs until a signal, then drains within a bound.
+
+The first SIGTERM or SIGINT drains, the second ends at once; both are as safe as SIGKILL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from contextlib import suppress
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from waybill.platform.composition import Platform
+from waybill.platform.embedded import EmbeddedPostgres
+from waybill.platform.logs import set_up_logs
+from waybill.platform.services import PLANS
+from waybill.platform.tracing import set_up_tracing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from waybill.platform.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+IMPATIENT_STATUS = 130
+
+
+def run_in_foreground(settings: Settings, services: Sequence[str], *, shared: bool = False) -> None:
+    """Run these services until a signal. Raises ConfigurationError if they cannot start.
+
+    `shared`: other processes may serve other services of the same data directory.
+    """
+    tracing = set_up_tracing(os.environ, version=version("waybill"), alone=len(services) == 1)
+    writer = set_up_logs(level=settings.log_level, style=settings.log_format)
+    if tracing is not None:
+        tracing.install()
+    try:
+        asyncio.run(_until_signal(settings, services, shared=shared))
+    finally:
+        if tracing is not None:
+            tracing.close()
+        writer.close()
+
+
+async def _until_signal(settings: Settings, services: Sequence[str], *, shared: bool) -> None:
+    running = asyncio.current_task()
+    assert running is not None  # noqa: S101 - asyncio.run made one
+    signals = _Signals(running.cancel)
+    with suppress(asyncio.CancelledError):
+        await _run(settings, services, shared=shared)
+    signals.close()
+
+
+async def _run(settings: Settings, services: Sequence[str], *, shared: bool) -> None:
+    server = EmbeddedPostgres(settings.data_directory, shared=shared, progress=logger.info)
+    platform = Platform(settings, server, services=services, progress=logger.info)
+    try:
+        server.claim()
+        platform.bind()  # a port in use is found before a database is started
+        async with server:
+            watching = asyncio.create_task(server.watch(), name="database")
+            try:
+                async with platform:
+                    _announce(settings, services)
+                    await watching
+            finally:
+                watching.cancel()
+        logger.info("stopped")
+    finally:
+        await platform.stop()  # gives the ports back if it never started
+        await server.stop()
+
+
+def _announce(settings: Settings, services: Sequence[str]) -> None:
+    for service in services:
+        port = settings.port_base + PLANS[service].port_offset
+        logger.info("%s is ready on http://%s:%s", PLANS[service].name, settings.host, port)
+
+
+class _Signals:
+    """The first signal cancels, the second ends the process without a word."""
+
+    def __init__(self, stop: Callable[[], object]) -> None:
+        self._stop = stop
+        self._asked = False
+        self._loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._on_signal, number)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self._asked:
+            os._exit(IMPATIENT_STATUS)  # PostgreSQL is told by the kernel
+        self._asked = True
+        logger.info("%s: draining; once more ends at once", number.name)
+        self._stop()
+
+    def close(self) -> None:
+        """Give the signals back."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.remove_signal_handler(number)
