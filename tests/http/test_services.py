@@ -75,6 +75,19 @@ async def test_every_refusal_is_a_problem(method: str, path: str, status: int, c
     assert (status == 405) == ("allow" in response.headers)
 
 
+async def test_every_resource_is_json_or_406() -> None:
+    """Contracts 1.2: an unacceptable Accept is 406, on reads too; a browser's is acceptable."""
+    browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+    async with make_edge().client() as client:
+        for path in ("/api/products", f"/api/orders/{NOBODY}", "/api/orders"):
+            refused = await client.get(path, headers={"Accept": "text/html"})
+            assert (refused.status_code, refused.json()["code"]) == (406, "not_acceptable")
+        shown = await client.get("/api/products", headers={"Accept": browser})
+        assert shown.status_code == 200
+        health = await client.get("/livez", headers={"Accept": "text/html"})
+        assert health.status_code == 200
+
+
 async def test_pages_follow_one_another_to_the_end() -> None:
     """API4: pages of at most 100 with an opaque cursor; every order once, newest first."""
     edge = make_edge()

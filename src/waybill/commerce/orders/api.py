@@ -14,11 +14,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from waybill.commerce.http.body import read_body
-from waybill.commerce.http.negotiation import (
-    idempotency_key,
-    require_json_acceptable,
-    require_json_content,
-)
+from waybill.commerce.http.negotiation import idempotency_key, require_json_content
 from waybill.commerce.http.paging import (
     CURSOR_PATTERN,
     LIMIT_DEFAULT,
@@ -123,7 +119,6 @@ class OrderPlacement:
         """Answer one request. Checks run in the documented order: body before key."""
         self._intake.admit()
         headers = dict(scope["headers"])
-        require_json_acceptable(headers.get(b"accept"))
         require_json_content(headers.get(b"content-type"))
         order = parse_order(await read_body(receive, headers.get(b"content-length")))
         key = idempotency_key(v for name, v in scope["headers"] if name == b"idempotency-key")

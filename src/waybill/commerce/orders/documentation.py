@@ -86,7 +86,6 @@ PLACE_ORDER: dict[str, Any] = {
         },
         **refuses(
             _400="The body is not valid, or the key is missing or unusable",
-            _406="The client does not accept JSON",
             _409="The key was used with another payload",
             _413="The body is larger than 64 KiB",
             _415="The body is not JSON",

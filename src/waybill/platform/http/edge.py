@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from waybill.commerce.http.body import ClientGoneError
+from waybill.commerce.http.negotiation import require_json_acceptable
 from waybill.commerce.http.problem import Problem
 from waybill.commerce.http.trace import SCOPE_KEY, current_traceparent, trace_id_of
 from waybill.messaging.core.errors import OutcomeUnknownError
@@ -34,6 +35,8 @@ _API_HEADERS = [
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"x-content-type-options", b"nosniff"),
 ]
+_API = "/api/"
+"""What is JSON and may be shed; the rest are operations and documentation."""
 _CORRELATION_CHARACTERS_MAX = 128
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -79,16 +82,20 @@ class Edge:
         self._in_flight += 1
         try:
             with bound(trace_id=trace_id_of(traceparent), **_correlation(headers)):
-                await self._serve(inner, receive, answer)
+                await self._serve(inner, receive, answer, headers)
         finally:
             self._in_flight -= 1
             method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
             route = self._routes.template(inner)
             self._observer.responded(method, route, answer.status, self._timer() - started)
 
-    async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+    async def _serve(
+        self, scope: Scope, receive: Receive, answer: _Answer, headers: dict[bytes, bytes]
+    ) -> None:
         try:
             self._admit(scope)
+            if scope["path"].startswith(_API):
+                require_json_acceptable(headers.get(b"accept"))
             await self._app(scope, receive, answer.send)
         except ClientGoneError:
             answer.status = 499
@@ -112,7 +119,7 @@ class Edge:
             return
         path: str = scope["path"]
         if scope["method"] in _READS:
-            allowed = self._read_max if path.startswith("/api/") else self._in_flight
+            allowed = self._read_max if path.startswith(_API) else self._in_flight
         else:
             allowed = self._change_max if path.endswith("/cancel") else self._new_max
         if self._in_flight > allowed:

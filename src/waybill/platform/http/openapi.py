@@ -11,7 +11,7 @@ import msgspec
 from fastapi.openapi.utils import get_openapi
 
 from waybill.commerce.http.problem import ProblemBody
-from waybill.commerce.http.surface import REF, refuses
+from waybill.commerce.http.surface import REF, Responses, refuses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +33,7 @@ _COMMON = refuses(
     _500="Our fault; the log has more under `traceId`",
     _503="Overloaded, or something this needs is down: try again after `Retry-After`",
 )
+_NEGOTIATED = refuses(_406="The client does not accept JSON")
 _OURS = frozenset({"HTTPValidationError", "ValidationError"})
 
 
@@ -50,9 +51,10 @@ def document(
     paths = made.setdefault("paths", {})
     for route in hot:
         paths.setdefault(route.path, {})[route.method.lower()] = dict(route.operation)
-    for operations in paths.values():
+    for path, operations in paths.items():
+        common = _COMMON | _NEGOTIATED if path.startswith("/api/") else _COMMON
         for method, operation in operations.items():
-            operations[method] = _completed(operation)
+            operations[method] = _completed(operation, common)
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
     for name in _OURS:
         schemas.pop(name, None)
@@ -60,11 +62,11 @@ def document(
     return made
 
 
-def _completed(operation: dict[str, Any]) -> dict[str, Any]:
+def _completed(operation: dict[str, Any], common: Responses) -> dict[str, Any]:
     """With what every operation has: traceparent, common problems; without FastAPI's 422."""
     responses = {str(status): answer for status, answer in operation["responses"].items()}
     responses.pop("422", None)
-    for status, answer in _COMMON.items():
+    for status, answer in common.items():
         responses.setdefault(str(status), answer)
     return {
         **operation,
