@@ -48,6 +48,11 @@ SELECT idempotency_key, refund_id AS id, amount, currency, 'REFUNDED' AS outcome
 WHERE idempotency_key = ANY($1)
 """
 
+_TOTALS = """
+SELECT (SELECT coalesce(sum(amount), 0) FROM app.charges WHERE outcome = 'CAPTURED') AS captured,
+       (SELECT coalesce(sum(amount), 0) FROM app.refunds) AS refunded
+"""
+
 KEY_REUSED = Refused("idempotency_key_reused", "The key belongs to another amount")
 NOTHING_TO_REFUND = Refused("nothing_to_refund", "Nothing was captured that could be given back")
 
@@ -117,6 +122,11 @@ class Ledger:
             _answer(known[refund.key], refund) if refund.key in known else NOTHING_TO_REFUND
             for refund in refunds
         ]
+
+    async def totals(self) -> tuple[Decimal, Decimal]:
+        """Everything ever captured, and everything ever given back, whatever the currency."""
+        rows = await self._database.fetch(_TOTALS)
+        return rows[0]["captured"], rows[0]["refunded"]
 
     async def charged(self, key: str) -> Delivered | Refused | NotFound:
         """What became of the charge under this key."""

@@ -6,7 +6,7 @@ key. Calls that come together are written together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -88,6 +88,14 @@ class SimulatedProvider:
     def loops(self) -> Sequence[Loop]:
         """What writes the ledger."""
         return (self._charges, self._refunds)
+
+    def hold(self, delay_seconds: float) -> None:
+        """From now on hold each charge for so long; see SimulatorSettings.delay_seconds."""
+        self._settings = replace(self._settings, delay_seconds=delay_seconds)
+
+    async def totals(self) -> tuple[Decimal, Decimal]:
+        """Everything ever captured, and everything ever given back."""
+        return await self._ledger.totals()
 
     async def charge(self, key: str, amount: Decimal, currency: str, order_id: UUID) -> Outcome:
         """Capture or decline, once a key. Cancelled while it is slow, it may still capture."""

@@ -1,0 +1,96 @@
+"""`waybill demo`: a platform on a data folder of its own, the acts of the demo, nothing left."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from waybill.messaging.core.errors import ConfigurationError
+from waybill.platform.composition import Platform
+from waybill.platform.demo import Demo, DemoFailedError, Shop
+from waybill.platform.embedded import EmbeddedPostgres
+from waybill.platform.logs import set_up_logs
+from waybill.platform.settings import PORT_SPAN, Settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PORT_BASES = range(18_080, 60_000, 20)
+
+
+def run_demo(console: Console, *, data_directory: Path | None, port_base: int | None) -> None:
+    """Run it to its end. Raises DemoFailedError or ConfigurationError.
+
+    Without a data directory it makes one and removes it; ports are free ones unless given.
+    """
+    base = port_base if port_base is not None else free_port_base()
+    own = Path(tempfile.mkdtemp(prefix="waybill-demo-")) if data_directory is None else None
+    if own is not None:
+        own.chmod(0o711)  # the server's own user must be able to pass
+    settings = Settings.load(
+        data_directory=data_directory or (own or Path()) / "data", port_base=base
+    )
+    try:
+        asyncio.run(_until_signal(console, settings))
+    finally:
+        if own is not None:
+            shutil.rmtree(own, ignore_errors=True)
+
+
+def free_port_base() -> int:
+    """A port base whose ports are free now."""
+    for base in PORT_BASES:
+        with suppress(OSError):
+            for port in range(base + 1, base + 1 + PORT_SPAN):
+                with closing(socket.socket()) as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(("127.0.0.1", port))
+            return base
+    raise ConfigurationError("no block of free ports: give one with --port-base")
+
+
+async def _until_signal(console: Console, settings: Settings) -> None:
+    running = asyncio.current_task()
+    assert running is not None  # noqa: S101 - asyncio.run made one
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    log = settings.data_directory / "demo.log"
+    started = time.monotonic()
+    server = EmbeddedPostgres(settings.data_directory)
+    platform = Platform(settings, server)
+    platform.bind()
+    try:
+        async with server:
+            with log.open("w") as stream:
+                writer = set_up_logs(level=settings.log_level, style="json", stream=stream)
+                try:
+                    async with platform:
+                        seconds = time.monotonic() - started
+                        console.print(f"platform started in {seconds:.1f} s, on {_ports(settings)}")
+                        await _act(console, settings, platform)
+                finally:
+                    writer.close()
+    finally:
+        await platform.stop()
+
+
+def _ports(settings: Settings) -> str:
+    return f"http://127.0.0.1:{settings.port_base + 1} and the next three ports"
+
+
+async def _act(console: Console, settings: Settings, platform: Platform) -> None:
+    provider = platform.running["payment"].built.provider
+    if provider is None:
+        raise DemoFailedError("the payment service has no simulator")
+    shop = Shop(settings.port_base)
+    try:
+        demo = Demo(shop, console, hold_payments=provider.hold, ledger=provider.totals)
+        await demo.run()
+    finally:
+        await shop.close()
