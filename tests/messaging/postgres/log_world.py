@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase, PostgresSettings
@@ -89,6 +90,21 @@ class LogWorld:
         """The source's row for the consumer."""
         rows = await self.source.fetch("SELECT * FROM messaging.outbox_reader")
         return dict(rows[0]) if rows else None  # type: ignore[call-overload]  # as above
+
+
+class Stoppable:
+    """A monotonic clock that a test can stop: from then on no poll is ever due."""
+
+    def __init__(self) -> None:
+        self.stopped_at: float | None = None
+
+    def __call__(self) -> float:
+        """Seconds."""
+        return time.monotonic() if self.stopped_at is None else self.stopped_at
+
+    def stop(self) -> None:
+        """Now."""
+        self.stopped_at = time.monotonic()
 
 
 async def eventually(condition: Callable[[], Awaitable[object]]) -> None:

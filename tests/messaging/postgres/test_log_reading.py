@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
-from tests.messaging.postgres.log_world import FAST, SOURCE, LogWorld, eventually
+from tests.messaging.postgres.log_world import FAST, SOURCE, LogWorld, Stoppable, eventually
 
 from waybill.messaging.adapters.postgres.outbox_log import LogSettings, SourceSpec
 from waybill.messaging.adapters.postgres.outbox_rows import (
+    BATCH_BYTES_MAX,
     FETCH,
     ORIGINAL_VALUE_HEADER,
     UNREADABLE,
@@ -20,6 +21,7 @@ from waybill.messaging.adapters.postgres.outbox_rows import (
 )
 from waybill.messaging.adapters.postgres.schema import LANE_LOCK_CLASS
 from waybill.messaging.adapters.postgres.source import SESSION
+from waybill.messaging.adapters.postgres.topics import read_topic
 from waybill.messaging.core.codec import EventType, JsonCodec
 from waybill.messaging.core.errors import TransientError, UndecodableMessageError
 from waybill.messaging.core.lanes import ALL_LANES, lane_of
@@ -74,7 +76,7 @@ async def explain(connection: asyncpg.Connection, positions: list[int]) -> dict[
     rows = await connection.fetchval(
         "EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE fetching"
         f" ('{{{','.join(map(str, lanes))}}}', '{{{','.join(map(str, positions))}}}',"
-        f" '{{{TOPIC}}}', 500, {VALUE_BYTES_MAX})"
+        f" '{{{TOPIC}}}', 500, {VALUE_BYTES_MAX}, {BATCH_BYTES_MAX})"
     )
     plan: dict[str, Any] = json.loads(rows)[0]["Plan"]
     return plan
@@ -98,7 +100,8 @@ async def test_fetch_scans_indexes_of_the_partitions_it_needs(
             f" FOR VALUES FROM ({lower}) TO ({lower + 40_000})"
         )
     connection = await asyncpg.connect(world.source_url, server_settings=SESSION)
-    prepare = f"PREPARE fetching (smallint[], bigint[], text[], integer, integer) AS {FETCH}"
+    types = "smallint[], bigint[], text[], integer, integer, bigint"
+    prepare = f"PREPARE fetching ({types}) AS {FETCH}"
     if planned_on == "empty":
         await connection.execute(prepare)
         await explain(connection, [0] * ALL_LANES)
@@ -141,11 +144,35 @@ async def test_values_of_foreign_topics_are_not_shipped(world: LogWorld) -> None
     await fill(world, 10, topic=OTHER_TOPIC)
     connection = await asyncpg.connect(world.source_url)
     rows = await connection.fetch(
-        FETCH, list(range(ALL_LANES)), [0] * ALL_LANES, [TOPIC], 100, VALUE_BYTES_MAX
+        FETCH,
+        list(range(ALL_LANES)),
+        [0] * ALL_LANES,
+        [TOPIC],
+        100,
+        VALUE_BYTES_MAX,
+        BATCH_BYTES_MAX,
     )
     await connection.close()
     assert len(rows) == 10
     assert all(row["payload"] is None and row["headers"] is None for row in rows)
+
+
+async def test_batch_of_large_messages_is_bounded_in_bytes(world: LogWorld) -> None:
+    """Memory is bounded whatever the messages are; all come, and without waiting for a poll."""
+    large = [a_message(f"key-{n}", value=bytes(900_000)) for n in range(30)]
+    await publish(world.source, world.outbox, large)
+    clock = Stoppable()
+    member = await world.member(monotonic=clock)
+    clock.stop()
+    sizes: list[int] = []
+    while sum(sizes) < len(large):
+        batch = await next_records(member, 500)
+        sizes.append(len(batch.records))
+        size = sum(len(record.message.value) for record in batch.records)
+        assert size < BATCH_BYTES_MAX + 900_000
+    assert len(sizes) == 3
+    topic = read_topic({SOURCE: world.source}, TOPIC)
+    assert len([record async for record in topic]) == len(large)
 
 
 async def insert_raw(world: LogWorld, **columns: str) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
-from tests.messaging.postgres.log_world import FAST, SOURCE, LogWorld, eventually
+from tests.messaging.postgres.log_world import FAST, SOURCE, LogWorld, Stoppable, eventually
 
 from waybill.messaging.adapters.postgres.consumers import forget_consumer, reset_consumer
 from waybill.messaging.adapters.postgres.notify import Notifier
@@ -408,21 +407,6 @@ async def fetch_through_an_outage(member: OutboxSubscription) -> Batch:
         return await member.fetch(10)
     except TransientError:
         return EMPTY
-
-
-class Stoppable:
-    """A monotonic clock that a test can stop: from then on no poll is ever due."""
-
-    def __init__(self) -> None:
-        self.stopped_at: float | None = None
-
-    def __call__(self) -> float:
-        """Seconds."""
-        return time.monotonic() if self.stopped_at is None else self.stopped_at
-
-    def stop(self) -> None:
-        """Now."""
-        self.stopped_at = time.monotonic()
 
 
 async def test_d7_doorbell_of_the_process_wakes_the_reader(world: LogWorld) -> None:

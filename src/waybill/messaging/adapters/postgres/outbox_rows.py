@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 VALUE_BYTES_MAX = 16 * 1024 * 1024
 """A larger value is not shipped to a reader: its record becomes a dead letter."""
 
+BATCH_BYTES_MAX = 8 * 1024 * 1024
+"""Values of one fetch together, but for the last: memory is bounded whatever the messages are."""
+
 UNREADABLE = b"\xff\xff unreadable outbox row: "
 """Neither JSON nor UTF-8 nor Protobuf begins like this."""
 
@@ -26,24 +29,35 @@ UNREADABLE_HEADER = "waybill-unreadable"
 ORIGINAL_VALUE_HEADER = "waybill-original-value"
 ORIGINAL_HEADERS_HEADER = "waybill-original-headers"
 
-# Value and headers travel only for the topics that the reader wants (protocol D2). A timestamp
-# outside Python's years would make the driver raise for ever. `place` makes the planner use the
-# order that unnest already has: what is left to sort is one lane's rows, never a backlog.
+# Value and headers travel only for the topics that the reader wants (protocol D2), and values only
+# until they fill a batch; the row that does so is the last one. A timestamp outside Python's years
+# would make the driver raise for ever. `place` makes the planner use the order that unnest already
+# has: what is left to sort is one lane's rows, never a backlog.
 FETCH = """
-SELECT o.lane, o.seq, o.id, o.topic, o.type, o.aggregateid, o.version, o.aggregatetype,
-       o.aggregate_version, o.correlation_id, o.causation_id, o.traceparent, o.producer,
-       CASE WHEN o.occurred_at >= '0001-01-02Z' AND o.occurred_at < '9999-12-31Z'
-            THEN o.occurred_at END AS occurred_at,
-       CASE WHEN o.topic = ANY($3::text[]) THEN o.headers END AS headers,
-       CASE WHEN o.topic = ANY($3::text[]) AND octet_length(o.payload) <= $5
-            THEN o.payload END AS payload
-FROM unnest($1::smallint[], $2::bigint[]) WITH ORDINALITY AS p (lane, position, place)
-CROSS JOIN LATERAL (
-    SELECT * FROM messaging.outbox AS r
-    WHERE r.lane = p.lane AND r.seq > p.position
-    ORDER BY r.seq LIMIT $4
-) AS o
-ORDER BY p.place, o.seq LIMIT $4
+SELECT lane, seq, id, topic, type, aggregateid, version, aggregatetype, aggregate_version,
+       correlation_id, causation_id, traceparent, producer,
+       CASE WHEN occurred_at >= '0001-01-02Z' AND occurred_at < '9999-12-31Z'
+            THEN occurred_at END AS occurred_at,
+       CASE WHEN is_wanted THEN headers END AS headers,
+       CASE WHEN shipped IS NOT NULL THEN payload END AS payload
+FROM (
+    SELECT *, sum(shipped) OVER (
+        ORDER BY place, seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    ) AS shipped_before
+    FROM (
+        SELECT o.*, p.place, o.topic = ANY($3::text[]) AS is_wanted,
+               CASE WHEN o.topic = ANY($3::text[]) AND octet_length(o.payload) <= $5::integer
+                    THEN octet_length(o.payload) END AS shipped
+        FROM unnest($1::smallint[], $2::bigint[]) WITH ORDINALITY AS p (lane, position, place)
+        CROSS JOIN LATERAL (
+            SELECT * FROM messaging.outbox AS r
+            WHERE r.lane = p.lane AND r.seq > p.position
+            ORDER BY r.seq LIMIT $4
+        ) AS o
+        ORDER BY p.place, o.seq LIMIT $4
+    ) AS page
+) AS measured
+WHERE coalesce(shipped_before, 0) < $6::bigint
 """
 
 _HEADERS = msgspec.json.Decoder(dict[str, bytes])

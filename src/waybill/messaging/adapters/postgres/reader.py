@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from waybill.messaging.adapters.postgres.attachment import Attachment
-from waybill.messaging.adapters.postgres.outbox_rows import to_record
+from waybill.messaging.adapters.postgres.outbox_rows import BATCH_BYTES_MAX, to_record
 from waybill.messaging.core.errors import ConfigurationError, LeaseLostError, MessagingError
 from waybill.messaging.core.lanes import ALL_LANES
 
@@ -159,12 +159,16 @@ class SourceReader:
         lanes = [(self._first_lane + offset) % ALL_LANES for offset in range(ALL_LANES)]
         positions = [fetched.positions[lane] for lane in lanes]
         rows = await self.source.fetch(lanes, positions, self._wanted, limit)
+        size = 0
         for row in rows:
             lane, seq, id_, topic = row[0], row[1], row[2], row[3]
             fetched.move(lane, seq, id_)
-            record = to_record(self.name, row) if topic in self._topics else None  # type: ignore[arg-type]  # asyncpg's rows iterate
+            record = None
+            if topic in self._topics:
+                record = to_record(self.name, row)  # type: ignore[arg-type]  # asyncpg's rows iterate
+                size += len(record.message.value)
             self._ready.append((lane, seq, id_, record))
-        full = len(rows) >= limit
+        full = len(rows) >= limit or size >= BATCH_BYTES_MAX
         if full:
             # The lane that used the limit up is the last one next time: it starves no other.
             self._first_lane = (rows[-1][0] + 1) % ALL_LANES

@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING, Literal
 import asyncpg
 
 from waybill.messaging.adapters.postgres.errors import DRIVER_ERRORS, discard
-from waybill.messaging.adapters.postgres.outbox_rows import FETCH, VALUE_BYTES_MAX
+from waybill.messaging.adapters.postgres.outbox_rows import (
+    BATCH_BYTES_MAX,
+    FETCH,
+    VALUE_BYTES_MAX,
+)
 from waybill.messaging.adapters.postgres.server import read_server, refusal
 from waybill.messaging.adapters.postgres.standing import Registration
 from waybill.messaging.core.errors import ConfigurationError, TransientError
@@ -139,8 +143,13 @@ class OutboxSource:
     async def fetch(
         self, lanes: Sequence[int], positions: Sequence[int], topics: Sequence[str], limit: int
     ) -> Sequence[Row]:
-        """Rows above the positions: lanes in the given order, at most `limit` in all."""
-        return await self._run(FETCH, lanes, positions, topics, limit, VALUE_BYTES_MAX)
+        """Rows above the positions: lanes in the given order, at most `limit` in all.
+
+        Fewer than there are, if their values reach BATCH_BYTES_MAX.
+        """
+        return await self._run(
+            FETCH, lanes, positions, topics, limit, VALUE_BYTES_MAX, BATCH_BYTES_MAX
+        )
 
     async def register(
         self,

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from waybill.messaging.adapters.postgres.outbox_rows import FETCH, VALUE_BYTES_MAX, to_record
+from waybill.messaging.adapters.postgres.outbox_rows import (
+    BATCH_BYTES_MAX,
+    FETCH,
+    VALUE_BYTES_MAX,
+    to_record,
+)
 from waybill.messaging.core.lanes import ALL_LANES
 
 if TYPE_CHECKING:
@@ -99,11 +104,14 @@ async def _page(
     # The lane that is furthest behind comes first, so that the page is old before new.
     lanes = sorted(range(ALL_LANES), key=lambda lane: positions[lane])
     behind = [positions[lane] for lane in lanes]
-    rows = await database.fetch(FETCH, lanes, behind, [topic], PAGE_ROWS, VALUE_BYTES_MAX)
+    rows = await database.fetch(
+        FETCH, lanes, behind, [topic], PAGE_ROWS, VALUE_BYTES_MAX, BATCH_BYTES_MAX
+    )
     records = []
     for row in rows:
         positions[row[0]] = row[1]
         if row[3] == topic:
             records.append(to_record(source, row))  # type: ignore[arg-type] # asyncpg rows iterate
     records.sort(key=lambda record: record.seq)
-    return records, len(rows) >= PAGE_ROWS
+    size = sum(len(record.message.value) for record in records)
+    return records, len(rows) >= PAGE_ROWS or size >= BATCH_BYTES_MAX
