@@ -2,34 +2,66 @@
 
 from __future__ import annotations
 
+import itertools
+import shutil
+import subprocess
+import tempfile
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from processes import PlatformProcess, free_port_base
+from tests.acceptance.processes import PlatformProcess, free_port_base
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from contextlib import AbstractContextManager
+
+    NewPlatform = Callable[..., AbstractContextManager[PlatformProcess]]
+
+
+@pytest.fixture(scope="session")
+def provisioned_data(session_directory: Path) -> Path:
+    """The data of a platform that was started once and stopped: a copy saves initdb."""
+    directory = Path(tempfile.mkdtemp(prefix="provisioned-", dir=session_directory))
+    directory.chmod(0o711)
+    platform = PlatformProcess(directory / "data", port_base=free_port_base(), environment={})
+    platform.start()
+    assert platform.stop() == 0
+    platform.close()
+    return platform.data
+
+
+@pytest.fixture(scope="session")
+def new_platform(session_directory: Path, provisioned_data: Path) -> NewPlatform:
+    """Environment variables in, a context with a platform (not started) on fresh data out."""
+    numbers = itertools.count(1)
+
+    @contextmanager
+    def make(**environment: str) -> Iterator[PlatformProcess]:
+        directory = session_directory / f"platform-{next(numbers)}"
+        directory.mkdir(mode=0o711)
+        subprocess.run(["cp", "-a", provisioned_data, directory / "data"], check=True)
+        platform = PlatformProcess(
+            directory / "data", port_base=free_port_base(), environment=environment
+        )
+        try:
+            yield platform
+        finally:
+            platform.close()
+            shutil.rmtree(directory, ignore_errors=True)
+
+    return make
 
 
 @pytest.fixture
-def make_platform(data_directory: Path) -> Iterator[Callable[..., PlatformProcess]]:
-    """A factory: environment variables in, a platform process (not started) out."""
-    made: list[PlatformProcess] = []
-
-    def make(**environment: str) -> PlatformProcess:
-        platform = PlatformProcess(
-            data_directory, port_base=free_port_base(), environment=environment
-        )
-        made.append(platform)
-        return platform
-
-    yield make
-    for platform in made:
-        platform.close()
+def make_platform(new_platform: NewPlatform) -> Iterator[Callable[..., PlatformProcess]]:
+    """A factory: environment variables in, a platform (not started) of this test alone out."""
+    with ExitStack() as made:
+        yield lambda **environment: made.enter_context(new_platform(**environment))
 
 
 @pytest.fixture
 def platform(make_platform: Callable[..., PlatformProcess]) -> PlatformProcess:
-    """A running platform whose payments always succeed."""
+    """A running platform of this test alone, whose payments always succeed."""
     return make_platform(PAYMENT_SIMULATE_FORCEOUTCOME="success").start()

@@ -101,7 +101,11 @@ class PlatformProcess:
 
     def wait_ready(self, seconds: float = 60) -> None:
         """Wait until every service answers that it is ready."""
-        wait_for(self._ready, seconds, f"ready (see the log)\n{self.tail()}")
+        try:
+            wait_for(self._ready, seconds, "every service ready")
+        except pytest.fail.Exception:
+            print(self.tail())  # noqa: T201 - pytest shows it
+            raise
 
     def tail(self) -> str:
         """The end of its log."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,11 +15,16 @@ from tests.acceptance.traffic import Traffic
 from waybill.platform.embedded.processes import end_processes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sized
 
     from tests.acceptance.processes import PlatformProcess
 
 DRAIN_SECONDS = 20
+
+
+def more_than(count: int, found: Sized) -> bool:
+    """Whether there are more than so many."""
+    return len(found) > count
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -28,7 +34,6 @@ def test_a_signal_drains_within_twenty_seconds_and_the_next_start_goes_on(
     """Exit status 0, no stack trace, and every accepted order ends after the restart."""
     platform = make_platform().start()
     platform.raise_stock()
-    before = platform.products()
     with Traffic(platform) as traffic:
         traffic.resume()
         wait_for(lambda: len(traffic.accepted) > 50, 30, "some traffic")
@@ -39,7 +44,7 @@ def test_a_signal_drains_within_twenty_seconds_and_the_next_start_goes_on(
         assert "Traceback" not in platform.log.read_text()
         platform.start()
         traffic.settle_unknown()
-    assert_balanced(platform, before)
+    assert_balanced(platform)
 
 
 def test_a_database_that_dies_answers_503_with_retry_after_and_comes_back(
@@ -47,18 +52,17 @@ def test_a_database_that_dies_answers_503_with_retry_after_and_comes_back(
 ) -> None:
     """PostgreSQL is killed under load: 503 with Retry-After meanwhile, then all goes on."""
     platform.raise_stock()
-    before = platform.products()
     with Traffic(platform) as traffic:
         traffic.resume()
         wait_for(lambda: len(traffic.accepted) > 50, 30, "some traffic")
         for _ in range(3):
             end_processes(platform.data / "postgres" / "data", at_once=True)
             reached = len(traffic.accepted)
-            wait_for(lambda r=reached: len(traffic.accepted) > r + 20, 60, "orders go on")
+            wait_for(partial(more_than, reached + 20, traffic.accepted), 60, "orders go on")
         traffic.pause()
     assert traffic.refused, "nobody noticed the outage"
     for status, retry_after in traffic.refused:
         assert status == 503
         assert retry_after is not None
     traffic.settle_unknown()
-    assert_balanced(platform, before)
+    assert_balanced(platform)

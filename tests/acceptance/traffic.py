@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 import httpx2
 
 if TYPE_CHECKING:
-    from processes import PlatformProcess
+    from tests.acceptance.processes import PlatformProcess
 
 CUSTOMERS = 4
 

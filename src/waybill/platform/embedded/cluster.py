@@ -111,9 +111,13 @@ class Cluster:
         ready = len(lines) > 7 and lines[7].strip() == "ready"  # noqa: PLR2004 - PostgreSQL's layout
         return int(lines[0]) if ready else None
 
-    def drop_pid_file(self) -> None:
-        """Forget a pid that may be somebody else's by now; only when no server of ours runs."""
+    def drop_pid_files(self) -> None:
+        """Forget pids that may be somebody else's by now; only when no server of ours runs.
+
+        The socket has one as well, and PostgreSQL takes even a zombie for its holder.
+        """
         (self.files / "postmaster.pid").unlink(missing_ok=True)
+        (self.socket_directory / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
 
     def launch(self, account: Account, settings: Mapping[str, str]) -> subprocess.Popen[bytes]:
         """Start the server and return at once. Its journal may have to be replayed first."""

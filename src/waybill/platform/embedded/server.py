@@ -219,7 +219,7 @@ class EmbeddedPostgres:
         ended = end_processes(self._cluster.files)
         if ended:
             self._progress(f"ended {ended} PostgreSQL processes of a platform that was killed")
-        self._cluster.drop_pid_file()
+        self._cluster.drop_pid_files()
         self._bound_log()
 
     def _superuser_password(self) -> str:

@@ -1,0 +1,42 @@
+"""A look into a platform's databases, past its services."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from waybill.platform.embedded import EmbeddedPostgres
+from waybill.platform.provisioning import database_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SUPERUSER = "postgres"
+
+
+def url_of(data: Path, service: str, role: str = SUPERUSER) -> str:
+    """The URL of a service's database on this data directory."""
+    return EmbeddedPostgres(data).url(database_of(service), role)
+
+
+def rows(
+    data: Path, service: str, statement: str, *arguments: object, role: str = SUPERUSER
+) -> list[dict[str, Any]]:
+    """What a statement gives in the database of `order`, `inventory`, …, as a role."""
+
+    async def fetch() -> list[dict[str, Any]]:
+        connection = await asyncpg.connect(url_of(data, service, role))
+        try:
+            return [dict(row) for row in await connection.fetch(statement, *arguments)]
+        finally:
+            await connection.close()
+
+    return asyncio.run(fetch())
+
+
+def value(data: Path, service: str, statement: str, *arguments: object) -> Any:  # noqa: ANN401 - whatever the column holds
+    """The first column of the first row, or None."""
+    found = rows(data, service, statement, *arguments)
+    return next(iter(found[0].values())) if found else None
