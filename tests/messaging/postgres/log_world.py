@@ -44,10 +44,14 @@ class LogWorld:
 
     async def close(self) -> None:
         """Close members, then databases."""
-        for member in self.members:
-            await member.close()
+        await self.close_members()
         await self.source.close()
         await self.consuming.close()
+
+    async def close_members(self) -> None:
+        """Whatever is still open. May be repeated."""
+        for member in self.members:
+            await member.close()
 
     def log(self, settings: LogSettings = FAST, **arguments: Any) -> PostgresOutboxLog:  # noqa: ANN401 - passed on
         """Another process's log."""
