@@ -11,6 +11,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+class BufferedRandomBits:
+    """`secrets.randbits` for many small draws: asks the kernel once in dozens of them.
+
+    One process's own: a fork would draw the same bits, so make a new one after it.
+    """
+
+    def __init__(self, block_bytes: int = 256) -> None:
+        self._block_bytes = block_bytes
+        self._pool = 0
+        self._left = 0
+
+    def __call__(self, bits: int) -> int:
+        """An integer of so many random bits."""
+        if bits > self._left:
+            self._pool = int.from_bytes(secrets.token_bytes(self._block_bytes))
+            self._left = self._block_bytes * 8
+        drawn = self._pool & ((1 << bits) - 1)
+        self._pool >>= bits
+        self._left -= bits
+        return drawn
+
+
 class UuidFactory:
     """Makes UUIDv7 that ascend inside this process, whatever the clock does.
 
@@ -21,10 +43,10 @@ class UuidFactory:
     def __init__(
         self,
         milliseconds: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-        random_bits: Callable[[int], int] = secrets.randbits,
+        random_bits: Callable[[int], int] | None = None,
     ) -> None:
         self._milliseconds = milliseconds
-        self._random_bits = random_bits
+        self._random_bits = random_bits or BufferedRandomBits()
         self._last_milliseconds = 0
         self._tail = 0
 
