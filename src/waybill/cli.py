@@ -15,7 +15,7 @@ from waybill.commands import consumers, dead_letters, deliveries, topics
 from waybill.commands.options import Data, PortBase  # noqa: TC001 - read by typer
 from waybill.commands.output import say
 from waybill.commands.place import remember, settings_of
-from waybill.messaging.core.errors import ConfigurationError, MessagingError
+from waybill.messaging.core.errors import MessagingError
 
 INTERRUPTED_STATUS = 130
 
@@ -182,8 +182,14 @@ def demo(data: Data = None, port_base: PortBase = None) -> None:
 
     Example: waybill demo
     """
-    settings_of(data, port_base)
-    raise ConfigurationError("the demo is not wired up yet")
+    from rich.console import Console  # noqa: PLC0415 - fast help
+
+    from waybill.platform.demonstration import run_demo  # noqa: PLC0415 - as above
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 140
+    run_demo(console, data_directory=data, port_base=port_base)
 
 
 @app.command()
