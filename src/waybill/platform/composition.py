@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 from waybill.blueprints import choreography
 from waybill.messaging.adapters.postgres.connection import PostgresSettings
 from waybill.messaging.adapters.postgres.partitions import SPARE_PARTITIONS, spare_partitions
+from waybill.messaging.adapters.postgres.positions import release_all
 from waybill.messaging.adapters.postgres.source import SourceSpec
 from waybill.messaging.adapters.postgres.upkeep import UpkeepSettings
 from waybill.messaging.runtime.doorbell import Doorbell
@@ -74,6 +75,8 @@ class Platform:
         self._server = server
         self._names = tuple(services)
         self._progress = progress
+        self._alone = set(self._names) == set(PLANS)
+        """Every consumer is here: nobody else needs hints or may hold a lease."""
         # All of them before any service reads another's.
         self._doorbells = {PLANS[name].name: Doorbell() for name in self._names}
         self._sockets: dict[str, socket.socket] = {}
@@ -96,6 +99,9 @@ class Platform:
                     self.running[name] = await self._build(name)
             for service in self.running.values():
                 with in_service(service.plan.name):
+                    if self._alone:
+                        # Leases of a killed predecessor: it holds the data no longer (E2).
+                        await release_all(service.messaging.ports.database)
                     service.messaging.start()
             for service in self.running.values():
                 with in_service(service.plan.name):
@@ -159,7 +165,7 @@ class Platform:
             settings=messaging_settings(self._settings, plan.name),
             observer=metrics,
             doorbells=self._doorbells,
-            notify=set(self._names) != set(PLANS),
+            notify=not self._alone,
         )
 
     def _sources(self, plan: ServicePlan) -> Mapping[str, SourceSpec]:

@@ -18,6 +18,7 @@ from waybill.messaging.adapters.postgres.dead_letters import PostgresDeadLetters
 from waybill.messaging.adapters.postgres.deliveries import PostgresDeliveries
 from waybill.messaging.adapters.postgres.inbox import PostgresInbox
 from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
+from waybill.messaging.adapters.postgres.positions import release_all
 from waybill.messaging.adapters.postgres.schedule import PostgresSchedule
 from waybill.messaging.adapters.postgres.verdicts import (
     discard_dead_letters,
@@ -301,6 +302,20 @@ async def rows_read(database: PostgresDatabase) -> int:
         "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'deliveries'"
     )
     return int(rows[0][0])
+
+
+async def test_e2_a_delivery_of_a_dead_process_is_claimed_at_once_and_asked_about(
+    database: PostgresDatabase, deliveries: PostgresDeliveries
+) -> None:
+    """Protocol E2, M6: once leases are void, the next claim gets the call, with `ask_first`."""
+    owed = a_delivery()
+    async with database.transaction() as transaction:
+        await deliveries.add(transaction, [owed], lease_token=new_id(), lease_seconds=30.0)
+    assert not await deliveries.claim(KIND, 10, lease_token=new_id(), lease_seconds=30.0)
+    await release_all(database)
+    (claimed,) = await deliveries.claim(KIND, 10, lease_token=new_id(), lease_seconds=30.0)
+    assert claimed.id == owed.id
+    assert claimed.ask_first
 
 
 async def test_c14_scheduled_work_goes_to_one_process_when_due(database: PostgresDatabase) -> None:

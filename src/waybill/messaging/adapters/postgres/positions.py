@@ -103,7 +103,15 @@ _RELEASE = """
 UPDATE messaging.consumer_source SET lease_token = NULL, lease_until = NULL
 WHERE consumer = $1 AND lease_token = $2
 """
+# A delivery keeps its token: whoever claims it then asks before calling (protocol M6).
 _RELEASE_ALL = """
+WITH deliveries AS (
+    UPDATE messaging.deliveries SET lease_until = clock_timestamp()
+    WHERE state = 'PENDING' AND lease_until > clock_timestamp()
+), schedule AS (
+    UPDATE messaging.schedule SET lease_token = NULL, lease_until = NULL
+    WHERE lease_token IS NOT NULL
+)
 UPDATE messaging.consumer_source SET lease_token = NULL, lease_until = NULL
 WHERE lease_token IS NOT NULL
 """
@@ -218,7 +226,7 @@ class Lanes:
 
 
 async def release_all(database: Database) -> None:
-    """Void every lease in this database.
+    """Void every lease in this database: of consumers, deliveries and periodic work.
 
     For a platform that knows itself alone on its data (a lock on the data directory), so that a
     start after SIGKILL does not wait for the leases of the dead.
