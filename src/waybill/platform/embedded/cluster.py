@@ -162,7 +162,8 @@ class Cluster:
             return
         # root's own directories stay closed, so the cluster lives elsewhere and is linked
         CLOSED_DATA_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)
-        elsewhere = tempfile.mkdtemp(prefix=f"{self._data.resolve().name}-", dir=CLOSED_DATA_HOME)
+        name = self._data.resolve().name.strip(".") or "data"
+        elsewhere = tempfile.mkdtemp(prefix=f"{name}-", dir=CLOSED_DATA_HOME)
         os.chown(elsewhere, account.uid, account.gid)
         self.home.symlink_to(elsewhere)
 
