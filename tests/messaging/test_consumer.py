@@ -20,6 +20,7 @@ from tests.messaging.ledger import (
     keys_of_one_lane,
 )
 
+from waybill.messaging.adapters.memory import MemoryTransaction
 from waybill.messaging.adapters.memory.dead_letters import Verdict
 from waybill.messaging.core.errors import (
     ConcurrencyConflictError,
@@ -124,6 +125,36 @@ async def test_c2_c3_the_reader_row_is_locked_before_anything_is_loaded() -> Non
         assert world.consumer.progress_age_seconds == 0.0
         await world.clock.advance(11.0)
         assert world.ledger.batches == [[1]]
+
+
+async def test_c3_the_reader_row_is_held_while_a_batch_is_decided() -> None:
+    """C3: reader row before inbox before everything else, in every unit."""
+    held = []
+
+    async def look(unit: UnitOfWork, received: Sequence[Received]) -> None:
+        memory = unit.transaction
+        assert isinstance(memory, MemoryTransaction)
+        held.append([table for table, _ in memory.database.locks])
+        for each in received:
+            await apply(unit, each)
+
+    world = World(handler=look)
+    await world.consume(world.amounts(count=2))
+    assert held == [["consumer_source", "inbox", "inbox"]]
+
+
+async def test_d2_positions_of_skipped_messages_go_with_the_next_unit() -> None:
+    """D2: a unit stores all that was passed over before it, in any lane."""
+    world = World()
+    async with world.running(world.consumer):
+        await world.clock.until(lambda: world.consumer.state is ConsumerState.RUNNING)
+        await world.feed([world.message(Closed("a"), key=keys_of_one_lane(1)[0])])
+        await world.clock.settle()
+        assert world.stored_position(CONSUMER, LANE) == 0
+        await world.feed([world.message(Added("a", 1), key="a")])
+        await world.clock.settle()
+        assert lane_of("a") != LANE
+        assert world.stored_position(CONSUMER, LANE) == 1
 
 
 async def test_c4_poison_is_isolated_left_to_right() -> None:
@@ -514,6 +545,7 @@ async def test_c10_a_bad_deployment_pauses_before_any_dead_letter() -> None:
         await world.clock.until(lambda: world.consumer.state is ConsumerState.PAUSED)
         await world.clock.advance(120.0)
         assert world.letters == []
+        assert set(world.effects) == {messages[0].id}
         assert world.observer.counts[CONSUMER, "retried", "SameErrorError"] > 5
         bug = False
         await world.clock.until(lambda: world.done(messages), within_seconds=11.0)

@@ -31,9 +31,9 @@ from waybill.messaging.core.outcome import (
     Refused,
     Unknown,
 )
-from waybill.messaging.core.ports import Delivery
+from waybill.messaging.core.ports import Delivery, Retry
 from waybill.messaging.runtime.deliverer import Deliverer
-from waybill.messaging.runtime.delivery import DeliveryPolicy
+from waybill.messaging.runtime.delivery import DeliveryPolicy, after_call
 from waybill.messaging.testing.memory_service import MemoryService
 
 if TYPE_CHECKING:
@@ -162,6 +162,14 @@ def test_m6_a_lease_shorter_than_a_call_is_refused() -> None:
         DeliveryPolicy(timeout_seconds=20, margin_seconds=10, lease_seconds=30)
 
 
+def test_an_open_breaker_says_how_long_to_wait() -> None:
+    """A try that made no call waits as long as it was told, at least, and counts nothing."""
+    delivery = Delivery(id=new_id(), kind=KIND, key="a", request=b"", attempts=3)
+    failed = Failed("breaker open", counts=False, retry_after_seconds=4.5)
+    verdict = after_call(failed, delivery, DeliveryPolicy(), lambda: 0.5)
+    assert verdict == Retry(4.5, "breaker open", counts=False)
+
+
 async def test_owed_calls_are_made_after_the_commit_without_a_claim() -> None:
     """A delivery that this process inserted is called at once, and its outcome booked once."""
     world = Payments()
@@ -273,11 +281,14 @@ async def test_m6_not_found_counts_only_when_the_call_is_surely_over() -> None:
     await world.owe("a")
     async with world.running(world.deliverer):
         await world.clock.until(lambda: bool(world.provider.queries))
+        await world.clock.settle()
+        asked_again_at = world.row("a").next_attempt_at - world.clock.now()
+        assert asked_again_at + timedelta(seconds=world.clock.monotonic()) == timedelta(seconds=7)
         await world.clock.advance(7.0 - world.clock.monotonic() - 0.1)
         assert world.provider.calls == ["a"]
         await world.clock.until(lambda: bool(world.books), within_seconds=3.0)
     assert world.provider.calls == ["a", "a"]
-    assert world.clock.monotonic() >= 7.0
+    assert 7.0 <= world.clock.monotonic() < 7.3
 
 
 @pytest.mark.parametrize("mark", ["deadline", "cancelled"])
@@ -499,6 +510,7 @@ async def test_m6_captured_is_recorded_whatever_the_token() -> None:
         await world.clock.advance(60.0)
     assert world.books == {"a": (Delivered(b"receipt"),)}
     assert world.provider.calls == ["a"]
+    assert world.provider.queries == []
 
 
 async def test_a_settlement_whose_answer_is_lost_is_booked_once() -> None:

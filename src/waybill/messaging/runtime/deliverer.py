@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from waybill.messaging.core.breaker import Breaker, BreakerPolicy
 from waybill.messaging.core.errors import TransientError
-from waybill.messaging.core.outcome import Failed, Refused, Unknown
+from waybill.messaging.core.outcome import Refused, Unknown
 from waybill.messaging.core.ports import Delivery, Park, Retry
 from waybill.messaging.runtime.delivery import (
     CANCELLED,
@@ -24,21 +25,24 @@ from waybill.messaging.runtime.delivery import (
     after_query,
 )
 from waybill.messaging.runtime.loop import Loop, LoopStoppedError
+from waybill.messaging.runtime.outside import Outside
 from waybill.messaging.runtime.settlement import Settler
 from waybill.messaging.runtime.tracing import call_span
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
-    from waybill.messaging.core.outcome import Outcome, QueryOutcome
+    from waybill.messaging.core.outcome import QueryOutcome
     from waybill.messaging.core.ports import Deliveries
     from waybill.messaging.core.unit import UnitOfWork
     from waybill.messaging.runtime.delivery import Verdict
+    from waybill.messaging.runtime.outside import Call, Query
     from waybill.messaging.runtime.ports import ServicePorts
     from waybill.messaging.runtime.settlement import Lock, Settled
 
-Call = Callable[[Delivery], Awaitable["Outcome"]]
-Query = Callable[[Delivery], Awaitable["QueryOutcome"]]
+CLAIM_GAP_SECONDS = 0.05
+"""Retries that are due within so long of each other are claimed together."""
 
 BEGUN_MAX = 10_000
 """How many unknown calls' beginnings are remembered; a forgotten one is only asked once more."""
@@ -70,13 +74,17 @@ class Deliverer(Loop):
         breaker: Breaker | None = None,
     ) -> None:
         super().__init__(f"deliver {kind}", ports.clock, ports.observer)
+        policy = policy or DeliveryPolicy()
         self.kind = kind
         self.breaker = breaker or Breaker(BreakerPolicy(), ports.random)
         self._ports = ports
         self._deliveries = deliveries
+        self._outside = Outside(
+            kind, ports=ports, breaker=self.breaker, timeout_seconds=policy.timeout_seconds
+        )
         self._call = call
         self._query = query
-        self._policy = policy = policy or DeliveryPolicy()
+        self._policy = policy
         self._lease_token = ports.new_id()
         self._settler = Settler(
             kind,
@@ -96,6 +104,8 @@ class Deliverer(Loop):
         self._calls: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._claim_at = 0.0
+        self._due: list[float] = []
+        """A heap of when this process's retries are due; they need not wait for the poll."""
         self._failures = 0
 
     async def owe(self, unit: UnitOfWork, deliveries: Sequence[Delivery]) -> set[UUID]:
@@ -194,7 +204,10 @@ class Deliverer(Loop):
         policy, room = self._policy, self._room
         if now < self._claim_at or room <= 0:
             return
-        self._claim_at = now + policy.poll_seconds
+        while self._due and self._due[0] <= now:
+            heappop(self._due)
+        next_due = max(self._due[0], now + CLAIM_GAP_SECONDS) if self._due else math.inf
+        self._claim_at = min(now + policy.poll_seconds, next_due)
         claimed = await self._deliveries.claim(
             self.kind, room, lease_token=self._lease_token, lease_seconds=policy.lease_seconds
         )
@@ -233,7 +246,7 @@ class Deliverer(Loop):
             reason = f"{refusal}, but an earlier call's outcome is unknown and cannot be asked"
             self._settler.add(delivery, Park(reason))
         else:
-            task = asyncio.create_task(self._turn(delivery, refusal))
+            task = asyncio.create_task(self._turn(delivery))
             self._calls.add(task)
             task.add_done_callback(self._ended)
 
@@ -245,30 +258,29 @@ class Deliverer(Loop):
         self._calls.discard(task)
         self._wake.set()
 
-    async def _turn(self, delivery: Delivery, refusal: str | None) -> None:
+    async def _turn(self, delivery: Delivery) -> None:
         verdict: Verdict
         with call_span(self.kind, delivery.traceparent):
             if delivery.ask_first and self._query is not None:
-                verdict = await self._ask(delivery, self._query, refusal)
+                verdict = await self._ask(delivery, self._query)
             else:
                 begun = self._clock.monotonic()
-                outcome = await self._attempt(delivery, self._call)
+                outcome = await self._outside.request(delivery, self._call)
                 self._remember(delivery, outcome, begun)
                 verdict = after_call(outcome, delivery, self._policy, self._ports.random)
         self._settler.add(delivery, verdict)
 
-    async def _ask(self, delivery: Delivery, query: Query, refusal: str | None) -> Verdict:
+    async def _ask(self, delivery: Delivery, query: Query) -> Verdict:
         """What became of it? A query that did not get through counts as no attempt."""
         now = self._clock.monotonic()
         begun = self._begun.setdefault(delivery.id, now)
-        outcome = await self._attempt(delivery, query, is_query=True)
+        outcome = await self._outside.request(delivery, query, is_query=True)
         return after_query(
             outcome,
             delivery,
             self._policy,
             self._ports.random,
             begun_seconds_ago=now - begun,
-            refusal=refusal,
         )
 
     def _remember(self, delivery: Delivery, outcome: QueryOutcome, begun: float) -> None:
@@ -277,49 +289,13 @@ class Deliverer(Loop):
             if len(self._begun) > BEGUN_MAX:
                 del self._begun[next(iter(self._begun))]
 
-    async def _attempt(
-        self, delivery: Delivery, act: Call | Query, *, is_query: bool = False
-    ) -> QueryOutcome:
-        """One request through the breaker, within its time."""
-        start = self._clock.monotonic()
-        permit = self.breaker.permit(start)
-        if permit is None:
-            wait = self.breaker.wait_seconds(start)
-            return Failed("breaker open", counts=False, retry_after_seconds=wait)
-        try:
-            outcome = await self._timed(delivery, act, is_query=is_query)
-        except BaseException:
-            self.breaker.release(permit, self._clock.monotonic())
-            raise
-        now = self._clock.monotonic()
-        failed = isinstance(outcome, Failed | Unknown)
-        self.breaker.record(permit, now, failed=failed, seconds=now - start)
-        self._observer.attempted(self.kind, type(outcome).__name__.lower(), now - start)
-        return outcome
-
-    async def _timed(
-        self, delivery: Delivery, act: Call | Query, *, is_query: bool
-    ) -> QueryOutcome:
-        try:
-            async with asyncio.timeout(self._policy.timeout_seconds):
-                return await act(delivery)
-        except TransientError as error:
-            return Failed(str(error), counts=not is_query)
-        except TimeoutError:
-            reason = f"no answer within {self._policy.timeout_seconds:g} s"
-            return Failed(reason, counts=False) if is_query else Unknown(reason)
-        except Exception as error:
-            # The user's client: whatever it raises, the call may have worked.
-            logger.exception("%s %s: the call raised", self.kind, delivery.key)
-            reason = f"{type(error).__name__}: {error}"
-            return Failed(reason, counts=False) if is_query else Unknown(reason)
-
     def _stored(self, verdicts: Sequence[tuple[Delivery, Verdict]]) -> None:
         """Their rows say it all now: forget them, and claim again when the first one is due."""
         now = self._clock.monotonic()
         for delivery, verdict in verdicts:
             self._leased_until.pop(delivery.id, None)
             if isinstance(verdict, Retry):
+                heappush(self._due, now + verdict.delay_seconds)
                 self._claim_at = min(self._claim_at, now + verdict.delay_seconds)
             if not (isinstance(verdict, Retry) and verdict.ask_first):
                 self._begun.pop(delivery.id, None)

@@ -94,20 +94,17 @@ def after_query(
     random: Callable[[], float],
     *,
     begun_seconds_ago: float,
-    refusal: str | None,
 ) -> Verdict:
     """The verdict on the answer to "what became of this key?".
 
     "Not found" counts once the call is surely over; then the same key may be called again, in a
-    turn of its own that reads the marks anew, or is refused if its time has passed.
+    turn of its own that looks at the deadline and the marks anew.
     """
     if not isinstance(outcome, NotFound):
         return after_call(outcome, delivery, policy, random)
     left = policy.surely_over_seconds - begun_seconds_ago
     if left > 0:
         return Retry(left, "not found, but the call may still work", counts=False, ask_first=True)
-    if refusal:
-        return Refused(refusal)
     return Retry(0.0, "not found: call again with the same key", counts=False, ask_first=False)
 
 

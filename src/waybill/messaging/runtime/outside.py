@@ -1,0 +1,75 @@
+"""One request to the outside: through the breaker, within its time, with an Outcome in any case."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from waybill.messaging.core.errors import TransientError
+from waybill.messaging.core.outcome import Failed, Outcome, QueryOutcome, Unknown
+from waybill.messaging.core.ports import Delivery
+
+if TYPE_CHECKING:
+    from waybill.messaging.core.breaker import Breaker
+    from waybill.messaging.runtime.ports import ServicePorts
+
+Call = Callable[[Delivery], Awaitable[Outcome]]
+Query = Callable[[Delivery], Awaitable[QueryOutcome]]
+
+logger = logging.getLogger(__name__)
+
+
+class Outside:
+    """The other side of one kind of delivery.
+
+    What a call raises means Unknown, for it may have worked; only TransientError says that
+    nothing happened. A query that does not get through has changed nothing and counts nothing.
+    """
+
+    def __init__(
+        self, kind: str, *, ports: ServicePorts, breaker: Breaker, timeout_seconds: float
+    ) -> None:
+        self._kind = kind
+        self._clock = ports.clock
+        self._observer = ports.observer
+        self._breaker = breaker
+        self._timeout_seconds = timeout_seconds
+
+    async def request(
+        self, delivery: Delivery, act: Call | Query, *, is_query: bool = False
+    ) -> QueryOutcome:
+        """Call or query once. A rejection by the breaker makes no request and is no attempt."""
+        start = self._clock.monotonic()
+        permit = self._breaker.permit(start)
+        if permit is None:
+            wait = self._breaker.wait_seconds(start)
+            return Failed("breaker open", counts=False, retry_after_seconds=wait)
+        try:
+            outcome = await self._timed(delivery, act, is_query=is_query)
+        except BaseException:
+            self._breaker.release(permit, self._clock.monotonic())
+            raise
+        now = self._clock.monotonic()
+        failed = isinstance(outcome, Failed | Unknown)
+        self._breaker.record(permit, now, failed=failed, seconds=now - start)
+        self._observer.attempted(self._kind, type(outcome).__name__.lower(), now - start)
+        return outcome
+
+    async def _timed(
+        self, delivery: Delivery, act: Call | Query, *, is_query: bool
+    ) -> QueryOutcome:
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await act(delivery)
+        except TransientError as error:
+            return Failed(str(error), counts=not is_query)
+        except TimeoutError:
+            reason = f"no answer within {self._timeout_seconds:g} s"
+            return Failed(reason, counts=False) if is_query else Unknown(reason)
+        except Exception as error:
+            # The user's client: whatever it raises, the call may have worked.
+            logger.exception("%s %s: the request raised", self._kind, delivery.key)
+            reason = f"{type(error).__name__}: {error}"
+            return Failed(reason, counts=False) if is_query else Unknown(reason)
