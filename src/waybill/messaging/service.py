@@ -20,6 +20,7 @@ from waybill.messaging.adapters.postgres.notify import Notifier
 from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
 from waybill.messaging.adapters.postgres.outbox_log import LogSettings, PostgresOutboxLog
 from waybill.messaging.adapters.postgres.schedule import PostgresSchedule
+from waybill.messaging.adapters.postgres.server import checked_server
 from waybill.messaging.adapters.postgres.source import SourceSpec
 from waybill.messaging.adapters.postgres.upkeep import OutboxUpkeep, UpkeepSettings
 from waybill.messaging.core.errors import ConfigurationError
@@ -162,7 +163,9 @@ class MessagingService:
             SqlalchemyDatabase,
         )
 
-        return SqlalchemyDatabase(self._engine)
+        database = SqlalchemyDatabase(self._engine)
+        await checked_server(database)
+        return database
 
     def _ring(self) -> None:
         self._doorbell.ring()

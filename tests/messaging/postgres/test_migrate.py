@@ -19,7 +19,7 @@ from waybill.messaging.adapters.postgres.connection import PostgresDatabase
 from waybill.messaging.adapters.postgres.migrate import schema_state, upgrade
 from waybill.messaging.adapters.postgres.schema import HEAD_REVISION
 from waybill.messaging.adapters.postgres.server import Server, checked_server, refusal
-from waybill.messaging.core.errors import ConfigurationError
+from waybill.messaging.core.errors import ConfigurationError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +49,18 @@ async def test_processes_that_start_together_migrate_once(empty_database: str) -
     """Several services that start at once end with one schema."""
     await asyncio.gather(*(upgrade(empty_database) for _ in range(3)))
     assert await schema_state(empty_database) == "current"
+
+
+async def test_role_without_rights_gets_one_clear_error(
+    empty_database: str, messaging_database: str
+) -> None:
+    """A role that may not create the schema is told what the server said."""
+    other = await asyncpg.connect(messaging_database)
+    await other.execute("CREATE ROLE poor")
+    with pytest.raises(TransientError, match="42501"):
+        await upgrade(f"{empty_database}&role=poor")
+    await other.execute("DROP ROLE poor")
+    await other.close()
 
 
 async def test_newer_schema_is_refused_with_advice(messaging_database: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,10 @@ from waybill.messaging.testing.contracts.outbox import a_message
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from waybill.messaging.testing.contracts.outbox import Reader
+
 ROWS = 10
+FEW_SECONDS = 20.0
 
 
 @pytest.fixture
@@ -250,6 +254,36 @@ async def test_two_keepers_take_turns(
     await second.fetch("SELECT pg_advisory_lock(1462846542)")
     assert await upkeep(messaging_database).turn() == UpkeepTurn(busy=True)
     assert len(await seqs(database)) == 25
+
+
+async def test_upkeep_under_load_loses_nothing(
+    database: PostgresDatabase, messaging_database: str, read: Reader
+) -> None:
+    """Protocol O6, D5: while partitions come and go, units commit and the reader misses none."""
+    lane, seen, position = lane_of("k"), list[int](), 3_000_000
+    keeper = upkeep(messaging_database)
+    await register(database, "c", position)
+
+    async def writing() -> None:
+        for version in range(1, 201):
+            async with database.transaction() as transaction:
+                PostgresOutbox().append(transaction, [a_message("k", version=version)])
+            if version % 5 == 0:
+                await keeper.turn()
+
+    async with asyncio.timeout(FEW_SECONDS):
+        writer = asyncio.ensure_future(writing())
+        while not writer.done() or len(seen) < 200:
+            for record in await read(lane, position, 50):
+                seen.append(record.message.version)
+                position = record.seq
+            positions = [position if n == lane else 3_000_000 for n in range(ALL_LANES)]
+            await database.fetch("SELECT messaging.report_positions('c', $1)", positions)
+            if writer.done():
+                writer.result()
+    assert seen == list(range(1, 201))
+    await keeper.turn()
+    assert (await meta(database))["horizon"] > 3_000_150
 
 
 async def test_creating_spares_waits_for_no_writer(

@@ -20,6 +20,7 @@ from waybill.messaging.adapters.postgres.schema import (
     KNOWN_REVISIONS,
 )
 from waybill.messaging.core.errors import ConfigurationError
+from waybill.messaging.core.sqlstate import translate
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -65,6 +66,7 @@ async def upgrade(url: str, *, partition_rows: int = DEFAULT_PARTITION_ROWS) -> 
 
 
 async def _upgrade(url: str, partition_rows: int) -> None:
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 - costs start-up time
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 - costs start-up time
     from sqlalchemy.pool import NullPool  # noqa: PLC0415 - as above
 
@@ -78,6 +80,8 @@ async def _upgrade(url: str, partition_rows: int) -> None:
                 await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
                 await connection.exec_driver_sql("CREATE SCHEMA IF NOT EXISTS messaging")
                 await connection.run_sync(_run, partition_rows)
+    except DBAPIError as error:
+        raise translate((error.orig and error.orig.__cause__) or error) from error
     finally:
         await engine.dispose()
 

@@ -73,8 +73,9 @@ class PostgresTransaction:
         try:
             await asyncio.shield(ending)
         except asyncio.CancelledError:
+            ending.add_done_callback(_take_error)
             await asyncio.wait([ending])
-            if not ending.cancelled() and ending.exception() is None:
+            if _take_error(ending) is None:
                 self._acts.committed()
             raise
         self._acts.committed()
@@ -118,3 +119,8 @@ class PostgresTransaction:
     def _doom(self, error: BaseException) -> MessagingError:
         self._failure = translate(error)
         return self._failure
+
+
+def _take_error(ending: asyncio.Future[None]) -> BaseException | None:
+    """What a commit came to whose caller was cancelled; nobody else will ask."""
+    return asyncio.CancelledError() if ending.cancelled() else ending.exception()
