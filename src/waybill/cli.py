@@ -70,7 +70,7 @@ def before_the_command(
     remember(data, port_base)
 
 
-@app.command()
+@app.command(short_help="Start every service, in the foreground.")
 def up(
     data: Data = None,
     port_base: PortBase = None,
@@ -95,7 +95,7 @@ def up(
     run_in_foreground(settings, tuple(PLANS))
 
 
-@app.command()
+@app.command(short_help="Run one service in a process of its own.")
 def serve(
     service: Annotated[
         Literal["order", "payment", "inventory", "notification"], typer.Argument(help="Which one.")
@@ -125,7 +125,7 @@ def down(data: Data = None, port_base: PortBase = None) -> None:
     say(f"stopped: {directory}" if stopped else f"nothing runs on {directory}")
 
 
-@app.command()
+@app.command(short_help="Say of each service whether it is ready.")
 def status(data: Data = None, port_base: PortBase = None) -> None:
     """Say of each service whether it is ready; the exit status is 0 if all are.
 
@@ -141,7 +141,7 @@ def status(data: Data = None, port_base: PortBase = None) -> None:
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(short_help="Show the background platform's log.")
 def logs(
     data: Data = None,
     port_base: PortBase = None,
@@ -158,7 +158,7 @@ def logs(
     show_log(settings_of(data, port_base).data_directory, lines=lines, follow=follow, say=say)
 
 
-@app.command()
+@app.command(short_help="Fill the stock again and place some orders.")
 def seed(
     data: Data = None,
     port_base: PortBase = None,
@@ -176,7 +176,7 @@ def seed(
     asyncio.run(sow(settings_of(data, port_base), orders=orders, say=say))
 
 
-@app.command()
+@app.command(short_help="Orders of every kind, each one's way, the sums.")
 def demo(data: Data = None, port_base: PortBase = None) -> None:
     """Place orders of every kind on a platform of its own, show each one's way, check the sums.
 
@@ -192,7 +192,7 @@ def demo(data: Data = None, port_base: PortBase = None) -> None:
     run_demo(console, data_directory=data, port_base=port_base)
 
 
-@app.command()
+@app.command(short_help="Stop the platform and delete its data.")
 def reset(
     data: Data = None,
     port_base: PortBase = None,
@@ -217,7 +217,7 @@ def reset(
     say(f"deleted: {directory}")
 
 
-@app.command()
+@app.command(short_help="Open a service's database, read-only.")
 def psql(
     service: Annotated[
         Literal["order", "payment", "inventory", "notification", "provider"],

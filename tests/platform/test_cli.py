@@ -1,0 +1,128 @@
+"""The `waybill` command explains itself, and says in one line what is wrong."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import typer.main
+
+from waybill.cli import app
+from waybill.platform.embedded import EmbeddedPostgres
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NAMED = {"up", "down", "logs", "seed", "demo", "reset", "serve", "status", "psql"}
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """Every command that does something, by its full name."""
+    root: Any = typer.main.get_command(app)
+    for name, command in root.commands.items():
+        if hasattr(command, "commands"):
+            yield from ((f"{name} {sub}", each) for sub, each in command.commands.items())
+        else:
+            yield name, command
+
+
+def waybill(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run one command line to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "waybill", *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_promised_commands_are_there() -> None:
+    """What the README and the runbook name."""
+    names = {name for name, _ in commands()}
+    assert names >= NAMED
+    assert names >= {
+        *("topics list", "topics read"),
+        *("consumers list", "consumers reset", "consumers forget"),
+        *("dead-letters list", "dead-letters show"),
+        *("dead-letters redrive", "dead-letters discard"),
+        *("deliveries list", "deliveries resolve"),
+    }
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands()))
+def test_every_command_has_an_example_and_takes_a_place(name: str, command: Any) -> None:  # noqa: ANN401 - typer's own click
+    """`--data` and `--port-base` everywhere, so that platforms run side by side."""
+    assert f"Example: waybill {name}" in command.help
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert {"--data", "--port-base"} <= options
+    assert all(parameter.help for parameter in command.params if parameter.name != "help"), name
+
+
+def test_help_is_a_line_a_command() -> None:
+    """Nothing of the overview is cut off."""
+    shown = waybill("--help")
+    assert shown.returncode == 0
+    assert not [line for line in shown.stdout.splitlines() if line.endswith("...")]
+
+
+def expect_refusal(shown: subprocess.CompletedProcess[str], words: str) -> None:
+    """One line on stderr, status 1, no stack trace."""
+    assert shown.returncode == 1
+    assert shown.stderr.startswith("waybill: ")
+    assert shown.stderr.count("\n") == 1, shown.stderr
+    assert words in shown.stderr
+
+
+def test_an_unknown_setting_is_refused(data_directory: Path) -> None:
+    """Before anything is started."""
+    shown = waybill("up", "--data", str(data_directory), WAYBILL_PORTBASE="1")
+    expect_refusal(shown, "did you mean WAYBILL_PORT_BASE?")
+    assert not data_directory.exists()
+
+
+def test_a_port_in_use_is_refused(data_directory: Path) -> None:
+    """It says which; no database was started."""
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        place = ("--data", str(data_directory), "--port-base", str(port - 1))
+        expect_refusal(waybill("up", *place), f"127.0.0.1:{port}")
+    assert not (data_directory / "postgres").exists()
+
+
+def test_a_second_platform_on_the_same_data_is_refused(data_directory: Path) -> None:
+    """Also when a port is in use: the data are what matters (E2)."""
+    with EmbeddedPostgres(data_directory):
+        for command in (("up",), ("serve", "order")):
+            shown = waybill(*command, "--data", str(data_directory))
+            expect_refusal(shown, "in use by another waybill")
+
+
+@pytest.mark.parametrize(
+    "command", ["topics list", "consumers list", "dead-letters list", "deliveries list"]
+)
+def test_without_data_there_is_nothing_to_look_at(data_directory: Path, command: str) -> None:
+    """The line names the directory; the place may stand before the command as well."""
+    shown = waybill("--data", str(data_directory), *command.split())
+    expect_refusal(shown, f"{data_directory} holds no data")
+
+
+def test_down_and_reset_without_a_platform_do_nothing(data_directory: Path) -> None:
+    """Safe to repeat."""
+    place = ("--data", str(data_directory))
+    assert waybill("down", *place).stdout == f"nothing runs on {data_directory}\n"
+    assert waybill("reset", "--yes", *place).stdout == f"there are no data in {data_directory}\n"
+
+
+def test_a_wrong_command_line_is_status_2() -> None:
+    """As everywhere."""
+    assert waybill("up", "--nonsense").returncode == 2
+    assert waybill("serve", "everything").returncode == 2
