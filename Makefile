@@ -17,8 +17,9 @@ setup: ## Make .venv with everything for development (done by the others when it
 runtime:
 	@scripts/setup runtime
 
+demo: BEGAN := $(shell date +%s.%N)
 demo: runtime ## Place orders of every kind, watch each one's way, read the sums
-	@$(VENV)/waybill demo
+	@$(VENV)/waybill demo --since $(BEGAN)
 
 up: runtime ## Start the platform in the background
 	@$(VENV)/waybill up --detach $(WHERE)

@@ -177,7 +177,14 @@ def seed(
 
 
 @app.command(short_help="Orders of every kind, each one's way, the sums.")
-def demo(data: Data = None, port_base: PortBase = None) -> None:
+def demo(
+    data: Data = None,
+    port_base: PortBase = None,
+    *,
+    since: Annotated[
+        float | None, typer.Option(help="The Unix time to count from: make's own set-up counts.")
+    ] = None,
+) -> None:
     """Place orders of every kind on a platform of its own, show each one's way, check the sums.
 
     Example: waybill demo
@@ -189,7 +196,7 @@ def demo(data: Data = None, port_base: PortBase = None) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 140
-    run_demo(console, data_directory=data, port_base=port_base)
+    run_demo(console, data_directory=data, port_base=port_base, since=since)
 
 
 @app.command(short_help="Stop the platform and delete its data.")

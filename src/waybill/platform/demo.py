@@ -159,6 +159,12 @@ class Demo:
         self._hold_payments = hold_payments
         self._ledger = ledger
 
+    @property
+    def first_confirmed(self) -> float:
+        """When its client saw the first order confirmed, on the monotonic clock."""
+        confirmed = [j for j in self._shop.journeys if j.status == "CONFIRMED"]
+        return min(journey.started + journey.milliseconds / 1000 for journey in confirmed)
+
     async def run(self) -> None:
         """All acts, then the checks. Raises DemoFailedError with what does not hold."""
         self._shop.products = (await self._shop.get(3, "/api/products"))["items"]

@@ -25,11 +25,20 @@ if TYPE_CHECKING:
 PORT_BASES = range(18_080, 60_000, 20)
 
 
-def run_demo(console: Console, *, data_directory: Path | None, port_base: int | None) -> None:
+def run_demo(
+    console: Console,
+    *,
+    data_directory: Path | None,
+    port_base: int | None,
+    since: float | None = None,
+) -> None:
     """Run it to its end. Raises DemoFailedError or ConfigurationError.
 
-    Without a data directory it makes one and removes it; ports are free ones unless given.
+    Without a data directory it makes one and removes it; ports are free ones unless given. The
+    first confirmed order is timed from `since`, a Unix time, or else from here.
     """
+    ago = 0.0 if since is None else time.time() - since  # noqa: TID251 - make's clock
+    began = time.monotonic() - ago
     base = port_base if port_base is not None else free_port_base()
     own = Path(tempfile.mkdtemp(prefix="waybill-demo-")) if data_directory is None else None
     if own is not None:
@@ -38,7 +47,7 @@ def run_demo(console: Console, *, data_directory: Path | None, port_base: int | 
         data_directory=data_directory or (own or Path()) / "data", port_base=base
     )
     try:
-        asyncio.run(_until_signal(console, settings))
+        asyncio.run(_until_signal(console, settings, began))
     finally:
         if own is not None:
             shutil.rmtree(own, ignore_errors=True)
@@ -56,7 +65,7 @@ def free_port_base() -> int:
     raise ConfigurationError("no block of free ports: give one with --port-base")
 
 
-async def _until_signal(console: Console, settings: Settings) -> None:
+async def _until_signal(console: Console, settings: Settings, began: float) -> None:
     running = asyncio.current_task()
     assert running is not None  # noqa: S101 - asyncio.run made one
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
@@ -73,7 +82,7 @@ async def _until_signal(console: Console, settings: Settings) -> None:
                     async with platform:
                         seconds = time.monotonic() - started
                         console.print(f"platform started in {seconds:.1f} s, on {_ports(settings)}")
-                        await _act(console, settings, platform)
+                        await _act(console, settings, platform, began)
                 finally:
                     writer.close()
     finally:
@@ -84,7 +93,7 @@ def _ports(settings: Settings) -> str:
     return f"http://127.0.0.1:{settings.port_base + 1} and the next three ports"
 
 
-async def _act(console: Console, settings: Settings, platform: Platform) -> None:
+async def _act(console: Console, settings: Settings, platform: Platform, began: float) -> None:
     provider = platform.running["payment"].built.provider
     if provider is None:
         raise DemoFailedError("the payment service has no simulator")
@@ -92,5 +101,7 @@ async def _act(console: Console, settings: Settings, platform: Platform) -> None
     try:
         demo = Demo(shop, console, hold_payments=provider.hold, ledger=provider.totals)
         await demo.run()
+        first = demo.first_confirmed - began
+        console.print(f"\nfirst confirmed order after {first:.1f} s")
     finally:
         await shop.close()
