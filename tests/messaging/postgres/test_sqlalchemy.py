@@ -13,6 +13,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase
 from waybill.messaging.adapters.postgres.inbox import PostgresInbox
 from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
+from waybill.messaging.adapters.postgres.server import checked_server
 from waybill.messaging.adapters.sqlalchemy.database import SqlalchemyDatabase
 from waybill.messaging.adapters.sqlalchemy.transaction import join
 from waybill.messaging.core.errors import (
@@ -314,6 +315,15 @@ async def test_handler_uses_the_orm_in_the_unit(
         PostgresOutbox().append(transaction, [a_message(KEY, version=9)])
     assert await probe.read() == ["by the ORM"]
     assert await published(read) == [9]
+
+
+async def test_server_of_an_engine_can_be_checked(
+    database: SqlalchemyDatabase, messaging_database: str
+) -> None:
+    """Protocol O3, D8: a user's engine is held to the same server rules as our own pool."""
+    own = await PostgresDatabase.connect(messaging_database)
+    assert await checked_server(database) == own.server
+    await own.close()
 
 
 async def test_connection_lost_in_commit_is_unknown(
