@@ -65,3 +65,10 @@ def make_platform(new_platform: NewPlatform) -> Iterator[Callable[..., PlatformP
 def platform(make_platform: Callable[..., PlatformProcess]) -> PlatformProcess:
     """A running platform of this test alone, whose payments always succeed."""
     return make_platform(PAYMENT_SIMULATE_FORCEOUTCOME="success").start()
+
+
+@pytest.fixture(scope="session")
+def shared_platform(new_platform: NewPlatform) -> Iterator[PlatformProcess]:
+    """One running platform for all tests that only use it; payments always succeed."""
+    with new_platform(PAYMENT_SIMULATE_FORCEOUTCOME="success") as platform:
+        yield platform.start()
