@@ -308,7 +308,7 @@ async def test_e2_a_delivery_of_a_dead_process_is_claimed_at_once_and_asked_abou
     database: PostgresDatabase, deliveries: PostgresDeliveries
 ) -> None:
     """Protocol E2, M6: once leases are void, the next claim gets the call, with `ask_first`."""
-    owed = a_delivery()
+    owed = a_delivery("order-1")
     async with database.transaction() as transaction:
         await deliveries.add(transaction, [owed], lease_token=new_id(), lease_seconds=30.0)
     assert not await deliveries.claim(KIND, 10, lease_token=new_id(), lease_seconds=30.0)
