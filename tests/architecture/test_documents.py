@@ -1,0 +1,78 @@
+"""The documents stay true: what they name exists, and what they show is the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+NAMED_TEST = re.compile(r"((?:[a-z]+/)+test_\w+\.py)::(\w+(?:::\w+)?)")
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+CODE = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
+COMMAND = re.compile(r"(?:^\$ |`)waybill ([a-z][a-z-]*)", re.MULTILINE)
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+@pages
+def test_every_link_leads_somewhere(page: Path) -> None:
+    """A link to a file or a heading of this repository finds it."""
+    dead = [link for link in LINK.findall(CODE.sub("", page.read_text())) if not leads(page, link)]
+    assert not dead
+
+
+@pages
+def test_every_named_test_exists(page: Path) -> None:
+    """A document that says which test shows something names one that is there."""
+    named = {
+        (file.removeprefix("tests/"), test.rpartition("::")[2])
+        for file, test in NAMED_TEST.findall(page.read_text())
+    }
+    missing = [f"{file}::{test}" for file, test in sorted(named) if not defined(file, test)]
+    assert not missing
+
+
+@pages
+def test_every_command_exists(page: Path) -> None:
+    """A `waybill` command in a document is one that the command line has."""
+    text = (ROOT / "src/waybill/cli.py").read_text()
+    known = {name.replace("_", "-") for name in re.findall(r"^def (\w+)\(", text, re.MULTILINE)}
+    known |= set(re.findall(r'^    \("([a-z-]+)", \w+\.app\)', text, re.MULTILINE))
+    assert set(COMMAND.findall(page.read_text())) <= known | {"audit"}, "audit is said to be open"
+
+
+def test_the_first_service_shows_the_examples() -> None:
+    """Every snippet of the page is a part of an example that the tests run."""
+    text = (ROOT / "docs/library/first-service.md").read_text()
+    examples = "\n".join(path.read_text() for path in (ROOT / "examples").glob("*.py"))
+    snippets = [body for language, body in CODE.findall(text) if language == "python"]
+    assert len(snippets) > 5
+    assert [snippet for snippet in snippets if snippet.strip("\n") not in examples] == []
+
+
+def leads(page: Path, link: str) -> bool:
+    """Whether a link within the repository has a target."""
+    if re.match(r"[a-z]+:", link):
+        return True
+    file, _, heading = link.partition("#")
+    target = page.parent / file if file else page
+    return target.exists() and (not heading or heading in headings(target))
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page's headings."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def defined(file: str, test: str) -> bool:
+    """Whether the file has this test, or runs a contract suite that has it."""
+    path = ROOT / "tests" / file
+    if not path.exists():
+        return False
+    suites = (ROOT / "src/waybill/messaging/testing/contracts").glob("*.py")
+    texts = [path.read_text(), *(suite.read_text() for suite in suites)]
+    return any(f"def {test}(" in text for text in texts)
