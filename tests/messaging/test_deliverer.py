@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import msgspec
 import pytest
 from tests.messaging.ledger import CODEC, Copied
 
-from waybill.messaging.adapters.memory import MemoryTransaction
+from waybill.messaging.adapters.memory import MemoryDeliveries, MemoryTransaction
 from waybill.messaging.adapters.memory.deliveries import DELIVERIES, DeliveryState
 from waybill.messaging.core.breaker import Breaker, BreakerPolicy
 from waybill.messaging.core.errors import (
@@ -37,7 +38,8 @@ from waybill.messaging.runtime.delivery import DeliveryPolicy, after_call
 from waybill.messaging.testing.memory_service import MemoryService
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from uuid import UUID
 
     from waybill.messaging.core.ports import Settlement
     from waybill.messaging.core.unit import UnitOfWork
@@ -690,3 +692,139 @@ async def test_c3_the_users_rows_are_locked_before_the_deliveries() -> None:
         await world.owe("a", through=deliverer)
         await world.clock.until(lambda: bool(world.books))
     assert order == ["payment a"]
+
+
+async def test_m6_no_call_begins_under_a_lease_that_the_insert_used_up() -> None:
+    """M6: an insert whose answer is late leaves less of the lease, not as much as a fast one."""
+    world = Payments()
+
+    class LateAnswers(MemoryDeliveries):
+        """A table behind a slow line."""
+
+        async def add(self, *given: Any, **named: Any) -> set[UUID]:  # noqa: ANN401 - as the port's
+            new = await super().add(*given, **named)
+            await world.clock.sleep(25.0)
+            return new
+
+    world.deliveries = LateAnswers(world.database, world.clock)
+    deliverer = world.new_deliverer()
+    left: list[timedelta] = []
+    world.provider.answer = lambda delivery: left.append(
+        world.row(delivery.key).lease_until - world.clock.now()
+    )
+    async with world.running(deliverer):
+        owing = asyncio.create_task(world.owe("a", through=deliverer))
+        await world.clock.until(lambda: bool(world.books))
+        await owing
+    assert left[0] >= timedelta(seconds=7)
+
+
+async def test_a_call_that_a_crash_ended_is_asked_about_when_its_lease_is_over() -> None:
+    """B22: a deliverer that crashed and was started again owes what it had in hand before."""
+    world = Payments()
+    world.provider.gate = asyncio.Event()
+    crashes = 0
+
+    def fault(point: str) -> None:
+        nonlocal crashes
+        if point == "begin" and world.provider.calls and not crashes:
+            crashes += 1
+            raise LookupError("a bug")
+
+    world.fault = fault
+    task = asyncio.create_task(world.deliverer.run())
+    await world.owe("a", through=world.deliverer)
+    await world.clock.until(task.done)
+    assert isinstance(task.exception(), LookupError)
+    assert world.provider.calls == ["a"]
+    world.provider.gate.set()
+    async with world.running(world.deliverer):
+        await world.clock.until(lambda: bool(world.books), within_seconds=45.0)
+    assert world.provider.queries[0] == "a", "the first call may have worked"
+
+
+async def test_a_retry_that_was_claimed_before_its_storing_was_known_is_not_lost() -> None:
+    """C14: the COMMIT that frees a row, and a claim of it, may be answered in either order."""
+    world = Payments()
+    answered = asyncio.Event()
+
+    class LateAnswers:
+        """A database whose COMMIT is done before the client hears of it."""
+
+        @asynccontextmanager
+        async def transaction(self) -> AsyncIterator[Any]:
+            async with world.database.transaction() as transaction:
+                yield transaction
+            await answered.wait()
+
+    deliverer = Deliverer(
+        KIND,
+        ports=replace(world.ports, database=LateAnswers()),  # type: ignore[arg-type] # a part of it
+        deliveries=world.deliveries,
+        call=world.provider.call,
+        query=world.provider.query,
+        settled=world.settled,
+    )
+    answers = [Failed("503")]
+    world.provider.answer = lambda _delivery: answers.pop() if answers else None
+    await world.owe("a")
+    async with world.running(deliverer):
+        await world.clock.until(lambda: world.row("a").delivery.attempts == 1)
+        await world.clock.until(lambda: world.row("a").lease_token is not None, within_seconds=2)
+        answered.set()
+        await world.clock.until(lambda: bool(world.books), within_seconds=3.0)
+    assert world.provider.calls == ["a", "a"]
+    assert world.provider.queries == [], "nothing of unknown outcome was called"
+
+
+async def test_m6_not_found_waits_for_the_last_call_whichever_process_made_it() -> None:
+    """M6: what this process remembers of its own call says nothing of another's after it."""
+    world = Payments(timeout_seconds=5, margin_seconds=2)
+    called_at: list[float] = []
+
+    def lose(_delivery: Delivery) -> Outcome:
+        called_at.append(world.clock.monotonic())
+        return Unknown("timeout")
+
+    world.provider.answer = lose
+    other = world.new_deliverer()
+    await world.owe("a")
+    for deliverer, calls in ((world.deliverer, 1), (other, 2), (world.deliverer, 3)):
+        async with world.running(deliverer):
+            await world.clock.until(lambda calls=calls: len(called_at) == calls)  # type: ignore[misc] # bound now
+            await world.clock.settle()
+    assert called_at[1] - called_at[0] >= 7.0
+    assert called_at[2] - called_at[1] >= 7.0
+
+
+async def test_m6_a_stale_reading_in_the_queue_gives_way_to_a_newer_claim() -> None:
+    """M6: its lease ran out in the queue and another process called it: ask before calling."""
+    world = Payments(concurrency_max=1)
+    world.provider.gate = asyncio.Event()
+    async with world.running(world.deliverer):
+        await world.owe("a", "b", through=world.deliverer)
+        await world.clock.until(lambda: world.provider.calls == ["a"])
+        await world.clock.advance(world.policy.lease_seconds + 2.0)
+        world.provider.done["b"] = 1  # by a process that held it and died
+        world.provider.gate.set()
+        await world.clock.until(lambda: len(world.books) == 2, within_seconds=2.0)
+    assert world.provider.calls == ["a"]
+    assert world.provider.queries == ["b"]
+
+
+async def test_m6_a_call_that_returns_no_outcome_is_unknown() -> None:
+    """M6, B7: a client that forgets to return stops one delivery, not its whole kind."""
+    world = Payments()
+
+    async def call(delivery: Delivery) -> Outcome:
+        world.provider.calls.append(delivery.key)
+        world.provider.done[delivery.key] = 1
+        return None  # type: ignore[return-value] # the bug
+
+    world.provider.call = call  # type: ignore[method-assign] # as above
+    deliverer = world.new_deliverer()
+    await world.owe("a")
+    async with world.running(deliverer):
+        await world.clock.until(lambda: bool(world.books), within_seconds=10)
+    assert world.provider.calls == ["a"]
+    assert world.provider.queries == ["a"]

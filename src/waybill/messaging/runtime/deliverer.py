@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from waybill.messaging.core.outcome import QueryOutcome
     from waybill.messaging.core.ports import Deliveries
     from waybill.messaging.core.unit import UnitOfWork
     from waybill.messaging.runtime.delivery import Verdict
@@ -99,8 +98,10 @@ class Deliverer(Loop):
         self._queue: deque[Delivery] = deque()
         self._leased_until: dict[UUID, float] = {}
         """By id, everything that this process holds: queued, called, or waiting to be stored."""
-        self._begun: dict[UUID, float] = {}
-        """When the last call of unknown outcome began, as far as this process made it."""
+        self._claimed_again: dict[UUID, Delivery] = {}
+        """Newer readings of rows that were claimed while this process held them already."""
+        self._begun: dict[UUID, tuple[int, float]] = {}
+        """When the last call of unknown outcome began, and the attempts that counted it."""
         self._calls: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._claim_at = 0.0
@@ -117,6 +118,8 @@ class Deliverer(Loop):
         room = not self.stopping and len(self._leased_until) + len(deliveries) <= (
             self._policy.queue_max
         )
+        # Taken before the insert: the lease in the table never ends sooner than we think.
+        leased_until = self._clock.monotonic() + self._policy.lease_seconds
         new = await self._deliveries.add(
             unit.transaction,
             deliveries,
@@ -124,8 +127,6 @@ class Deliverer(Loop):
             lease_seconds=self._policy.lease_seconds,
         )
         taken = [each for each in deliveries if each.id in new]
-        # The lease counts from the insert, so from no later than now.
-        leased_until = self._clock.monotonic() + self._policy.lease_seconds
         unit.on_commit(lambda: self._take(taken, leased_until) if room else self.wake())
         return new
 
@@ -136,10 +137,11 @@ class Deliverer(Loop):
 
     def _take(self, deliveries: Sequence[Delivery], leased_until: float) -> None:
         for delivery in deliveries:
-            known = delivery.id in self._leased_until
-            self._leased_until[delivery.id] = leased_until
-            if not known:
+            if delivery.id in self._leased_until:
+                self._claimed_again[delivery.id] = delivery
+            else:
                 self._queue.append(delivery)
+            self._leased_until[delivery.id] = leased_until
         self._wake.set()
 
     async def work(self) -> None:
@@ -235,6 +237,8 @@ class Deliverer(Loop):
 
     def _begin(self, delivery: Delivery, refusal: str | None) -> None:
         """One turn of a delivery: an operator's word, a refusal, a query, or a call."""
+        # While it waited, its lease may have run out and another process may have called.
+        delivery = self._claimed_again.pop(delivery.id, delivery)
         left = self._leased_until[delivery.id] - self._clock.monotonic()
         if delivery.verdict is not None:
             self._settler.add(delivery, delivery.verdict)
@@ -256,44 +260,70 @@ class Deliverer(Loop):
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._calls.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("%s: a turn ended by a bug of ours", self.name, exc_info=error)
         self._wake.set()
 
     async def _turn(self, delivery: Delivery) -> None:
-        verdict: Verdict
-        with call_span(self.kind, delivery.traceparent):
-            if delivery.ask_first and self._query is not None:
-                verdict = await self._ask(delivery, self._query)
-            else:
-                begun = self._clock.monotonic()
-                outcome = await self._outside.request(delivery, self._call)
-                self._remember(delivery, outcome, begun)
-                verdict = after_call(outcome, delivery, self._policy, self._ports.random)
+        try:
+            with call_span(self.kind, delivery.traceparent):
+                if delivery.ask_first and self._query is not None:
+                    verdict = await self._ask(delivery, self._query)
+                else:
+                    verdict = await self._make(delivery)
+        except BaseException:
+            # Ended in mid-air: its lease runs out, and whoever claims it then asks first.
+            self._leased_until.pop(delivery.id, None)
+            self._claimed_again.pop(delivery.id, None)
+            raise
         self._settler.add(delivery, verdict)
 
+    async def _make(self, delivery: Delivery) -> Verdict:
+        begun = self._clock.monotonic()
+        outcome = await self._outside.request(delivery, self._call)
+        verdict = after_call(outcome, delivery, self._policy, self._ports.random)
+        if isinstance(outcome, Unknown):
+            self._remember(delivery, verdict, begun)
+        return verdict
+
     async def _ask(self, delivery: Delivery, query: Query) -> Verdict:
-        """What became of it? A query that did not get through counts as no attempt."""
+        """What became of it? A query that did not get through counts as no attempt.
+
+        Only of a call that this process made is it known how long ago that began; attempts that
+        were counted since are another's.
+        """
         now = self._clock.monotonic()
-        begun = self._begun.setdefault(delivery.id, now)
+        counted, begun = self._begun.get(delivery.id, (delivery.attempts, now))
+        if counted != delivery.attempts:
+            begun = now
         outcome = await self._outside.request(delivery, query, is_query=True)
-        return after_query(
+        verdict = after_query(
             outcome,
             delivery,
             self._policy,
             self._ports.random,
             begun_seconds_ago=now - begun,
         )
+        self._remember(delivery, verdict, begun)
+        return verdict
 
-    def _remember(self, delivery: Delivery, outcome: QueryOutcome, begun: float) -> None:
-        if isinstance(outcome, Unknown):
-            self._begun[delivery.id] = begun
-            if len(self._begun) > BEGUN_MAX:
-                del self._begun[next(iter(self._begun))]
+    def _remember(self, delivery: Delivery, verdict: Verdict, begun: float) -> None:
+        counts = isinstance(verdict, Retry) and verdict.counts
+        self._begun[delivery.id] = (delivery.attempts + counts, begun)
+        if len(self._begun) > BEGUN_MAX:
+            del self._begun[next(iter(self._begun))]
 
     def _stored(self, verdicts: Sequence[tuple[Delivery, Verdict]]) -> None:
         """Their rows say it all now: forget them, and claim again when the first one is due."""
         now = self._clock.monotonic()
         for delivery, verdict in verdicts:
-            self._leased_until.pop(delivery.id, None)
+            again = self._claimed_again.pop(delivery.id, None)
+            if again is None:
+                self._leased_until.pop(delivery.id, None)
+            else:
+                # Claimed while its verdict was written: if that freed the row before the claim,
+                # it is leased to us and nobody has it. If not, this changes nothing.
+                self._hand_back(again, "claimed while its outcome was stored")
             if isinstance(verdict, Retry):
                 heappush(self._due, now + verdict.delay_seconds)
                 self._claim_at = min(self._claim_at, now + verdict.delay_seconds)

@@ -8,7 +8,15 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from waybill.messaging.core.errors import TransientError
-from waybill.messaging.core.outcome import Failed, Outcome, QueryOutcome, Unknown
+from waybill.messaging.core.outcome import (
+    Delivered,
+    Failed,
+    NotFound,
+    Outcome,
+    QueryOutcome,
+    Refused,
+    Unknown,
+)
 from waybill.messaging.core.ports import Delivery
 
 if TYPE_CHECKING:
@@ -62,7 +70,11 @@ class Outside:
     ) -> QueryOutcome:
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return await act(delivery)
+                outcome = await act(delivery)
+            if not isinstance(outcome, Delivered | Refused | NotFound | Failed | Unknown):
+                reason = f"it returned {outcome!r}, which is no Outcome"  # type: ignore[unreachable] # users' code
+                raise TypeError(reason)  # noqa: TRY301 - handled as whatever else it raises
+            return outcome  # noqa: TRY300 - as above
         except TransientError as error:
             return Failed(str(error), counts=not is_query)
         except TimeoutError:
