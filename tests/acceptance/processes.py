@@ -54,14 +54,20 @@ def wait_for(what: Callable[[], T | None], seconds: float, describe: str) -> T:
     pytest.fail(f"{describe}: not within {seconds} s")
 
 
-class PlatformProcess:
-    """One `waybill up` in a process (and process group) of its own."""
+OFFSETS = {"order": 1, "payment": 2, "inventory": 3, "notification": 4}
 
-    def __init__(self, data: Path, *, port_base: int, environment: dict[str, str]) -> None:
+
+class PlatformProcess:
+    """One `waybill up` or `waybill serve` in a process (and process group) of its own."""
+
+    def __init__(
+        self, data: Path, *, port_base: int, environment: dict[str, str], service: str = ""
+    ) -> None:
         self.data = data
+        self.service = service
         self.port_base = port_base
         self.environment = environment
-        self.log = data.parent / "platform.log"
+        self.log = data.parent / f"{service or 'platform'}-{port_base}.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.client = httpx2.Client(timeout=30)
 
@@ -81,11 +87,12 @@ class PlatformProcess:
             check=False,
         )
 
-    def launch(self, *arguments: str) -> Self:
+    def launch(self) -> Self:
         """Start without waiting."""
+        arguments = ("serve", self.service) if self.service else ("up",)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.command(*(arguments or ("up",))),
+                self.command(*arguments),
                 env={**os.environ, **self.environment},
                 stdout=log,
                 stderr=log,
@@ -118,10 +125,20 @@ class PlatformProcess:
         try:
             return all(
                 self.client.get(f"{self.url(offset)}/readyz").status_code == 200
-                for offset in (1, 2, 3, 4)
+                for service, offset in OFFSETS.items()
+                if self.service in {"", service}
             )
         except httpx2.TransportError:
             return False
+
+    def beside(self, service: str, *, port_base: int | None = None) -> PlatformProcess:
+        """A process (not started) for one service on the same data, by default on our ports."""
+        return PlatformProcess(
+            self.data,
+            port_base=port_base or self.port_base,
+            environment=self.environment,
+            service=service,
+        )
 
     def url(self, offset: int) -> str:
         """Address of a service: order 1, payment 2, inventory 3, notification 4."""
@@ -129,9 +146,13 @@ class PlatformProcess:
 
     def kill(self) -> None:
         """SIGKILL everything at once: the platform and its PostgreSQL."""
+        self.kill_process()
+        end_processes(self.data / "postgres" / "data", at_once=True)
+
+    def kill_process(self) -> None:
+        """SIGKILL our process alone."""
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGKILL)
-        end_processes(self.data / "postgres" / "data", at_once=True)
         self.process.wait(timeout=10)
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 25) -> int:
