@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,7 +21,7 @@ from tests.messaging.ledger import (
     keys_of_one_lane,
 )
 
-from waybill.messaging.adapters.memory import MemoryTransaction
+from waybill.messaging.adapters.memory import MemoryDeadLetters, MemoryTransaction
 from waybill.messaging.adapters.memory.dead_letters import Verdict
 from waybill.messaging.core.errors import (
     ConcurrencyConflictError,
@@ -38,6 +39,7 @@ from waybill.messaging.runtime.policy import ConsumerPolicy
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from waybill.messaging.core.ports import DeadLetter, Transaction
     from waybill.messaging.core.unit import Received, UnitOfWork
 
 LANE = 0
@@ -768,3 +770,106 @@ async def test_a_policy_that_makes_no_sense_is_refused() -> None:
         ConsumerPolicy(batch_size_max=0)
     with pytest.raises(ConfigurationError, match="same_error_share_max"):
         ConsumerPolicy(same_error_share_max=1.5)
+
+
+async def test_c6_a_conflict_that_does_not_end_waits_like_an_outage() -> None:
+    """C6: after a few tries at once the unit backs off; it is never given up."""
+    world = World()
+    conflicts = 40
+
+    def conflict(_received: Sequence[Received]) -> None:
+        nonlocal conflicts
+        conflicts -= 1
+        if conflicts >= 0:
+            raise ConcurrencyConflictError("version 3, expected 2")
+
+    world.ledger.mood = conflict
+    await world.consume(world.amounts(count=2))
+    assert len(world.effects) == 2
+    assert world.observer.counts[CONSUMER, "retried", "TransientError"] == 8
+
+
+async def test_a_type_that_the_codec_cannot_write_is_the_messages_dead_letter() -> None:
+    """C7: a ConfigurationError in the middle of a decision stops no consumer."""
+
+    async def publishes(unit: UnitOfWork, received: Sequence[Received]) -> None:
+        for each in received:
+            unit.publish(object(), key="k", cause=each.message)
+
+    world = World(handler=publishes)
+    messages = world.amounts(count=1)
+    await world.consume(messages)
+    assert world.letters == [(messages[0].id, Verdict.OPEN)]
+    (row,) = world.dead_letters.rows
+    assert row.letter.error_type.endswith("ConfigurationError")
+
+
+async def test_c6_an_outage_while_joining_costs_time() -> None:
+    """C6: a database that is down when the consumer starts is waited for."""
+    world = World()
+    messages = world.amounts(count=1)
+    await world.feed(messages)
+    outage = Outage("begin", TransientError("connection refused"))
+    world.fault = outage
+    async with world.running(world.consumer):
+        await world.clock.advance(60.0)
+        assert outage.hits > 5
+        outage.on = False
+        await world.clock.until(lambda: world.done(messages), within_seconds=11.0)
+
+
+async def test_p11_stop_does_not_wait_for_a_database_that_is_down() -> None:
+    """P11: a lease that cannot be handed back expires."""
+    world = World()
+    task = asyncio.create_task(world.consumer.run())
+    await world.clock.until(lambda: world.consumer.state is ConsumerState.RUNNING)
+    world.fault = Outage("begin", TransientError("connection refused"))
+    world.consumer.stop()
+    await world.clock.settle()
+    assert task.done()
+    assert task.exception() is None
+
+
+async def test_c9_a_redriven_letter_of_a_type_nobody_takes_any_more_is_open_again() -> None:
+    """C5, C9: a verdict REDRIVEN always means that the message was applied."""
+    world = World()
+    messages = world.amounts(["raises"])
+    await world.consume(messages)
+    gone = Consumer(
+        CONSUMER,
+        log=world.log,
+        topics=[TOPIC],
+        types=[Closed],
+        handler=world.ledger,
+        ports=world.ports,
+    )
+    await world.dead_letters.give_verdict(CONSUMER, [messages[0].id], Verdict.REDRIVE)
+    async with world.running(gone):
+        await world.clock.until(lambda: world.letters == [(messages[0].id, Verdict.OPEN)])
+    (row,) = world.dead_letters.rows
+    assert "does not subscribe" in row.letter.error_message
+
+
+async def test_letters_that_cannot_be_stored_are_no_messages_fault() -> None:
+    """C6: the consumer keeps trying, loudly, and its position does not move."""
+
+    class Refusing(MemoryDeadLetters):
+        async def add(self, transaction: Transaction, letters: Sequence[DeadLetter]) -> None:
+            if refusing:
+                raise PermanentError("a check constraint of dead_letters")
+            await super().add(transaction, letters)
+
+    world = World()
+    refusing = True
+    letters = Refusing(world.database, world.outbox, world.clock)
+    world.ports = replace(world.ports, dead_letters=letters)
+    world.consumer = world.new_consumer()
+    messages = world.amounts(["", "raises", ""])
+    await world.feed(messages)
+    async with world.running(world.consumer):
+        await world.clock.advance(30.0)
+        assert world.consumer.state is ConsumerState.RETRYING
+        assert world.stored_position(CONSUMER, LANE) <= 1
+        refusing = False
+        await world.clock.until(lambda: world.done(messages), within_seconds=11.0)
+    assert len(world.effects) == 2

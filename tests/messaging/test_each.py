@@ -9,6 +9,7 @@ import pytest
 from tests.messaging.ledger import CONSUMER, Added, World, amount_of, apply, keys_of_one_lane
 
 from waybill.messaging.adapters.memory.dead_letters import Verdict
+from waybill.messaging.adapters.memory.outbox import MESSAGE_BYTES_MAX
 from waybill.messaging.core.errors import (
     ConfigurationError,
     DomainConstraintError,
@@ -20,6 +21,9 @@ from waybill.messaging.runtime.each import each
 from waybill.messaging.runtime.policy import ConsumerPolicy
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from waybill.messaging.core.ports import Transaction
     from waybill.messaging.core.unit import Received, UnitOfWork
 
 
@@ -177,3 +181,62 @@ def test_tries_below_one_are_refused() -> None:
     """A handler that may never be called is a mistake of set-up."""
     with pytest.raises(ConfigurationError, match="tries_max"):
         each({}, tries_max=0)
+
+
+async def test_c7_an_error_that_names_nobody_is_searched_for_message_by_message() -> None:
+    """C7, L4: while a key waits, a neighbour that only fails at the flush is found all the same."""
+
+    async def handle(unit: UnitOfWork, received: Received) -> None:
+        await apply(unit, received)
+        if amount_of(received) == 1:
+            raise OSError("try again")
+        if amount_of(received) in {3, 4}:
+            note = "x" * (MESSAGE_BYTES_MAX // 2)
+            for _ in range(2 if amount_of(received) == 3 else 1):
+                unit.transaction.buffer(too_much).append(note)
+
+    async def too_much(_transaction: Transaction, notes: Sequence[str]) -> None:
+        if len(notes) > 1:
+            raise PermanentError("more than a flush takes")
+
+    world = World(handler=each({Added: handle}))
+    messages = world.amounts(count=5)
+    await world.consume(messages)
+    assert set(world.effects) == {messages[1].id, messages[3].id, messages[4].id}
+    assert {letter for letter, _ in world.letters} == {messages[0].id, messages[2].id}
+
+
+async def test_c7_a_permanent_error_while_another_key_waits() -> None:
+    """C7: a message that is refused for good does not wait for the one that is tried again."""
+    flaky, refused = Flaky({1: 2}), Flaky({2: ALWAYS}, PermanentError)
+
+    async def handle(unit: UnitOfWork, received: Received) -> None:
+        await (refused if amount_of(received) == 2 else flaky)(unit, received)
+
+    world = World(handler=each({Added: handle}))
+    messages = world.amounts(count=3)
+    await world.feed(messages)
+    async with world.running(world.consumer):
+        await world.clock.settle()
+        assert world.letters == [(messages[1].id, Verdict.OPEN)]
+        assert set(world.effects) == {messages[2].id}
+        await world.clock.until(lambda: world.done(messages))
+    assert set(world.effects) == {messages[0].id, messages[2].id}
+
+
+async def test_c7_a_waiting_message_may_turn_out_permanent() -> None:
+    """C7: the retry decides anew: what it calls permanent is dead at once, its key goes on."""
+    tries: Counter[int] = Counter()
+
+    async def handle(unit: UnitOfWork, received: Received) -> None:
+        await apply(unit, received)
+        tries[amount_of(received)] += 1
+        if amount_of(received) == 1:
+            raise (OSError if tries[1] == 1 else PermanentError)("no")
+
+    world = World(handler=each({Added: handle}))
+    messages = world.amounts(["", ""], key="k")
+    await world.consume(messages)
+    assert tries[1] == 2
+    assert world.letters == [(messages[0].id, Verdict.OPEN)]
+    assert set(world.effects) == {messages[1].id}

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
-    from waybill.messaging.core.ports import Transaction
+    from waybill.messaging.core.ports import Row, Transaction
     from waybill.messaging.testing.contracts.inbox import Letters
     from waybill.messaging.testing.contracts.outbox import Reader
 
@@ -89,7 +89,7 @@ class TestMemoryTransaction(TransactionContract):
     async def test_a_swallowed_error_is_not_committed(self, database: MemoryDatabase) -> None:
         """Pitfalls B56, B57: a statement that failed dooms its transaction."""
 
-        async def fail(_transaction: MemoryTransaction) -> list[tuple[object, ...]]:
+        async def fail(_transaction: MemoryTransaction) -> Sequence[Row]:
             raise LookupError
 
         database.statements["fail"] = fail
