@@ -28,6 +28,7 @@ from waybill.platform.http.limits import HttpLimits
 from waybill.platform.http.server import HttpServer, bind
 from waybill.platform.metrics import ServiceMetrics
 from waybill.platform.provisioning import SIMULATOR, provision, urls_of
+from waybill.platform.sampling import SAMPLE_SECONDS, Sampler
 from waybill.platform.service_context import in_service
 from waybill.platform.services import PLANS, Workshop
 
@@ -139,6 +140,7 @@ class Platform:
                 provider_url=urls_of(self._server, SIMULATOR).service,
             )
         )
+        _show_figures(plan, messaging, metrics)
         health = Health(_checks(messaging))
         limits = HttpLimits(in_flight_max=self._settings.http_in_flight_max)
         parts = HttpParts(
@@ -178,6 +180,18 @@ class Platform:
                 url = urls_of(self._server, other).reader
                 found[other_plan.name] = SourceSpec(url, frozenset((topic,)))
         return found
+
+
+def _show_figures(plan: ServicePlan, messaging: MessagingService, metrics: ServiceMetrics) -> None:
+    topic = choreography.SERVICES[plan.name].publishes
+    metrics.expect(topics=[topic] if topic else [], consumers=[plan.name])
+    sampler = Sampler(
+        messaging.ports.database,
+        metrics,
+        consumers=[plan.name],
+        hosts_process=choreography.PROCESS.name if plan is PLANS["order"] else None,
+    )
+    messaging.every(SAMPLE_SECONDS, "figures", sampler.turn)
 
 
 def messaging_settings(settings: Settings, application_name: str) -> MessagingSettings:

@@ -153,11 +153,11 @@ class ServiceMetrics:
 
     # Figures that are looked at, not counted
 
-    def follow(self, name: str, read: Callable[[], float], **labels: str) -> None:
+    def follow(self, name: str, read: Callable[[], float], /, **labels: str) -> None:
         """A gauge of the catalogue shows what `read` gives at that moment; it must not block."""
         self._gauge(name, labels).set_function(read)
 
-    def set(self, name: str, value: float, **labels: str) -> None:
+    def set(self, name: str, value: float, /, **labels: str) -> None:
         """A gauge of the catalogue shows this from now on."""
         self._gauge(name, labels).set(value)
 

@@ -68,5 +68,4 @@ GAUGES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "intake_queue_length": ("Requests that wait for the next commit", ()),
     "circuit_breaker_state": ("1 for the state it is in", ("name", "state")),
     "loop_last_progress_age_seconds": ("Since a loop's last turn", ("loop",)),
-    "log_lines_dropped": ("Log lines dropped since the start", ()),
 }

@@ -35,6 +35,7 @@ from waybill.commerce.payments.store import PaymentPages
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase
 from waybill.messaging.runtime.delivery import DeliveryPolicy
 from waybill.messaging.runtime.group_commit import GroupCommitPolicy
+from waybill.platform.sampling import follow_breaker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -78,6 +79,7 @@ async def build_order(shop: Workshop) -> Built:
     )
     policy = GroupCommitPolicy(queue_max=settings.intake_queue_size_max)
     intake = OrderIntake(flush, ports, policy=policy)
+    shop.metrics.follow("intake_queue_length", lambda: float(intake.queued))
     handler = order_handlers.OrderHandler(PROCESS, shop.metrics)
     messaging.add(intake.loop)
     messaging.consume(order_handlers.CONSUMER, order_handlers.FACTS, handler.handle)
@@ -139,6 +141,8 @@ async def build_payment(shop: Workshop) -> Built:
         lock=refunded.lock,
         policy=policy,
     )
+    for deliverer in (charges, refunds):
+        follow_breaker(shop.metrics, deliverer.kind, deliverer.breaker, ports.clock.monotonic)
     handler = payment_handlers.PaymentHandler(
         charges=charges, refunds=refunds, deliveries=messaging.deliveries, new_id=ports.new_id
     )
@@ -157,6 +161,7 @@ async def build_notification(shop: Workshop) -> Built:
         calls.settled,
         policy=DeliveryPolicy(concurrency_max=shop.settings.batch_size_max),
     )
+    follow_breaker(shop.metrics, emails.kind, emails.breaker, ports.clock.monotonic)
     handler = notification_handlers.NotificationHandler(emails=emails, new_id=ports.new_id)
     messaging.consume(notification_handlers.CONSUMER, notification_handlers.ASKS, handler.handle)
     return Built(surface=notification_api.surface(reads=NotificationPages(ports.database)))

@@ -78,6 +78,11 @@ class OrderIntake:
         """What flushes."""
         return self._group
 
+    @property
+    def queued(self) -> int:
+        """Requests that wait for the next commit."""
+        return self._group.queued
+
     def admit(self) -> None:
         """Raise OverloadedError if a new order would have to wait too long (protocol I5)."""
         self._group.admit()
