@@ -56,7 +56,6 @@ class Settings(BaseSettings):
 
     # Orders
     order_deadline_seconds: Seconds = 900.0
-    order_ask_backoff_seconds_max: Seconds = 60.0
 
     # The payment simulator
     payment_success_rate: Share = Field(
@@ -182,10 +181,20 @@ def _mistake(model: type[Settings], found: Mapping[str, Any]) -> str:
     message = str(found["msg"]).removeprefix("Value error, ")
     if not found["loc"]:
         return message
-    place = str(found["loc"][0])
-    variable = variable_of(place) if place in model.model_fields else place
+    variable = _set_variable(model, str(found["loc"][0]))
     shown = repr(found["input"])
     return f"{variable}={shown if len(shown) <= 60 else shown[:57] + '…'}: {message}"  # noqa: PLR2004
+
+
+def _set_variable(model: type[Settings], place: str) -> str:
+    """The variable that was set: a documented name is told as the user wrote it."""
+    given = {name.upper() for name, text in os.environ.items() if text}
+    for field in model.model_fields.values():
+        alias = field.validation_alias
+        names = [str(name) for name in alias.choices] if isinstance(alias, AliasChoices) else []
+        if place in names:
+            return next((name for name in names if name in given), place)
+    return variable_of(place) if place in model.model_fields else place
 
 
 def _is_loopback(host: str) -> bool:
