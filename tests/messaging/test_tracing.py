@@ -164,6 +164,14 @@ async def test_an_outside_call_is_in_the_trace_of_its_cause(
         f"00-{TRACE_ID[:-1]}x-{PARENT_ID}-01",
         f"00-{TRACE_ID}{PARENT_ID}--01xx",
         f"01-{TRACE_ID}-{PARENT_ID}-01more",
+        TRACEPARENT.upper(),
+        f"00-{TRACE_ID}-{PARENT_ID}- 1",
+        f"00-{TRACE_ID}-{PARENT_ID}-+1",
+        f"0x-{TRACE_ID}-{PARENT_ID}-01",
+        f"00-0x{TRACE_ID[2:]}-{PARENT_ID}-01",
+        f"00-{TRACE_ID[0]}_{TRACE_ID[2:]}-{PARENT_ID}-01",
+        f"00-{TRACE_ID}-\u0661{PARENT_ID[1:]}-01",
+        TRACEPARENT + "\n",
     ],
 )
 def test_malformed_trace_contexts_are_ignored(header: str | None) -> None:

@@ -7,6 +7,7 @@ SDK a batch costs one check, and messages pass their traceparent on unchanged.
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -35,27 +36,21 @@ if TYPE_CHECKING:
 
     from waybill.messaging.core.message import Message
 
-TRACEPARENT_LENGTH = 55
-INVALID_VERSION = "ff"
+_TRACEPARENT = re.compile(
+    r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII
+)
 
 
 def span_context(traceparent: str | None) -> SpanContext | None:
     """The W3C trace context of a header; None if there is none or it is malformed.
 
-    Of a version above 00 the first 55 characters are read (W3C Trace Context, 4.3).
+    Hexadecimal digits are lower case (W3C Trace Context, 3.2.2). Of a version above 00 the first 55 characters are read (W3C Trace Context, 4.3).
     """
-    if traceparent is None or len(traceparent) < TRACEPARENT_LENGTH:
+    found = None if traceparent is None else _TRACEPARENT.fullmatch(traceparent)
+    if found is None or (found[1] == "00" and found[5]):
         return None
-    version, *fields = traceparent[:TRACEPARENT_LENGTH].split("-")
-    longer = traceparent[TRACEPARENT_LENGTH : TRACEPARENT_LENGTH + 1]
-    if version == INVALID_VERSION or (longer and (version == "00" or longer != "-")):
-        return None
-    if [len(version), *map(len, fields)] != [2, 32, 16, 2]:
-        return None
-    try:
-        trace_id, span_id, flags = (int(field, 16) for field in fields)
-    except ValueError:
-        return None
+    # Not before the pattern has matched: int() takes signs, spaces, `_` and every script's digits.
+    trace_id, span_id, flags = (int(field, 16) for field in found.group(2, 3, 4))
     context = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags & 1))
     return context if context.is_valid else None
 
