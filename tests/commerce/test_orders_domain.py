@@ -178,6 +178,23 @@ def test_a_capture_of_a_cancelled_order_is_refunded() -> None:
     assert desk.order.settled_at is not None
 
 
+def test_m5_a_capture_that_a_refusal_hid_arms_a_settled_order_again() -> None:
+    """M5, M6: it stays armed until its refund is answered, though it was settled before."""
+    desk = Desk()
+    desk.apply(reserved, unpaid, released)
+    assert desk.order.settled_at == NOW
+    refund = RefundRequested(
+        order_id=ORDER, amount=TOTAL, reason=Reason.PAYMENT_REFUSED, payment_id=PAYMENT
+    )
+    assert desk.events(desk.apply(paid)) == [refund]
+    assert desk.order.settled_at is None
+    asked = desk.write(ask(PROCESS, desk.order, NOT_AFTER, lambda: 0.5))
+    assert desk.events(asked) == [refund]
+    later = NOW + timedelta(hours=1)
+    desk.apply(refunded, now=later)
+    assert desk.order.settled_at == later
+
+
 def test_repeats_write_nothing() -> None:
     """A fact that is known already changes no row, no timeline and tells nothing."""
     desk = Desk()

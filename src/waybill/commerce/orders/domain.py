@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from waybill.messaging.core.unit import Received
 
 ASK_BACKOFF = Backoff(base_seconds=5.0, factor=2.0, cap_seconds=60.0)
-"""Between the questions after a deadline (protocol M3)."""
+"""Between the questions after a deadline, unless told otherwise (protocol M3)."""
 
 
 class PlaceOrder(msgspec.Struct, frozen=True):
@@ -170,7 +170,12 @@ def cancel(process: Process, order: Order, now: datetime) -> Decision | None:
 
 
 def ask(
-    process: Process, order: Order, now: datetime, random: Callable[[], float]
+    process: Process,
+    order: Order,
+    now: datetime,
+    random: Callable[[], float],
+    *,
+    backoff: Backoff = ASK_BACKOFF,
 ) -> Decision | None:
     """The deadline's questions (M3): what is unanswered goes out again under a new id.
 
@@ -179,7 +184,7 @@ def ask(
     questions = unanswered(process, order.progress)
     if not questions:
         return None
-    delay = ASK_BACKOFF.delay_seconds(order.asks, random)
+    delay = backoff.delay_seconds(order.asks, random)
     decision = Decision({}, [], [])
     _publish(decision, order, questions, version=order.version, cause=None)
     decision.orders[order.id] = msgspec.structs.replace(
@@ -220,7 +225,8 @@ def _fold(
         progress=result.progress,
         version=order.version + len(result.emits),
         timeline_seq=seq,
-        settled_at=order.settled_at or (at if settled(process, result.progress) else None),
+        # A capture that a refusal did not tell of arms a settled order again (protocol M5, M6).
+        settled_at=(order.settled_at or at) if settled(process, result.progress) else None,
         updated_at=at,
     )
     decision.orders[order.id] = after
