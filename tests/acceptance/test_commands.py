@@ -8,7 +8,7 @@ from uuid import uuid5
 
 import pytest
 from tests.acceptance.database import rows, value
-from tests.acceptance.processes import MOUSE, wait_for
+from tests.acceptance.processes import MOUSE, PlatformProcess, wait_for
 
 from waybill.messaging.adapters.postgres.schema import LANE_LOCK_CLASS
 from waybill.messaging.core.identity import new_id
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from tests.acceptance.conftest import NewPlatform
-    from tests.acceptance.processes import PlatformProcess
 
 LANE = 3
 POISON = """
@@ -71,6 +70,19 @@ def test_it_is_up_and_logs(background: PlatformProcess) -> None:
     assert shown.stdout.count("UP") == 4
     logged = background.run("logs", "--lines", "1000").stdout
     assert "order-service is ready" in logged
+
+
+def test_up_again_says_that_it_runs(background: PlatformProcess) -> None:
+    """Twice is no error on the same data; with other data its answers do not pass for theirs."""
+    again = background.run("up", "--detach")
+    assert again.returncode == 0
+    assert "runs already" in again.stdout
+    other = PlatformProcess(
+        background.data / "other", port_base=background.port_base, environment={}
+    )
+    refused = other.run("up", "--detach")
+    assert refused.returncode == 1
+    assert "--port-base" in refused.stderr
 
 
 def test_topics_are_listed_and_read(background: PlatformProcess) -> None:

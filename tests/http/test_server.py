@@ -70,6 +70,27 @@ def test_a_port_in_use_is_one_clear_line() -> None:
     assert "\n" not in str(refused.value)
 
 
+async def test_a_port_that_another_start_has_taken_is_refused() -> None:
+    """Two that start at once: one has the port, though it does not listen yet."""
+    edge = make_edge()
+    with contextlib.closing(bind(0)) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(ConfigurationError):
+            async with contextlib.AsyncExitStack() as stack:
+                second = HttpServer(edge.application, bind(port), PATIENT)
+                stack.push_async_callback(second.stop)
+                first.listen()
+                await second.start()  # where the kernel let both bind
+
+
+async def test_a_port_is_taken_again_at_once() -> None:
+    """Connections of the last owner that the kernel still remembers stop no start."""
+    async with _serving(make_edge()) as server:
+        port = server.port
+        await _exchange(server, b"GET /livez HTTP/1.0\r\nHost: a\r\n\r\n")
+    bind(port).close()
+
+
 async def test_it_serves_and_leaves_signals_alone() -> None:
     """The process has its own signal handlers; C43: loopback unless told otherwise."""
     before = signal.getsignal(signal.SIGTERM)

@@ -19,6 +19,7 @@ import httpx2
 
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.platform.embedded.lock import FileLock
+from waybill.platform.http.server import bind
 from waybill.platform.services import PLANS
 
 if TYPE_CHECKING:
@@ -36,10 +37,23 @@ _POLL_SECONDS: Final = 0.05
 def start_in_background(settings: Settings, *, say: Callable[[str], None]) -> None:
     """Start `waybill up` on its own and return when every service is ready.
 
-    Raises ConfigurationError with the platform's own last word if it does not come up.
+    If it runs on these data already, that is told. Raises ConfigurationError with the platform's
+    own last word if it does not come up.
     """
     data = settings.data_directory.absolute()
-    data.mkdir(mode=0o711, parents=True, exist_ok=True)
+    if any(holders(data / "lock")) and set(readiness(settings).values()) == {"UP"}:
+        say(f"runs already on {settings.data_directory}")
+    else:
+        _start(settings, data)
+    for name, url in addresses(settings).items():
+        say(f"{name:<22} {url}")
+    say(f"log: {data / LOG_NAME}")
+
+
+def _start(settings: Settings, data: Path) -> None:
+    for plan in PLANS.values():  # else the answers of whoever listens there would pass for ours
+        bind(settings.port_base + plan.port_offset, host=settings.host).close()
+    _make(data)
     log = data / LOG_NAME
     if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
         shutil.move(log, log.with_name(LOG_NAME + ".1"))
@@ -55,9 +69,15 @@ def start_in_background(settings: Settings, *, say: Callable[[str], None]) -> No
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
     _wait_ready(settings, process, log, began)
-    for name, url in addresses(settings).items():
-        say(f"{name:<22} {url}")
-    say(f"log: {log}")
+
+
+def _make(data: Path) -> None:
+    try:
+        data.mkdir(mode=0o711, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the data directory {data} cannot be made: {error.strerror}"
+        ) from error
 
 
 def stop_in_background(data_directory: Path) -> bool:

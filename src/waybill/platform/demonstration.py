@@ -10,6 +10,7 @@ import tempfile
 import time
 from contextlib import closing, suppress
 from pathlib import Path
+from random import SystemRandom
 from typing import TYPE_CHECKING
 
 from waybill.messaging.core.errors import ConfigurationError
@@ -22,7 +23,8 @@ from waybill.platform.settings import PORT_SPAN, Settings
 if TYPE_CHECKING:
     from rich.console import Console
 
-PORT_BASES = range(18_080, 60_000, 20)
+PORT_BASES = range(18_080, 32_000, 20)
+"""Below the ports that the kernel gives to clients."""
 
 
 def run_demo(
@@ -54,8 +56,8 @@ def run_demo(
 
 
 def free_port_base() -> int:
-    """A port base whose ports are free now."""
-    for base in PORT_BASES:
+    """A port base whose ports are free now; any of them, so that two demos at once differ."""
+    for base in SystemRandom().sample(PORT_BASES, len(PORT_BASES)):
         with suppress(OSError):
             for port in range(base + 1, base + 1 + PORT_SPAN):
                 with closing(socket.socket()) as probe:

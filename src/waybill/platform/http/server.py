@@ -29,7 +29,11 @@ _LAST_WORDS_SECONDS = 1.0
 
 
 def bind(port: int, *, host: str = LOOPBACK) -> socket.socket:
-    """A bound socket, not yet listening. Raises ConfigurationError that says what to do."""
+    """A bound socket, not yet listening. Raises ConfigurationError that says what to do.
+
+    The address is to be reused after its last owner, never beside another who has bound it and
+    does not listen yet: hence the option goes off again until `HttpServer.start`.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol left at 0 asyncio does not set TCP_NODELAY on what it accepts, and every
     # answer (head and body are two writes) waits 40 ms for the peer's delayed ACK.
@@ -37,14 +41,18 @@ def bind(port: int, *, host: str = LOOPBACK) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     except OSError as error:
         bound.close()
-        message = (
-            f"cannot listen on {host}:{port} ({error.strerror}): end what listens there, or "
-            "choose other ports with --port-base"
-        )
-        raise ConfigurationError(message) from error
+        raise _in_use(host, port, error) from error
     return bound
+
+
+def _in_use(host: str, port: int, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"cannot listen on {host}:{port} ({error.strerror}): end what listens there, or "
+        "choose other ports with --port-base"
+    )
 
 
 class HttpServer:
@@ -52,6 +60,7 @@ class HttpServer:
 
     def __init__(self, application: ASGIApp, bound: socket.socket, limits: HttpLimits) -> None:
         self._socket = bound
+        self._backlog = limits.backlog
         self._server = _Server(
             uvicorn.Config(
                 application,
@@ -76,13 +85,22 @@ class HttpServer:
         return port
 
     async def start(self) -> None:
-        """Returns when connections are accepted."""
+        """Returns when connections are accepted. Raises ConfigurationError: somebody else's are."""
+        self._listen()
         self._serving = asyncio.create_task(self._server.serve([self._socket]), name="http")
         ready = asyncio.create_task(self._server.ready.wait())
         await asyncio.wait({ready, self._serving}, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
         if self._serving.done():
             await self._serving
+
+    def _listen(self) -> None:
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.listen(self._backlog)
+        except OSError as error:  # a kernel that let two of us bind
+            host, port = self._socket.getsockname()[:2]
+            raise _in_use(host, port, error) from error
 
     async def stop(self) -> None:
         """Stop accepting, finish requests within the graceful time, close. May be repeated."""
