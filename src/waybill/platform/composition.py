@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+REQUESTS_DRAIN_SHARE, LOOPS_DRAIN_SHARE = 0.45, 0.4
+"""Of the time to drain; the rest is for the database."""
+UPKEEP_SECONDS_MAX = 10.0
+"""Spare partitions are looked after so often, however rarely cleaning is asked for."""
 LOOP_AGE_SECONDS_MAX = 10.0
 """Readiness is red when a loop made no turn for so long (promises, readiness)."""
 
@@ -142,7 +146,10 @@ class Platform:
         )
         _show_figures(plan, messaging, metrics)
         health = Health(_checks(messaging))
-        limits = HttpLimits(in_flight_max=self._settings.http_in_flight_max)
+        limits = HttpLimits(
+            in_flight_max=self._settings.http_in_flight_max,
+            graceful_seconds=max(1, int(self._settings.drain_seconds_max * REQUESTS_DRAIN_SHARE)),
+        )
         parts = HttpParts(
             title=plan.name,
             version=version("waybill"),
@@ -196,6 +203,7 @@ def _show_figures(plan: ServicePlan, messaging: MessagingService, metrics: Servi
 
 def messaging_settings(settings: Settings, application_name: str) -> MessagingSettings:
     """The library's settings out of the platform's."""
+    cleanup_seconds = settings.outbox_cleanup_interval_milliseconds / 1000
     return MessagingSettings(
         database=PostgresSettings(
             pool_max=settings.database_connections_max, application_name=application_name
@@ -209,7 +217,10 @@ def messaging_settings(settings: Settings, application_name: str) -> MessagingSe
             outbox_partition_rows=settings.outbox_partition_rows,
             outbox_retention_seconds=settings.outbox_retention_days * DAY_SECONDS,
         ),
+        upkeep_interval_seconds=min(UPKEEP_SECONDS_MAX, cleanup_seconds),
         inbox_retention_seconds=settings.inbox_retention_days * DAY_SECONDS,
+        inbox_purge_interval_seconds=cleanup_seconds,
+        drain_seconds_max=settings.drain_seconds_max * LOOPS_DRAIN_SHARE,
     )
 
 
