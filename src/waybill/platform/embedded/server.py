@@ -201,11 +201,14 @@ class EmbeddedPostgres:
     def _starting(self) -> Iterator[bool]:
         """Yields until the server is ready; True asks for `_prepare` before the next turn."""
         began = reported = time.monotonic()
-        while not self._is_ready():
+        while True:
+            # The lock first: a server whose owner was killed still answers for a moment, and
+            # is not to be joined.
             if self._process is None and self._server.acquire():
                 yield True
                 self._launch()  # in the main thread: it lives as long as the process
-                continue
+            if self._is_ready():
+                return
             now = time.monotonic()
             if now - reported >= PROGRESS_SECONDS:
                 reported = now
@@ -233,7 +236,7 @@ class EmbeddedPostgres:
 
     def _is_ready(self) -> bool:
         if self._process is None:
-            return not self._server.held and self.running()
+            return self.running()
         if self._process.poll() is not None:
             self._process = None
             raise ConfigurationError(
