@@ -187,8 +187,9 @@ def test_m5_a_capture_that_a_refusal_hid_arms_a_settled_order_again() -> None:
         order_id=ORDER, amount=TOTAL, reason=Reason.PAYMENT_REFUSED, payment_id=PAYMENT
     )
     assert desk.events(desk.apply(paid)) == [refund]
-    assert desk.order.settled_at is None
-    asked = desk.write(ask(PROCESS, desk.order, NOT_AFTER, lambda: 0.5))
+    armed = desk.order
+    assert armed.settled_at is None
+    asked = desk.write(ask(PROCESS, armed, NOT_AFTER, lambda: 0.5))
     assert desk.events(asked) == [refund]
     later = NOW + timedelta(hours=1)
     desk.apply(refunded, now=later)

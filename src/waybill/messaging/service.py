@@ -42,10 +42,10 @@ if TYPE_CHECKING:
     from waybill.messaging.core.codec import Codec
     from waybill.messaging.core.ports import Database, Observer
     from waybill.messaging.core.unit import Received, UnitOfWork
-    from waybill.messaging.runtime.deliverer import Call, Query
     from waybill.messaging.runtime.delivery import DeliveryPolicy
     from waybill.messaging.runtime.each import MessageHandler
     from waybill.messaging.runtime.loop import Loop
+    from waybill.messaging.runtime.outside import Call, Query
     from waybill.messaging.runtime.settlement import Lock, Settled
     from waybill.messaging.runtime.unit import Handler
 
