@@ -17,6 +17,7 @@ from waybill.messaging.core.errors import TransientError
 from waybill.messaging.runtime.tracing import (
     ConsumerTracing,
     call_span,
+    current_correlation_id,
     span_context,
     traceparent_of,
 )
@@ -148,6 +149,15 @@ async def test_an_outside_call_is_in_the_trace_of_its_cause(
     assert (span.name, span.kind) == ("call charge", SpanKind.CLIENT)
     assert span.get_span_context() == current
     assert f"{current.trace_id:032x}" == TRACE_ID
+
+
+def test_a_call_knows_its_trace_and_correlation_without_an_sdk() -> None:
+    """Issue item 7: what is logged inside can be found by both; outside there is neither."""
+    with call_span("charge", TRACEPARENT, "order-1"):
+        assert trace.get_current_span().get_span_context().trace_id == int(TRACE_ID, 16)
+        assert current_correlation_id() == "order-1"
+    assert not trace.get_current_span().get_span_context().is_valid
+    assert current_correlation_id() is None
 
 
 @pytest.mark.parametrize(

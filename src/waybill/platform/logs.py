@@ -20,6 +20,7 @@ import msgspec
 from opentelemetry import trace
 
 from waybill.messaging.core.errors import MessagingError
+from waybill.messaging.runtime.tracing import current_correlation_id
 from waybill.platform.service_context import bound_fields, current_service
 
 MESSAGE_LENGTH_MAX: Final = 2_000
@@ -119,7 +120,9 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
         "logger": record.name,
         "message": printable(record.getMessage(), MESSAGE_LENGTH_MAX),
     }
-    context = bound_fields() | vars(record)
+    correlation_id = current_correlation_id()
+    caused = {"correlation_id": correlation_id} if correlation_id else {}
+    context = caused | bound_fields() | vars(record)
     line |= {name: _plain(context[name]) for name in sorted(FIELDS & context.keys())}
     span = trace.get_current_span().get_span_context()
     if span.is_valid:

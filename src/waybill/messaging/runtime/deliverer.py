@@ -266,7 +266,7 @@ class Deliverer(Loop):
 
     async def _turn(self, delivery: Delivery) -> None:
         try:
-            with call_span(self.kind, delivery.traceparent):
+            with call_span(self.kind, delivery.traceparent, delivery.correlation_id):
                 if delivery.ask_first and self._query is not None:
                     verdict = await self._ask(delivery, self._query)
                 else:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from opentelemetry import trace
+from opentelemetry.context import attach, create_key, detach, get_value, set_value
 from opentelemetry.trace import (
     Link,
     NonRecordingSpan,
@@ -40,11 +41,14 @@ _TRACEPARENT = re.compile(
     r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII
 )
 
+_CORRELATION_ID = create_key("waybill-correlation-id")
+
 
 def span_context(traceparent: str | None) -> SpanContext | None:
     """The W3C trace context of a header; None if there is none or it is malformed.
 
-    Hexadecimal digits are lower case (W3C Trace Context, 3.2.2). Of a version above 00 the first 55 characters are read (W3C Trace Context, 4.3).
+    Digits are hexadecimal in lower case (W3C Trace Context, 3.2.2). Of a version above 00 the
+    first 55 characters are read (4.3).
     """
     found = None if traceparent is None else _TRACEPARENT.fullmatch(traceparent)
     if found is None or (found[1] == "00" and found[5]):
@@ -77,17 +81,38 @@ def active_tracer() -> Tracer | None:
 
 
 @contextmanager
-def call_span(kind: str, traceparent: str | None) -> Iterator[None]:
-    """An outside call of a delivery, in the trace of the message that caused it."""
-    tracer = active_tracer()
-    if tracer is None:
-        yield
-        return
-    context, links = parent_of(traceparent)
-    with tracer.start_as_current_span(
-        f"call {kind}", context=context, kind=SpanKind.CLIENT, links=links
-    ):
-        yield
+def call_span(kind: str, traceparent: str | None, correlation_id: str = "") -> Iterator[None]:
+    """An outside call of a delivery, in the trace of the message that caused it.
+
+    What is logged inside knows the trace and the correlation id, with an SDK or without.
+    """
+    parent, links = parent_of(traceparent)
+    context = set_value(_CORRELATION_ID, correlation_id or None, parent)
+    token = attach(context)
+    try:
+        tracer = active_tracer()
+        if tracer is None:
+            yield
+            return
+        with tracer.start_as_current_span(
+            f"call {kind}", context=context, kind=SpanKind.CLIENT, links=links
+        ):
+            yield
+    finally:
+        detach(token)
+
+
+def current_correlation_id() -> str | None:
+    """Of the message that caused the call that runs here; stays in this process."""
+    found = get_value(_CORRELATION_ID)
+    return found if isinstance(found, str) else None
+
+
+def log_fields(message: Message) -> dict[str, str]:
+    """What a log line about this message carries, as `extra`."""
+    context = span_context(message.traceparent)
+    trace_id = {"trace_id": f"{context.trace_id:032x}"} if context is not None else {}
+    return {"correlation_id": message.correlation_id, **trace_id}
 
 
 class BatchSpans:

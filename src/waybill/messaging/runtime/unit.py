@@ -14,6 +14,7 @@ from waybill.messaging.core.errors import (
     TransientError,
 )
 from waybill.messaging.core.unit import Received, UnitOfWork
+from waybill.messaging.runtime.tracing import log_fields
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -161,6 +162,7 @@ class ConsumerUnit:
             logger.error(
                 "dead letter: consumer=%s topic=%s type=%s message_id=%s error=%s",
                 *(consumer, message.topic, message.type, message.id, letter.error_type),
+                extra=log_fields(message),
             )
         self._tracing.failed((each.record.message, each.error_type) for each in letters)
 
