@@ -16,7 +16,7 @@ from waybill.commerce.contracts import Line, OrderCreated
 from waybill.commerce.orders.intake import OrderFlush, OrderIntake
 from waybill.commerce.orders.reads import OrderPages
 from waybill.commerce.orders.request import KeyReused, Placed, PlaceOrder
-from waybill.messaging.core.errors import MessagingError, PermanentError
+from waybill.messaging.core.errors import MessagingError, OverloadedError, PermanentError
 from waybill.messaging.core.identity import new_id
 
 if TYPE_CHECKING:
@@ -269,3 +269,16 @@ async def test_group_commit_serves_good_requests_beside_bad_and_repeated_ones(
     replayed = [result.replayed for result in results if isinstance(result, Placed)]
     assert sorted(replayed) == [False] * 25 + [True] * 25
     assert await order.rows(COUNTS) == [(25, 25, 25, 25)]
+
+
+async def test_i5_a_closed_brake_refuses_before_anything_is_read(
+    order: Service, flush: OrderFlush
+) -> None:
+    """Protocol I5: an intake whose events nobody reads is closed, whatever its queue is like."""
+
+    def closed() -> None:
+        raise OverloadedError("1001 outbox rows are unread")
+
+    with pytest.raises(OverloadedError, match="unread"):
+        OrderIntake(flush, order.ports, brake=closed).admit()
+    OrderIntake(flush, order.ports).admit()

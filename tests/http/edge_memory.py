@@ -28,7 +28,7 @@ from waybill.platform.http.health import Check, Component, Health
 from waybill.platform.http.limits import HttpLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from fastapi import FastAPI
 
@@ -219,6 +219,7 @@ def make_edge(
     limits: HttpLimits | None = None,
     orders: MemoryOrders | None = None,
     checks: dict[str, Check] | None = None,
+    admit_write: Callable[[], None] = lambda: None,
 ) -> Edge:
     """All four services' routes in one application: the tests need no more than one."""
     orders, products = orders or MemoryOrders(), MemoryProducts()
@@ -243,6 +244,7 @@ def make_edge(
         now=lambda: NOON,
         info={"app": {"name": "order-service"}},
         limits=limits or HttpLimits(),
+        admit_write=admit_write,
     )
     application = create_application(
         Surface(

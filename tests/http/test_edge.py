@@ -12,6 +12,7 @@ from tests.http.edge_memory import MOUSE, Edge, MemoryOrders, make_edge, order_b
 
 from waybill.commerce.http.trace import accepted_traceparent
 from waybill.commerce.orders.request import KeyReused, Placed, PlaceOrder
+from waybill.messaging.core.errors import OverloadedError
 from waybill.platform.http.limits import HttpLimits
 from waybill.platform.service_context import bound_fields
 
@@ -197,6 +198,31 @@ async def test_new_orders_are_shed_first_and_health_never() -> None:
         orders.may_answer.set()
         assert [(await task).status_code for task in waiting] == [201, 201]
         assert (await client.post("/api/orders", json=order_body())).status_code == 400
+
+
+async def test_i5_a_closed_brake_refuses_writes_and_nothing_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Protocol I5, promises, overload 3: 503 for whatever writes; reads and health answer."""
+
+    def closed() -> None:
+        raise OverloadedError("the disk is full", retry_after_seconds=2)
+
+    edge = make_edge(admit_write=closed)
+    [order] = await _known_order(edge)
+    async with edge.client() as client:
+        for method, path in (
+            ("POST", "/api/orders"),
+            ("POST", f"/api/orders/{order}/cancel"),
+            ("POST", "/api/products"),
+            ("PUT", f"/api/products/{MOUSE}"),
+        ):
+            refused = await client.request(method, path, json=order_body())
+            assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+            assert refused.headers["retry-after"] == "2"
+        for path in (f"/api/orders/{order}", "/api/products", "/livez", "/readyz", "/metrics"):
+            assert (await client.get(path)).status_code == 200
+    assert "A request failed" not in caplog.text, "it is refused on purpose"
 
 
 async def test_a_full_machine_still_answers_health() -> None:

@@ -19,9 +19,11 @@ from waybill.messaging.adapters.postgres.partitions import SPARE_PARTITIONS, spa
 from waybill.messaging.adapters.postgres.positions import release_all
 from waybill.messaging.adapters.postgres.source import SourceSpec
 from waybill.messaging.adapters.postgres.upkeep import UpkeepSettings
+from waybill.messaging.runtime.brake import Brake
 from waybill.messaging.runtime.doorbell import Doorbell
 from waybill.messaging.runtime.policy import ConsumerPolicy
 from waybill.messaging.service import DAY_SECONDS, MessagingService, MessagingSettings
+from waybill.platform.disk import disk_used
 from waybill.platform.http.application import HttpParts, create_application
 from waybill.platform.http.health import Component, Health
 from waybill.platform.http.limits import HttpLimits
@@ -145,6 +147,8 @@ class Platform:
             )
         )
         _show_figures(plan, messaging, metrics)
+        brake = Brake("disk brake", [disk_used(self._settings)], ports=messaging.ports)
+        messaging.add(brake)
         health = Health(_checks(messaging))
         limits = HttpLimits(
             in_flight_max=self._settings.http_in_flight_max,
@@ -158,6 +162,7 @@ class Platform:
             observer=metrics,
             now=_now,
             limits=limits,
+            admit_write=brake.check,
         )
         application = create_application(built.surface, parts)
         server = HttpServer(application, self._sockets[name], limits)

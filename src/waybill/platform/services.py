@@ -32,10 +32,13 @@ from waybill.commerce.payments.simulator import (
     SimulatorSettings,
 )
 from waybill.commerce.payments.store import PaymentPages
+from waybill.messaging.adapters.postgres.backlog import unread_rows
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase
+from waybill.messaging.runtime.brake import Brake, Measure
 from waybill.messaging.runtime.delivery import DeliveryPolicy
 from waybill.messaging.runtime.group_commit import GroupCommitPolicy
 from waybill.platform.sampling import follow_breaker
+from waybill.platform.settings import variable_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -78,7 +81,9 @@ async def build_order(shop: Workshop) -> Built:
         counters=shop.metrics,
     )
     policy = GroupCommitPolicy(queue_max=settings.intake_queue_size_max)
-    intake = OrderIntake(flush, ports, policy=policy)
+    brake = Brake("intake brake", [_unread(ports.database, settings)], ports=ports)
+    messaging.add(brake)
+    intake = OrderIntake(flush, ports, policy=policy, brake=brake.check)
     shop.metrics.follow("intake_queue_length", lambda: float(intake.queued))
     handler = order_handlers.OrderHandler(PROCESS, shop.metrics)
     messaging.add(intake.loop)
@@ -90,6 +95,20 @@ async def build_order(shop: Workshop) -> Built:
         cancellations=Cancellation(ports, handler),
     )
     return Built(surface=surface)
+
+
+def _unread(database: Database, settings: Settings) -> Measure:
+    limit = settings.intake_unread_rows_max
+
+    async def read() -> float:
+        return await unread_rows(database, count_max=limit + 1)
+
+    return Measure(
+        what="outbox rows that no service has read",
+        setting=variable_of("intake_unread_rows_max"),
+        limit=limit,
+        read=read,
+    )
 
 
 async def build_inventory(shop: Workshop) -> Built:

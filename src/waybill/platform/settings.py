@@ -90,6 +90,10 @@ class Settings(BaseSettings):
     dead_letters_max: Count = 100
     dead_letters_window_seconds: Seconds = 600.0
     intake_queue_size_max: Count = 2_000
+    intake_unread_rows_max: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1_000_000
+    """New orders get 503 while more outbox rows than that were read by no service yet."""
+    disk_used_share_max: Share = 0.9
+    """Whatever writes gets 503 while the data directory's file system is fuller than that."""
     http_in_flight_max: Count = 4_096
     database_connections_max: Annotated[int, Field(ge=2, le=50)] = 8
     """Of one service's pool; the embedded server takes 100 altogether."""

@@ -9,7 +9,6 @@ from waybill.commerce.publishing import publish
 
 if TYPE_CHECKING:
     from waybill.commerce.process import Process
-    from waybill.messaging.core.retry import Backoff
     from waybill.messaging.runtime.ports import ServicePorts
 
 PAGE = 200
@@ -25,12 +24,10 @@ class Deadlines:
         *,
         process: Process,
         page: int = PAGE,
-        backoff: Backoff = domain.ASK_BACKOFF,
     ) -> None:
         self._ports = ports
         self._process = process
         self._page = page
-        self._backoff = backoff
 
     async def ask(self) -> int:
         """Ask about every order that is due now; how many. May be repeated."""
@@ -47,9 +44,7 @@ class Deadlines:
             due = await store.lock_due(transaction, unit.now, self._page)
             asked: list[domain.Order] = []
             for order in due:
-                decision = domain.ask(
-                    self._process, order, unit.now, self._ports.random, backoff=self._backoff
-                )
+                decision = domain.ask(self._process, order, unit.now, self._ports.random)
                 if decision is not None:
                     asked.extend(decision.orders.values())
                     publish(unit, decision.publications, aggregate_type="Order")

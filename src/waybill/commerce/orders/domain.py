@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from waybill.messaging.core.unit import Received
 
 ASK_BACKOFF = Backoff(base_seconds=5.0, factor=2.0, cap_seconds=60.0)
-"""Between the questions after a deadline, unless told otherwise (protocol M3)."""
+"""Between the questions after a deadline (protocol M3)."""
 
 
 class PlaceOrder(msgspec.Struct, frozen=True):
@@ -170,12 +170,7 @@ def cancel(process: Process, order: Order, now: datetime) -> Decision | None:
 
 
 def ask(
-    process: Process,
-    order: Order,
-    now: datetime,
-    random: Callable[[], float],
-    *,
-    backoff: Backoff = ASK_BACKOFF,
+    process: Process, order: Order, now: datetime, random: Callable[[], float]
 ) -> Decision | None:
     """The deadline's questions (M3): what is unanswered goes out again under a new id.
 
@@ -184,7 +179,7 @@ def ask(
     questions = unanswered(process, order.progress)
     if not questions:
         return None
-    delay = backoff.delay_seconds(order.asks, random)
+    delay = ASK_BACKOFF.delay_seconds(order.asks, random)
     decision = Decision({}, [], [])
     _publish(decision, order, questions, version=order.version, cause=None)
     decision.orders[order.id] = msgspec.structs.replace(

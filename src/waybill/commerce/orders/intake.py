@@ -22,7 +22,7 @@ from waybill.commerce.publishing import count, publish
 from waybill.messaging.runtime.group_commit import GroupCommit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
 
     from waybill.commerce.process import Process
@@ -61,9 +61,15 @@ class OrderIntake:
     """
 
     def __init__(
-        self, flush: OrderFlush, ports: ServicePorts, *, policy: GroupCommitPolicy | None = None
+        self,
+        flush: OrderFlush,
+        ports: ServicePorts,
+        *,
+        policy: GroupCommitPolicy | None = None,
+        brake: Callable[[], None] = lambda: None,
     ) -> None:
         self._flush = flush
+        self._brake = brake
         self._group: GroupCommit[Entry, Placed | KeyReused] = GroupCommit(
             "intake",
             flush.flush,
@@ -84,7 +90,11 @@ class OrderIntake:
         return self._group.queued
 
     def admit(self) -> None:
-        """Raise OverloadedError if a new order would have to wait too long (protocol I5)."""
+        """Raise OverloadedError if a new order would have to wait too long (protocol I5).
+
+        Or if the brake is on: events are not read as fast as orders come.
+        """
+        self._brake()
         self._group.admit()
 
     async def place(self, request: PlaceOrder) -> Placed | KeyReused:

@@ -66,6 +66,8 @@ class HttpParts:
     info: Mapping[str, object] = field(default_factory=dict)
     limits: HttpLimits = field(default_factory=HttpLimits)
     random_bits: Callable[[int], int] = secrets.randbits
+    admit_write: Callable[[], None] = lambda: None
+    """Called before every request that changes something; OverloadedError refuses it (I5)."""
 
 
 def create_application(surface: Surface, parts: HttpParts) -> FastAPI:
@@ -100,6 +102,7 @@ def create_application(surface: Surface, parts: HttpParts) -> FastAPI:
                 observer=parts.observer,
                 limits=parts.limits,
                 random_bits=parts.random_bits,
+                admit_write=parts.admit_write,
             )
         ],
         exception_handlers=dict.fromkeys(_HANDLED, problems.handle),

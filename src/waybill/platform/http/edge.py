@@ -15,7 +15,7 @@ from waybill.commerce.http.body import ClientGoneError
 from waybill.commerce.http.negotiation import require_json_acceptable
 from waybill.commerce.http.problem import Problem
 from waybill.commerce.http.trace import SCOPE_KEY, current_traceparent, trace_id_of
-from waybill.messaging.core.errors import OutcomeUnknownError
+from waybill.messaging.core.errors import OutcomeUnknownError, OverloadedError
 from waybill.platform.service_context import bound
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Edge:
         observer: HttpObserver,
         limits: HttpLimits,
         random_bits: Callable[[int], int],
+        admit_write: Callable[[], None],
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._app = app
@@ -61,6 +62,7 @@ class Edge:
         self._problems = problems
         self._observer = observer
         self._random_bits = random_bits
+        self._admit_write = admit_write
         self._timer = timer
         self._in_flight = 0
         self._read_max = limits.in_flight_max
@@ -107,7 +109,7 @@ class Edge:
             error = OutcomeUnknownError("the server stopped")
             await self._problems.write(error, scope, receive, answer.send)
         except Exception as error:
-            if not isinstance(error, Problem):
+            if not isinstance(error, Problem | OverloadedError):
                 logger.exception("A request failed")
             if answer.status:
                 raise  # half an answer went out: the server must break the connection
@@ -115,6 +117,8 @@ class Edge:
 
     def _admit(self, scope: Scope) -> None:
         """Shed by priority. Health answers at any load, on a full machine above all."""
+        if scope["method"] not in _READS:
+            self._admit_write()
         if self._in_flight <= self._new_max:
             return
         path: str = scope["path"]
