@@ -2,7 +2,7 @@
 # make up / down       the platform in the background; DATA=dir PORT_BASE=n for another one beside it
 DATA ?= .waybill
 PORT_BASE ?= 8080
-WHERE = --data $(DATA) --port-base $(PORT_BASE)
+WHERE = --data '$(DATA)' --port-base $(PORT_BASE)
 VENV = .venv/bin
 
 .DEFAULT_GOAL := help

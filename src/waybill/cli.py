@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -39,6 +40,7 @@ for name, group in (
 
 def main() -> None:
     """Run one command line. Errors of ours are one line on stderr, never a stack trace."""
+    _open_what_is_closed()
     try:
         app()
     except MessagingError as error:
@@ -49,6 +51,13 @@ def main() -> None:
     except BrokenPipeError:  # `waybill topics read … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def _open_what_is_closed() -> None:
+    """A closed standard stream is None in Python, and its number would go to the next file."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))
 
 
 @app.callback()

@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import socket
+import subprocess
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -182,3 +184,14 @@ def test_after_all_that_it_starts(stopped: PlatformProcess) -> None:
     order_id = stopped.place(str(new_id())).json()["id"]
     stopped.ended(order_id)
     assert stopped.stop() == 0
+
+
+def test_closed_standard_streams_are_no_error(tmp_path: Path) -> None:
+    """A command whose streams are closed asks nothing, deletes nothing, and has no stack trace."""
+    command = f"'{sys.executable}' -m waybill reset --data '{tmp_path}' <&- >&-"
+    answer = subprocess.run(  # noqa: S602 - the shell closes the streams
+        command, shell=True, stderr=subprocess.PIPE, text=True, timeout=30, check=False
+    )
+    assert answer.returncode == 1
+    assert answer.stderr.strip() == "Aborted!"
+    assert tmp_path.exists()
