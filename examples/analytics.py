@@ -70,11 +70,15 @@ async def main() -> None:
     """Consume until interrupted."""
     messaging = make_service(os.environ["DATABASE_URL"], os.environ["ORDER_SOURCE_URL"])
     await messaging.migrate()
-    async with messaging:
-        async with messaging.unit() as unit:
-            for table in TABLES:
-                await unit.execute(table)
+    await messaging.connect()
+    async with messaging.unit() as unit:
+        for table in TABLES:
+            await unit.execute(table)
+    messaging.start()
+    try:
         await asyncio.Event().wait()
+    finally:
+        await messaging.stop()
 
 
 if __name__ == "__main__":

@@ -21,19 +21,24 @@ def url_of(data: Path, service: str, role: str = SUPERUSER) -> str:
     return EmbeddedPostgres(data).url(database_of(service), role)
 
 
-def rows(
-    data: Path, service: str, statement: str, *arguments: object, role: str = SUPERUSER
-) -> list[dict[str, Any]]:
-    """What a statement gives in the database of `order`, `inventory`, …, as a role."""
+def rows_at(url: str, statement: str, *arguments: object) -> list[dict[str, Any]]:
+    """What a statement gives in the database of this URL."""
 
     async def fetch() -> list[dict[str, Any]]:
-        connection = await asyncpg.connect(url_of(data, service, role))
+        connection = await asyncpg.connect(url)
         try:
             return [dict(row) for row in await connection.fetch(statement, *arguments)]
         finally:
             await connection.close()
 
     return asyncio.run(fetch())
+
+
+def rows(
+    data: Path, service: str, statement: str, *arguments: object, role: str = SUPERUSER
+) -> list[dict[str, Any]]:
+    """What a statement gives in the database of `order`, `inventory`, …, as a role."""
+    return rows_at(url_of(data, service, role), statement, *arguments)
 
 
 def value(data: Path, service: str, statement: str, *arguments: object) -> Any:  # noqa: ANN401 - whatever the column holds
