@@ -16,7 +16,7 @@ from waybill.commands import consumers, dead_letters, deliveries, topics
 from waybill.commands.options import Data, PortBase  # noqa: TC001 - read by typer
 from waybill.commands.output import say
 from waybill.commands.place import remember, settings_of
-from waybill.messaging.core.errors import MessagingError
+from waybill.messaging.core.errors import ConfigurationError, MessagingError
 
 INTERRUPTED_STATUS = 130
 
@@ -57,7 +57,7 @@ def _open_what_is_closed() -> None:
     """A closed standard stream is None in Python, and its number would go to the next file."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode))
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - as long as we run
 
 
 @app.callback()
@@ -260,3 +260,30 @@ def psql(
         open_psql(settings.data_directory, service, command=command, write=write)
     )
     raise typer.Exit(status_of_psql)
+
+
+@app.command()
+def url(
+    service: Annotated[
+        Literal["order", "payment", "inventory", "notification"],
+        typer.Argument(help="Whose database."),
+    ],
+    data: Data = None,
+    port_base: PortBase = None,
+    *,
+    role: Annotated[
+        Literal["reader", "service", "owner"],
+        typer.Option(help="reader sees the outbox only: what a subscriber of yours needs."),
+    ] = "reader",
+) -> None:
+    """Print the URL of a service's database, password included.
+
+    Example: waybill url order --role reader
+    """
+    from waybill.platform.embedded import EmbeddedPostgres  # noqa: PLC0415 - fast help
+    from waybill.platform.provisioning import urls_of  # noqa: PLC0415 - as above
+
+    directory = settings_of(data, port_base).data_directory
+    if not (directory / "postgres").exists():
+        raise ConfigurationError(f"{directory} holds no data: start with `waybill up`")
+    say(getattr(urls_of(EmbeddedPostgres(directory), service), role))
