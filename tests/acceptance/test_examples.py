@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
-from tests.acceptance.database import rows_at, url_of, value
+from tests.acceptance.database import rows_at, value
 from tests.acceptance.processes import free_port_base, wait_for
 
 from waybill.messaging.core.identity import new_id
@@ -180,7 +180,7 @@ def test_analytics_listens_to_a_platform_that_knows_nothing_of_it(
     for _ in range(5):
         shared_platform.ended(shared_platform.place(str(new_id())).json()["id"])
     url = databases.template("analytics")
-    source = url_of(shared_platform.data, "order", "order_reader")
+    source = shared_platform.run("url", "order", "--role", "reader").stdout.strip()
     environment = {"DATABASE_URL": url, "ORDER_SOURCE_URL": source}
     confirmed = "SELECT sum(total_amount) FROM orders WHERE status = 'CONFIRMED'"
     with running([python, "analytics.py"], tmp_path / "log", environment):
