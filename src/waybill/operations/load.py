@@ -22,6 +22,8 @@ PRODUCTS = tuple(
     f"{digit * 8}-{digit * 4}-{digit * 4}-{digit * 4}-{digit * 12}" for digit in "12345"
 )
 POLL_SECONDS = 0.002
+POLL_GROWTH = 1.3
+"""Each look waits longer than the one before: looking must not become the load itself."""
 STOCK = 1_000_000_000
 
 
@@ -88,7 +90,7 @@ async def counter(plan: Plan, name: str) -> float:
 
 
 async def run(plan: Plan) -> Result:
-    """Send the plan's orders and wait until the rate of confirmations has come to rest."""
+    """Send the plan's orders; what was confirmed is counted at the end of the sending."""
     result = Result()
     before = await counter(plan, "orders_confirmed_total")
     started = time.perf_counter()
@@ -133,6 +135,7 @@ async def _place(post: Connection, number: int, result: Result, intended: float)
 
 
 async def _watch(connection: Connection, order: str, result: Result, intended: float) -> None:
+    pause = POLL_SECONDS
     while True:
         answer = await connection.request("GET", f"/api/orders/{order}")
         if b'"CONFIRMED"' in answer.body:
@@ -140,7 +143,8 @@ async def _watch(connection: Connection, order: str, result: Result, intended: f
             return
         if b'"CANCELLED"' in answer.body:
             return
-        await asyncio.sleep(POLL_SECONDS)
+        await asyncio.sleep(pause)
+        pause *= POLL_GROWTH
 
 
 def percentile(values: list[float], percent: int) -> float:
