@@ -73,6 +73,20 @@ async def test_stock_is_held_for_an_order_that_fits(
     assert inventory.tally.counts == {"stock_reserved_total": 1}
 
 
+async def test_m7_no_timer_of_inventory_releases_a_reservation(
+    inventory: Service, handler: InventoryHandler
+) -> None:
+    """M7: long after its deadline an order holds its stock, until the order's host says so."""
+    ask = created((MOUSE, 2))
+    await inventory.handle(handler, [ask])
+    inventory.clock.instant += timedelta(days=365)
+    other = created((KEYBOARD, 1), not_after=inventory.clock.instant + timedelta(minutes=15))
+    await inventory.handle(handler, [other])
+    assert await level(inventory, MOUSE) == (98, 2, 0)
+    await inventory.handle(handler, [StockReleaseRequested(order_id=ask.order_id)])
+    assert await level(inventory, MOUSE) == (100, 0, 0)
+
+
 async def test_nothing_is_held_for_an_order_that_does_not_fit(
     inventory: Service, handler: InventoryHandler
 ) -> None:

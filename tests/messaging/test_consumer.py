@@ -15,7 +15,9 @@ from tests.messaging.ledger import (
     TOPIC,
     Added,
     Closed,
+    Ledger,
     World,
+    amount_of,
     apply,
     broken,
     keys_of_one_lane,
@@ -450,6 +452,41 @@ async def test_c7_a_pure_decision_is_not_retried() -> None:
         assert world.clock.monotonic() == 0.0
         assert world.letters == [(messages[0].id, Verdict.OPEN)]
     assert world.ledger.batches == [[1]]
+
+
+async def test_c10_a_conflict_during_the_survey_is_no_crash() -> None:
+    """C10: what is tried before a second dead letter may meet a concurrent change, too."""
+    world = World()
+    met: set[tuple[int, ...]] = set()
+
+    def conflict(received: Sequence[Received]) -> None:
+        amounts = tuple(amount_of(each) for each in received)
+        if amounts not in met:
+            met.add(amounts)
+            raise ConcurrencyConflictError("the row has a new version")
+
+    world.ledger.mood = conflict
+    messages = world.amounts(["", "raises", "", "raises", ""])
+    await world.consume(messages)
+    assert {id_ for id_, _ in world.letters} == {messages[1].id, messages[3].id}
+    assert set(world.effects) == {messages[0].id, messages[2].id, messages[4].id}
+    assert set(world.effects.values()) == {1}
+
+
+async def test_c11_a_consumer_is_its_id_whatever_its_handler_is_called() -> None:
+    """C11: a renamed class goes on where the old one was, and replays nothing."""
+    world = World()
+    await world.consume(world.amounts(count=2))
+
+    class Renamed(Ledger):
+        """The handler after a refactoring."""
+
+    world.handler = renamed = Renamed()
+    world.consumer = world.new_consumer()
+    messages = world.amounts(count=1)
+    await world.consume(messages)
+    assert renamed.batches == [[1]]
+    assert set(world.effects.values()) == {1}
 
 
 async def test_c8_the_key_of_a_dead_letter_goes_on() -> None:

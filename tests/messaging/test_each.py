@@ -152,6 +152,25 @@ async def test_c6_a_constraint_is_tried_as_often_as_anything_impure() -> None:
     assert world.effects == {messages[0].id: 1}
 
 
+async def test_c6_a_constraint_at_commit_must_refuse_a_message_alone_twice() -> None:
+    """C6: a deferred constraint names nobody; a neighbour's row that goes may be the cause."""
+    flaky = Flaky({1: 1})
+    world = World(handler=each({Added: flaky}))
+    refusals = 0
+
+    def fault(point: str) -> None:
+        nonlocal refusals
+        if point == "commit" and flaky.tries[1] and refusals < 2:
+            refusals += 1
+            raise DomainConstraintError("deferred")
+
+    world.fault = fault
+    messages = world.amounts(count=3)
+    await world.consume(messages)
+    assert world.letters == []
+    assert world.effects == {message.id: 1 for message in messages}
+
+
 async def test_pure_handlers_are_tried_once() -> None:
     """C7: with `tries_max=1` an exception is the message's dead letter at once, named."""
     flaky = Flaky({2: ALWAYS})

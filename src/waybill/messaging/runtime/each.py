@@ -165,11 +165,18 @@ class PatientBatch:
             if self._batch.batch.records[index].message.key in self._waiting:
                 continue
             try:
-                await self._commit([index], ())
+                await self._alone(index)
             except HandlerFailedError as error:
                 self._hold(error)
             except PermanentError as error:
                 await self._condemn(index, error)
+
+    async def _alone(self, index: int) -> None:
+        """Apply one message. A constraint that shows at the COMMIT must refuse it twice (C6)."""
+        try:
+            await self._commit([index], ())
+        except DomainConstraintError:
+            await self._commit([index], ())
 
     async def _go_on(self, key: str) -> None:
         """Another try of the key's first message; if that ends it, the ones behind it follow."""
@@ -177,7 +184,7 @@ class PatientBatch:
         while indexes:
             index = indexes[0]
             try:
-                await self._commit([index], ())
+                await self._alone(index)
                 self._failing.pop(index, None)
             except HandlerFailedError as error:
                 self._tries[index] = self._tries.get(index, 0) + 1

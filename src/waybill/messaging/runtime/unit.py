@@ -109,7 +109,10 @@ class ConsumerUnit:
     async def rehearse(
         self, subscription: Subscription, received: Sequence[Received]
     ) -> PermanentError | None:
-        """Decide these and roll back: the permanent error that it met, or None."""
+        """Decide these and roll back: the permanent error that it met, or None.
+
+        Raises what is no message's fault; a concurrency conflict is tried again with the batch.
+        """
         try:
             async with self._ports.database.transaction() as transaction:
                 await subscription.lock(transaction)
@@ -121,6 +124,8 @@ class ConsumerUnit:
             return None
         except PermanentError as error:
             return error
+        except ConcurrencyConflictError as error:
+            raise TransientError(str(error)) from error
         return None
 
     async def _claim(
