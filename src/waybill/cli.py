@@ -18,8 +18,6 @@ from waybill.commands.output import say
 from waybill.commands.place import remember, settings_of
 from waybill.messaging.core.errors import ConfigurationError, MessagingError
 
-INTERRUPTED_STATUS = 130
-
 app = typer.Typer(
     name="waybill",
     help="Order fulfilment by events that are never lost and never applied twice.",
@@ -46,8 +44,6 @@ def main() -> None:
     except MessagingError as error:
         sys.stderr.write(f"waybill: {error}\n")
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED_STATUS)
     except BrokenPipeError:  # `waybill topics read … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

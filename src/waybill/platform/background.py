@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -41,18 +42,25 @@ def start_in_background(settings: Settings, *, say: Callable[[str], None]) -> No
     own last word if it does not come up.
     """
     data = settings.data_directory.absolute()
-    if any(holders(data / "lock")) and set(readiness(settings).values()) == {"UP"}:
+    held = any(holders(data / "lock"))
+    if held and set(readiness(settings).values()) == {"UP"}:
         say(f"runs already on {settings.data_directory}")
     else:
+        if not held:  # else it is told that the data are in use, whatever the ports
+            _check_ports(settings)
         _start(settings, data)
     for name, url in addresses(settings).items():
         say(f"{name:<22} {url}")
     say(f"log: {data / LOG_NAME}")
 
 
-def _start(settings: Settings, data: Path) -> None:
-    for plan in PLANS.values():  # else the answers of whoever listens there would pass for ours
+def _check_ports(settings: Settings) -> None:
+    """Else the answers of whoever listens there would pass for ours."""
+    for plan in PLANS.values():
         bind(settings.port_base + plan.port_offset, host=settings.host).close()
+
+
+def _start(settings: Settings, data: Path) -> None:
     _make(data)
     log = data / LOG_NAME
     if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
@@ -68,7 +76,13 @@ def _start(settings: Settings, data: Path) -> None:
             start_new_session=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
-    _wait_ready(settings, process, log, began)
+    try:
+        _wait_ready(settings, process, log, began)
+    except BaseException:  # Ctrl-C, too: what is not wanted any more must not come up later
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
+        raise
 
 
 def _make(data: Path) -> None:
@@ -166,7 +180,6 @@ def _wait_ready(
             last = words[-1] if words else f"it ended with status {process.returncode}"
             raise ConfigurationError(last.removeprefix("waybill: "))
         if time.monotonic() > deadline:
-            process.terminate()
             raise ConfigurationError(f"not ready within {READY_SECONDS:.0f} s: see {log}")
         time.sleep(_POLL_SECONDS)
 

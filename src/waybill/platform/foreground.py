@@ -53,6 +53,7 @@ async def _until_signal(settings: Settings, services: Sequence[str], *, shared: 
     with suppress(asyncio.CancelledError):
         await _run(settings, services, shared=shared)
     signals.close()
+    logger.info("stopped")
 
 
 async def _run(settings: Settings, services: Sequence[str], *, shared: bool) -> None:
@@ -69,7 +70,6 @@ async def _run(settings: Settings, services: Sequence[str], *, shared: bool) -> 
                     await watching
             finally:
                 watching.cancel()
-        logger.info("stopped")
     finally:
         await platform.stop()  # gives the ports back if it never started
         await server.stop()
