@@ -66,6 +66,9 @@ class Traffic:
     def _place(self, client: httpx2.Client, key: str) -> None:
         try:
             answer = self._platform.place(key, client=client)
+        except httpx2.ConnectError:  # it was never sent
+            self._ended.wait(0.05)
+            return
         except httpx2.TransportError:
             self.unknown.add(key)
             self._ended.wait(0.02)
