@@ -12,7 +12,7 @@ from tests.acceptance.books import assert_balanced
 from tests.acceptance.processes import wait_for
 from tests.acceptance.traffic import Traffic
 
-from waybill.platform.embedded.processes import end_processes
+from waybill.platform.embedded.processes import end_processes, processes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sized
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tests.acceptance.processes import PlatformProcess
 
 DRAIN_SECONDS = 20
+SHORT_DRAIN_SECONDS = 3
+STOP_SECONDS = 4
+"""What stopping takes besides, on a busy machine: PostgreSQL's own shutdown."""
 
 
 def more_than(count: int, found: Sized) -> bool:
@@ -66,3 +69,29 @@ def test_a_database_that_dies_answers_503_with_retry_after_and_comes_back(
         assert retry_after is not None
     traffic.settle_unknown()
     assert_balanced(platform)
+
+
+def test_a_signal_during_the_start_is_clean(make_platform: Callable[..., PlatformProcess]) -> None:
+    """Ctrl-C as soon as PostgreSQL runs: status 0, no stack trace, nothing left, then a start."""
+    platform = make_platform().launch()
+    cluster = platform.data / "postgres" / "data"
+    wait_for(lambda: processes_of(cluster), 30, "PostgreSQL runs")
+    assert platform.stop(signal.SIGINT) == 0
+    assert "Traceback" not in platform.log.read_text()
+    assert processes_of(cluster) == []
+    platform.start()
+
+
+def test_a_call_that_hangs_holds_nobody_back(
+    make_platform: Callable[..., PlatformProcess],
+) -> None:
+    """P11: the drain is bounded whatever the payment provider does."""
+    platform = make_platform(
+        WAYBILL_PAYMENT_DELAY_SECONDS="3600", WAYBILL_DRAIN_SECONDS_MAX=str(SHORT_DRAIN_SECONDS)
+    ).start()
+    order_id = platform.place("held").json()["id"]
+    wait_for(lambda: platform.order(order_id)["status"] == "STOCK_RESERVED", 30, "payment begun")
+    started = time.monotonic()
+    assert platform.stop() == 0
+    assert time.monotonic() - started < SHORT_DRAIN_SECONDS + STOP_SECONDS
+    assert "Traceback" not in platform.log.read_text()
