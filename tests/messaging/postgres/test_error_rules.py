@@ -154,6 +154,55 @@ async def test_transaction_control_by_hand_is_noticed(
     assert await probe.read() == []
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "COMMIT",
+        " end;",
+        "Rollback",
+        "ROLLBACK WORK AND CHAIN",
+        "abort",
+        "START\nTRANSACTION",
+        "begin",
+        "PREPARE TRANSACTION 'mine'",
+    ],
+)
+async def test_o7_sql_cannot_end_a_unit(
+    database: PostgresDatabase, probe: Probe, statement: str
+) -> None:
+    """Protocol O7, E4: what ends the transaction by SQL is refused before it is sent."""
+    for send in ("execute", "fetch"):
+        with pytest.raises(RuntimeError, match="unit of work"):
+            async with database.transaction() as transaction:
+                await probe.write(transaction, "half an effect")
+                await getattr(transaction, send)(statement)
+    assert await probe.read() == []
+
+
+async def test_o7_a_commit_that_hides_is_noticed_at_once(
+    database: PostgresDatabase, probe: Probe
+) -> None:
+    """Protocol O7: it cannot be taken back, so nothing more is written and it is told."""
+    with pytest.raises(RuntimeError, match="ended"):
+        async with database.transaction() as transaction:
+            await probe.write(transaction, "first")
+            with suppress(RuntimeError):
+                await transaction.execute("SELECT 1; COMMIT")
+            await probe.write(transaction, "second")
+    assert "second" not in await probe.read()
+
+
+async def test_savepoints_by_hand_are_no_end(database: PostgresDatabase, probe: Probe) -> None:
+    """Protocol O7: ROLLBACK TO keeps the transaction."""
+    async with database.transaction() as transaction:
+        await probe.write(transaction, "kept")
+        await transaction.execute("SAVEPOINT here")
+        await probe.write(transaction, "taken back")
+        await transaction.execute("ROLLBACK TO SAVEPOINT here")
+        await transaction.execute("ROLLBACK WORK TO here")
+    assert await probe.read() == ["kept"]
+
+
 @pytest.mark.usefixtures("probe")
 async def test_deadlock_is_transient(database: PostgresDatabase) -> None:
     """Pitfall B58: one of two units that wait for each other is told to try again."""

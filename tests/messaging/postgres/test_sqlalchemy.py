@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -261,6 +262,68 @@ async def test_two_phase_is_refused(engine: AsyncEngine) -> None:
     async with AsyncSession(engine, twophase=True) as session:
         with pytest.raises(ConfigurationError, match="two-phase"):
             await join(session)
+
+
+@pytest.mark.parametrize("act", ["commit", "rollback", "close", "aclose", "reset", "invalidate"])
+async def test_o7_a_handler_cannot_end_the_session_of_its_unit(
+    database: SqlalchemyDatabase, probe: Probe, read: Reader, act: str
+) -> None:
+    """Protocol O7: half an effect behind an inbox row would be lost for ever."""
+    with pytest.raises(RuntimeError, match="unit of work"):
+        async with database.transaction() as transaction:
+            transaction.session.add(Probed(value="half an effect"))
+            await transaction.session.flush()
+            PostgresOutbox().append(transaction, [a_message(KEY)])
+            await getattr(transaction.session, act)()
+    assert await probe.read() == []
+    assert await published(read) == []
+
+
+@pytest.mark.parametrize("how", ["connection", "sync session", "sql", "swallowed"])
+async def test_o7_nor_by_any_way_around(
+    database: SqlalchemyDatabase, probe: Probe, read: Reader, how: str
+) -> None:
+    """Protocol O7: the COMMIT itself is refused, whoever sends it, and stays refused."""
+    with pytest.raises((RuntimeError, TransientError)):
+        async with database.transaction() as transaction:
+            session = transaction.session
+            session.add(Probed(value="half an effect"))
+            await session.flush()
+            PostgresOutbox().append(transaction, [a_message(KEY)])
+            if how == "connection":
+                await (await session.connection()).commit()
+            elif how == "sync session":
+                await session.run_sync(lambda sync: sync.commit())
+            elif how == "sql":
+                await transaction.execute("COMMIT")
+            else:
+                with suppress(RuntimeError):
+                    await session.run_sync(lambda sync: sync.commit())
+                session.add(Probed(value="the other half"))
+    assert await probe.read() == []
+    assert await published(read) == []
+
+
+async def test_a_swallowed_error_of_a_flush_is_no_commit(
+    database: SqlalchemyDatabase, probe: Probe
+) -> None:
+    """Pitfall B57: SQLAlchemy has rolled back; the unit is tried again, not taken for done."""
+    with pytest.raises(TransientError, match="swallowed"):
+        async with database.transaction() as transaction:
+            await probe.write(transaction, "half an effect")
+            transaction.session.add(Probed(value="x"))
+            with suppress(exc.IntegrityError):
+                await transaction.session.flush()
+    assert await probe.read() == []
+
+
+async def test_nested_transactions_of_a_unit_are_its_own(
+    database: SqlalchemyDatabase, probe: Probe
+) -> None:
+    """A savepoint ends no unit."""
+    async with database.transaction() as transaction, transaction.session.begin_nested():
+        transaction.session.add(Probed(value="kept"))
+    assert await probe.read() == ["kept"]
 
 
 async def test_transaction_is_needed(engine: AsyncEngine) -> None:

@@ -6,6 +6,7 @@ One instance belongs to one transaction. It is the shared half of every Transact
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +18,23 @@ if TYPE_CHECKING:
     Mark = tuple[dict[Flush, int], int]
 
 logger = logging.getLogger(__name__)
+
+CONTROL = re.compile(
+    r"\s*(BEGIN|START\s+TRANSACTION|COMMIT|END|ABORT|PREPARE\s+TRANSACTION"
+    r"|ROLLBACK(?!\s+((WORK|TRANSACTION)\s+)?TO\b))\b",
+    re.IGNORECASE,
+)
+
+
+def refuse_control(statement: str) -> None:
+    """Raise RuntimeError for SQL that would end a unit's transaction, or nest one (O7, E4)."""
+    if CONTROL.match(statement):
+        raise RuntimeError(cannot(statement.split(None, 1)[0].upper()))
+
+
+def cannot(act: str) -> str:
+    """What is told to who tries."""
+    return f"{act}: only the runtime ends a unit of work; raise an exception to roll it back"
 
 
 class CommitActs:

@@ -33,6 +33,9 @@ class Connection(Protocol):
     async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]:
         """Run one statement; its rows."""
 
+    def is_in_transaction(self) -> bool:
+        """Whether a transaction is open, a failed one too."""
+
     def terminate(self) -> None:
         """Close the socket without a word."""
 

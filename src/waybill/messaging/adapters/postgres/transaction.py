@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from waybill.messaging.adapters.postgres.errors import DRIVER_ERRORS, discard
-from waybill.messaging.core.commit_acts import CommitActs
+from waybill.messaging.core.commit_acts import CommitActs, refuse_control
 from waybill.messaging.core.errors import MessagingError, OutcomeUnknownError, TransientError
 from waybill.messaging.core.sqlstate import outcome_is_unknown, translate
 
@@ -29,26 +29,31 @@ class PostgresTransaction:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._acts = CommitActs()
-        self._failure: MessagingError | None = None
+        self._failure: Exception | None = None
         self._ended = False
 
     async def execute(self, statement: str, *arguments: object) -> int:
         """See Transaction.execute."""
         self._check()
+        refuse_control(statement)
         try:
             status = await self._connection.execute(statement, *arguments)
         except DRIVER_ERRORS as error:
             raise self._doom(error) from error
+        self._check_open()
         count = status.rpartition(" ")[2]
         return int(count) if count.isdecimal() else 0
 
     async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]:
         """See Transaction.fetch."""
         self._check()
+        refuse_control(statement)
         try:
-            return await self._connection.fetch(statement, *arguments)
+            rows = await self._connection.fetch(statement, *arguments)
         except DRIVER_ERRORS as error:
             raise self._doom(error) from error
+        self._check_open()
+        return rows
 
     def buffer(self, flush: Callable[[Transaction, Sequence[Any]], Awaitable[None]]) -> list[Any]:
         """See Transaction.buffer."""
@@ -60,7 +65,10 @@ class PostgresTransaction:
 
     async def begin(self) -> None:
         """Send BEGIN; the connection's default isolation is READ COMMITTED."""
-        await self.execute("BEGIN")
+        try:
+            await self._connection.execute("BEGIN")
+        except DRIVER_ERRORS as error:
+            raise self._doom(error) from error
 
     async def commit(self) -> None:
         """Flush, COMMIT, then the calls. A cancellation waits until the outcome is known (B60).
@@ -116,9 +124,17 @@ class PostgresTransaction:
             message = "this transaction is over"
             raise RuntimeError(message)
 
+    def _check_open(self) -> None:
+        """A COMMIT that stood among other statements cannot be taken back: stop here, loudly."""
+        if not self._connection.is_in_transaction():
+            self.discard()
+            self._failure = RuntimeError("a statement ended the transaction of this unit of work")
+            raise self._failure
+
     def _doom(self, error: BaseException) -> MessagingError:
-        self._failure = translate(error)
-        return self._failure
+        meaning = translate(error)
+        self._failure = meaning
+        return meaning
 
 
 def _take_error(ending: asyncio.Future[None]) -> BaseException | None:

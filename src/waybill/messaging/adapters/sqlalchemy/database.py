@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from sqlalchemy import exc
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from waybill.messaging.adapters.sqlalchemy.transaction import SqlalchemyTransaction, join
+from waybill.messaging.adapters.sqlalchemy.transaction import join
+from waybill.messaging.core.commit_acts import cannot
 from waybill.messaging.core.errors import MessagingError, OutcomeUnknownError
 from waybill.messaging.core.sqlstate import outcome_is_unknown, translate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from waybill.messaging.adapters.sqlalchemy.transaction import SqlalchemyTransaction
     from waybill.messaging.core.ports import Row
 
 
@@ -59,6 +62,15 @@ def translated(error: BaseException) -> MessagingError | None:
     return None
 
 
+ENDINGS = ("commit", "rollback", "close", "aclose", "reset", "invalidate")
+"""Methods of a session that a handler must not call (protocol O7)."""
+
+
+async def _refuse(act: str) -> NoReturn:
+    """In place of a method of the session."""
+    raise RuntimeError(cannot(act))
+
+
 class _Scope:
     """The block of one transaction."""
 
@@ -68,7 +80,11 @@ class _Scope:
     async def __aenter__(self) -> SqlalchemyTransaction:
         try:
             await self._session.begin()
-            return await join(self._session)
+            self._transaction = await join(self._session)
+            self._transaction.may_commit = False
+            for act in ENDINGS:
+                setattr(self._session, act, partial(_refuse, act))
+            return self._transaction  # noqa: TRY300 - what stands above may fail
         except BaseException as error:
             await self._end(error)
             self._raise_translated(error)
@@ -93,7 +109,9 @@ class _Scope:
 
     async def _commit(self) -> None:
         """COMMIT; a cancellation waits until the outcome is known (pitfalls B60)."""
-        ending = asyncio.ensure_future(self._session.commit())
+        self._transaction.check_open()
+        self._transaction.may_commit = True
+        ending = asyncio.ensure_future(self._of_session("commit"))
         try:
             await asyncio.shield(ending)
         except asyncio.CancelledError:
@@ -108,9 +126,16 @@ class _Scope:
 
     async def _end(self, error: BaseException | None) -> None:
         if error is not None and not isinstance(error, Exception):
-            await asyncio.shield(self._session.invalidate())
+            await asyncio.shield(self._of_session("invalidate"))
         else:
-            await asyncio.shield(self._session.close())
+            await asyncio.shield(self._of_session("close"))
+
+    def _of_session(self, act: str) -> Coroutine[Any, Any, None]:
+        """The session's own method, which a handler has no way to."""
+        method: Callable[[AsyncSession], Coroutine[Any, Any, None]] = getattr(
+            type(self._session), act
+        )
+        return method(self._session)
 
     @staticmethod
     def _raise_translated(error: BaseException) -> None:

@@ -14,8 +14,8 @@ from sqlalchemy.engine import TwoPhaseTransaction
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from waybill.messaging.adapters.sqlalchemy import events
-from waybill.messaging.core.commit_acts import CommitActs
-from waybill.messaging.core.errors import ConfigurationError, MessagingError
+from waybill.messaging.core.commit_acts import CommitActs, cannot, refuse_control
+from waybill.messaging.core.errors import ConfigurationError, MessagingError, TransientError
 from waybill.messaging.core.sqlstate import translate
 
 if TYPE_CHECKING:
@@ -91,9 +91,12 @@ class SqlalchemyTransaction:
         self._savepoints: list[tuple[str, Mark]] = []
         self._failure: MessagingError | None = None
         self._ended = False
+        self.may_commit = True
+        """False while a handler has it: only the runtime ends a unit of work (protocol O7)."""
 
     async def execute(self, statement: str, *arguments: object) -> int:
         """See Transaction.execute."""
+        refuse_control(statement)
         driver = await self._driver()
         try:
             status: str = await driver.execute(statement, *arguments)
@@ -104,6 +107,7 @@ class SqlalchemyTransaction:
 
     async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]:
         """See Transaction.fetch."""
+        refuse_control(statement)
         driver = await self._driver()
         try:
             rows: Sequence[Row] = await driver.fetch(statement, *arguments)
@@ -122,9 +126,7 @@ class SqlalchemyTransaction:
     async def _driver(self) -> asyncpg.Connection:
         if self._failure is not None:
             raise self._failure
-        if self._ended:
-            message = "this transaction is over"
-            raise RuntimeError(message)
+        self.check_open()
         raw = await self._connection.get_raw_connection()
         driver: asyncpg.Connection = raw.driver_connection
         if not driver.is_in_transaction():
@@ -138,8 +140,20 @@ class SqlalchemyTransaction:
             return self._failure
         return translate(error)
 
+    def check_open(self) -> None:
+        """Raise RuntimeError once it is over; in a unit a TransientError: what ended it is lost."""
+        if not self._ended:
+            return
+        if self.may_commit:
+            message = "this transaction is over"
+            raise RuntimeError(message)
+        message = "this unit of work was rolled back by an error that was swallowed"
+        raise TransientError(message)
+
     def before_commit(self, sync: Connection) -> None:
         """Flush; called by SQLAlchemy between the user's commit() and COMMIT."""
+        if not self.may_commit:
+            raise RuntimeError(cannot("commit"))
         if self._failure is not None:
             raise self._failure
         adapted = sync.connection.dbapi_connection
