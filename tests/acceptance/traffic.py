@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import secrets
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
 
 import httpx2
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from httpx2 import Response
     from tests.acceptance.processes import PlatformProcess
 
 CUSTOMERS = 4
@@ -79,3 +83,19 @@ class Traffic:
         self.refused.append((answer.status_code, answer.headers.get("Retry-After")))
         self.unknown.add(key)
         self._ended.wait(0.02)
+
+
+def at_once(count: int, request: Callable[[httpx2.Client, int], Response]) -> list[Response]:
+    """The answers to so many requests that leave together, on so many connections."""
+    start = threading.Barrier(count)
+
+    def one(number: int) -> Response:
+        start.wait(timeout=30)
+        return request(client, number)
+
+    connections = httpx2.Limits(max_connections=count)
+    with (
+        httpx2.Client(timeout=30, limits=connections) as client,
+        ThreadPoolExecutor(count) as pool,
+    ):
+        return list(pool.map(one, range(count)))
