@@ -105,6 +105,14 @@ async def test_a_reader_sees_the_outbox_and_nothing_else(
     await connection.close()
 
 
+async def test_e4_only_owners_see_what_other_sessions_do(provisioned: EmbeddedPostgres) -> None:
+    """Protocol E4: upkeep can name an old transaction, whoever holds it; services see their own."""
+    for role, sees in (("owner", True), ("service", False), ("reader", False)):
+        connection = await asyncpg.connect(getattr(urls_of(provisioned, "order"), role))
+        assert await connection.fetchval("SELECT pg_has_role('pg_read_all_stats', 'USAGE')") is sees
+        await connection.close()
+
+
 def test_an_up_to_date_start_is_cheap(provisioned: EmbeddedPostgres) -> None:
     """It asks a few questions and loads no migration tool."""
     shown = subprocess.run(

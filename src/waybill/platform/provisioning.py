@@ -31,6 +31,8 @@ SIMULATOR: Final = "provider"
 _LOCK: Final = 1_462_846_540
 """Advisory lock in the database `postgres`: one process provisions, the others wait."""
 
+_OWNER_SEES: Final = "pg_read_all_stats"
+
 _SESSION_LIMITS: Final = {
     "idle_in_transaction_session_timeout": "60s",
     "statement_timeout": "30s",
@@ -122,6 +124,8 @@ async def _make_roles(connection: asyncpg.Connection, server: EmbeddedPostgres) 
         for role in others:
             for name, value in _SESSION_LIMITS.items():
                 await connection.execute(f"ALTER ROLE {role} SET {name} = '{value}'")
+        # Upkeep alarms old transactions, whosoever they are (protocol E4).
+        await connection.execute(f"GRANT {_OWNER_SEES} TO {owner}")
     for database in ("postgres", "template1"):
         await connection.execute(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
 
@@ -160,6 +164,7 @@ def _fingerprint() -> str:
 
 def _ingredients() -> Iterator[str]:
     yield HEAD_REVISION
+    yield _OWNER_SEES
     yield from roles.grants("service", "reader")
     yield from (f"{name} {value}" for name, value in _SESSION_LIMITS.items())
     for service, revisions in commerce.REVISIONS.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +93,48 @@ async def seqs(database: PostgresDatabase) -> list[int]:
 async def meta(database: PostgresDatabase) -> Any:  # noqa: ANN401 - a row
     """The meta row."""
     return (await database.fetch("SELECT * FROM messaging.outbox_meta"))[0]
+
+
+async def test_d4_a_reader_that_fell_silent_is_alarmed_once(
+    database: PostgresDatabase, messaging_database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Protocol D4: silent for a day it holds back retention, so an operator is told."""
+    caplog.set_level(logging.INFO)
+    await register(database, "well", 0)
+    await register(database, "gone", 0)
+    await database.fetch(
+        "UPDATE messaging.outbox_reader SET seen_at = now() - interval '25 hours' "
+        "WHERE consumer = 'gone'"
+    )
+    keeper = upkeep(messaging_database)
+    for _ in range(2):
+        (alarm,) = (await keeper.turn()).alarms
+        assert alarm.startswith("gone was silent for more than a day")
+    assert caplog.text.count("consumers forget gone") == 1
+    await register(database, "gone", 0)
+    assert (await keeper.turn()).alarms == ()
+    assert "no longer: gone was silent" in caplog.text
+
+
+async def test_e4_an_old_transaction_is_alarmed(
+    database: PostgresDatabase, messaging_database: str, second: asyncpg.Connection
+) -> None:
+    """Protocol E4: whoever holds it, it is named, and only while it is open."""
+    keeper = OutboxUpkeep(
+        messaging_database,
+        UpkeepSettings(outbox_partition_rows=ROWS, transaction_seconds_max=0.0),
+    )
+    assert (await keeper.turn()).alarms == ()
+    pid = second.get_server_pid()
+    transaction = second.transaction()
+    await transaction.start()
+    await second.execute("SELECT 1")
+    (alarm,) = (await keeper.turn()).alarms
+    assert alarm.startswith(f"a transaction of process {pid} ")
+    assert (await upkeep(messaging_database).turn()).alarms == (), "five minutes are allowed"
+    await transaction.rollback()
+    assert (await keeper.turn()).alarms == ()
+    await database.fetch("SELECT 1")
 
 
 async def test_two_spare_partitions_stay_ahead(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from waybill.messaging.adapters.postgres.alarms import SILENT_SECONDS
 from waybill.messaging.adapters.postgres.topics import lane_ends
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.core.lanes import ALL_LANES
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SILENT_SECONDS = 24 * 3600
-"""A reader silent for longer is alarmed: it holds back retention until it is forgotten."""
 ACTIVE_SECONDS = 150
 """One seen within this is running: its heartbeat is every minute."""
 

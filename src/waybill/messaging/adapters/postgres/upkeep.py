@@ -6,11 +6,12 @@ an insert; a row that a registered reader has not passed is never dropped.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import asyncpg
 
+from waybill.messaging.adapters.postgres.alarms import TRANSACTION_SECONDS_MAX, Alarms
 from waybill.messaging.adapters.postgres.errors import translated
 from waybill.messaging.adapters.postgres.partitions import (
     Connection,
@@ -63,17 +64,23 @@ class UpkeepSettings:
     outbox_partition_rows: int = DEFAULT_PARTITION_ROWS
     outbox_retention_seconds: float = 7 * 86_400.0
     lock_timeout_seconds: float = 2.0
+    transaction_seconds_max: float = TRANSACTION_SECONDS_MAX
+    """A transaction that is open for longer is alarmed (protocol E4)."""
 
 
 @dataclass(frozen=True)
 class UpkeepTurn:
-    """What a turn did. `waiting_for`: readers that hold back a partition past its retention."""
+    """What a turn did. `waiting_for`: readers that hold back a partition past its retention.
+
+    `alarms`: what an operator should know of (protocol D4, E4); it was logged.
+    """
 
     created: int = 0
     dropped: int = 0
     waiting_for: tuple[str, ...] = ()
     busy: bool = False
     """Another session keeps the outbox up, or a long transaction (a dump) delays the drop."""
+    alarms: tuple[str, ...] = ()
 
 
 class OutboxUpkeep:
@@ -82,6 +89,7 @@ class OutboxUpkeep:
     def __init__(self, owner_url: str, settings: UpkeepSettings | None = None) -> None:
         self._url = owner_url
         self._settings = settings or UpkeepSettings()
+        self._alarms = Alarms(self._settings.transaction_seconds_max)
 
     async def turn(self) -> UpkeepTurn:
         """One round. May be repeated and interrupted. Raises TransientError."""
@@ -97,7 +105,8 @@ class OutboxUpkeep:
                 if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", UPKEEP_LOCK):
                     return UpkeepTurn(busy=True)
                 created = await create_spares(connection, self._settings.outbox_partition_rows)
-                return await self._retire_all(connection, created)
+                alarms = await self._alarms.look(connection)
+                return replace(await self._retire_all(connection, created), alarms=alarms)
             finally:
                 await connection.close()
 
