@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from waybill.messaging.runtime.batch_size import BatchSizer
@@ -30,6 +32,30 @@ def test_expensive_messages_make_small_batches() -> None:
 def test_a_slow_disk_does_not_shrink_the_batches(noise: tuple[float, ...]) -> None:
     """A commit of 60 ms is paid once a batch: smaller ones would only pay it more often."""
     assert settled_size(0.06, 0.00001, noise=noise) >= 125
+
+
+def test_a_busy_event_loop_does_not_shrink_the_batches() -> None:
+    """Round trips of 0.1 to 0.4 s, however uneven, are no work of a message's."""
+    random = Random(1)  # noqa: S311 - a repeatable test
+    sizer = BatchSizer(500, 0.02)
+    sizes = []
+    for _ in range(2000):
+        sizer.observe(sizer.size, random.uniform(0.1, 0.4) + 0.00003 * sizer.size)
+        sizes.append(sizer.size)
+    assert sum(sizes) / len(sizes) >= 300
+    assert sorted(sizes)[len(sizes) // 10] >= 125
+
+
+@pytest.mark.parametrize("each", [0.005, 0.05])
+def test_expensive_messages_show_through_an_uneven_event_loop(each: float) -> None:
+    """5 or 50 ms a message: the batches stay far below the largest."""
+    random = Random(1)  # noqa: S311 - a repeatable test
+    sizer = BatchSizer(500, 0.02)
+    sizes = []
+    for _ in range(2000):
+        sizer.observe(sizer.size, random.uniform(0.005, 0.02) + each * sizer.size)
+        sizes.append(sizer.size)
+    assert sum(sizes[100:]) / len(sizes[100:]) <= 20
 
 
 def test_small_batches_of_a_quiet_topic_say_nothing_against_large_ones() -> None:

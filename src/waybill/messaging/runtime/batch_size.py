@@ -3,7 +3,9 @@
 The time of a batch is a fixed part (round trips, the commit's fsync) and a part a message. Only
 the second is a reason for smaller batches: dividing the whole time by the messages would shrink
 the batches of a slow disk until nothing gets through. So both parts are fitted, by a line
-through recent batches in which old ones fade.
+through recent batches in which old ones fade. A busy event loop makes the fixed part long and
+uneven, so that the line counts only if the sizes explain most of the times: without that
+evidence batches grow.
 """
 
 from __future__ import annotations
@@ -14,8 +16,11 @@ FADE = 0.9
 SPREAD_MIN = 0.01
 """Relative variance of the sizes below which no line is fitted: all batches are alike."""
 
-STALL_FACTOR = 20
-"""A batch is taken to have lasted at most so many budgets: more is a stall, not work."""
+EXPLAINED_SHARE_MIN = 0.5
+"""Of the times' variance (r squared): of ten batches of mere noise one in 100 shows as much."""
+
+STALL_FACTOR = 250
+"""A batch that lasted more budgets is halved without a look at its line: it may be a stall."""
 
 PROBE_UP_BELOW = 8
 """Sizes at which a slow batch is a reason to try a larger one: the fixed part may rule."""
@@ -27,26 +32,40 @@ class BatchSizer:
     def __init__(self, size_max: int, work_seconds_max: float) -> None:
         self._size_max = size_max
         self._work_seconds_max = work_seconds_max
-        self._weight = self._n = self._t = self._nn = self._nt = 0.0
+        self._weight = self._n = self._t = self._nn = self._nt = self._tt = 0.0
         self.size = size_max
 
     def observe(self, messages: int, seconds: float) -> None:
         """A batch of so many messages took so long."""
-        seconds = min(seconds, STALL_FACTOR * self._work_seconds_max)
+        if seconds > STALL_FACTOR * self._work_seconds_max:
+            self.size = max(1, self.size // 2)
+            return
         self._weight = self._weight * FADE + 1
         self._n = self._n * FADE + messages
         self._t = self._t * FADE + seconds
         self._nn = self._nn * FADE + messages * messages
         self._nt = self._nt * FADE + messages * seconds
+        self._tt = self._tt * FADE + seconds * seconds
         mean = self._n / self._weight
         variance = self._nn / self._weight - mean * mean
         if variance <= SPREAD_MIN * mean * mean:
             self._without_a_line(messages, seconds)
-            return
-        covariance = self._nt / self._weight - mean * self._t / self._weight
-        each = covariance / variance
-        fits = self._work_seconds_max / each if each > 0 else self._size_max
-        self.size = max(1, min(self._size_max, int(fits), self.size * 2))
+        else:
+            self._by_the_line(mean, variance, seconds / messages)
+
+    def _by_the_line(self, mean: float, variance: float, each_max: float) -> None:
+        """At most half or double at a time, so that one stall does little.
+
+        No message can cost more than its share of the last batch: that ends a stall's effect.
+        """
+        mean_time = self._t / self._weight
+        covariance = self._nt / self._weight - mean * mean_time
+        explained = covariance * covariance / variance
+        whole = self._tt / self._weight - mean_time * mean_time
+        fits = self._size_max
+        if covariance > 0 and explained >= EXPLAINED_SHARE_MIN * whole:
+            fits = int(self._work_seconds_max / min(covariance / variance, each_max))
+        self.size = max(1, self.size // 2, min(self._size_max, fits, self.size * 2))
 
     def _without_a_line(self, messages: int, seconds: float) -> None:
         """All alike: another size is tried, so that the next fit can tell the two parts apart."""
