@@ -214,7 +214,10 @@ class MessagingService:
         *,
         policy: ConsumerPolicy | None = None,
     ) -> Consumer:
-        """Run a set-wise handler of these event types from `start` on."""
+        """Run a set-wise handler of these event types from `start` on.
+
+        Raises ConfigurationError for a type that no codec knows, or without a configured source.
+        """
         kinds = tuple(types)
         topics = self._codec.topics(kinds)
         loop = Consumer(
@@ -234,9 +237,11 @@ class MessagingService:
         sources = dict(self._sources)
         if own := topics - foreign:
             sources[self.name] = SourceSpec(self._url, own)
-        return PostgresOutboxLog(
+        log = PostgresOutboxLog(
             self.ports.database, sources, settings=self.settings.log, doorbells=self._doorbells
         )
+        log.topics_by_source(topics)
+        return log
 
     def deliver(
         self,

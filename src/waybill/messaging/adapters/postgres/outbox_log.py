@@ -16,7 +16,7 @@ from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.core.identity import new_id as make_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from uuid import UUID
 
     from waybill.messaging.core.ports import Database
@@ -77,7 +77,7 @@ class PostgresOutboxLog:
         Raises ConfigurationError: a topic without a configured source (D8), a replica, a position
         below the horizon (D4). TransientError: the consumer's own database is down.
         """
-        subscription = self._subscription(consumer, self._topics_by_source(topics))
+        subscription = self._subscription(consumer, self.topics_by_source(topics))
         try:
             await subscription.stand_by()
         except BaseException:
@@ -85,7 +85,9 @@ class PostgresOutboxLog:
             raise
         return subscription
 
-    def _topics_by_source(self, topics: Sequence[str]) -> dict[str, frozenset[str]]:
+    def topics_by_source(self, topics: Iterable[str]) -> dict[str, frozenset[str]]:
+        """Where each topic is read. Raises ConfigurationError for one without a source (D8)."""
+        topics = frozenset(topics)
         found = {
             name: wanted
             for name, spec in self._sources.items()
