@@ -58,6 +58,23 @@ async def test_purge_waits_for_every_source(database: PostgresDatabase) -> None:
     assert await purge_inbox(database, 30 * DAY) == 4
 
 
+async def test_d5_purge_leaves_room_for_clocks(database: PostgresDatabase) -> None:
+    """Protocol D5: two servers' clocks, and numbers that were drawn before their rows' times.
+
+    A row behind the horizon may so be a little older than the horizon's time.
+    """
+    await claim(database, 4)
+    source = (
+        "INSERT INTO messaging.consumer_source (consumer, source, horizon_at)"
+        " VALUES ('c', 'orders', clock_timestamp() + make_interval(secs => $1))"
+    )
+    await database.fetch(source, 30.0)
+    assert await purge_inbox(database, 0.0) == 0
+    await database.fetch("DELETE FROM messaging.consumer_source")
+    await database.fetch(source, 90.0)
+    assert await purge_inbox(database, 0.0) == 4
+
+
 async def test_claim_looks_up_its_own_letters_only(database: PostgresDatabase) -> None:
     """A plan made while there were no dead letters does not read them all when there are many."""
     async with database.transaction() as transaction:

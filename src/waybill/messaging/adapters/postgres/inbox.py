@@ -29,13 +29,15 @@ ON CONFLICT DO NOTHING
 RETURNING message_id
 """
 
-# Protocol D5: a row stays while a source may still hold the message that it stands for.
+# Protocol D5: a row stays while a source may still hold the message that it stands for. A minute
+# for the source's clock, and for rows whose times are not quite in the order of their numbers.
 PURGE = """
 DELETE FROM messaging.inbox WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM messaging.inbox
     WHERE processed_at < least(
         clock_timestamp() - make_interval(secs => $1),
-        (SELECT min(coalesce(horizon_at, '-infinity')) FROM messaging.consumer_source)
+        (SELECT min(coalesce(horizon_at, '-infinity')) - interval '1 minute'
+         FROM messaging.consumer_source)
     )
     LIMIT $2
 ))
