@@ -56,6 +56,22 @@ async def test_i5_it_looks_about_once_a_second_whoever_asks() -> None:
     assert tank.looks == 10
 
 
+async def test_i5_a_look_that_takes_long_is_rarer() -> None:
+    """Protocol I5, P10: counting a long backlog does not keep the database from working it off."""
+    service, looks = MemoryService(CODEC), 0
+
+    async def slow() -> float:
+        nonlocal looks
+        looks += 1
+        await service.clock.sleep(0.6)
+        return 0
+
+    measure = Measure(what="a long backlog", setting="ROWS_MAX", limit=1, read=slow)
+    async with service.running(Brake("brake", [measure], ports=service.ports)):
+        await service.clock.advance(66.0)
+    assert looks == 10
+
+
 async def test_i5_what_cannot_be_measured_leaves_it_as_it_was() -> None:
     """Protocol I5: an outage by itself neither closes nor opens the intake."""
     service, tank = MemoryService(CODEC), Tank()

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from waybill.messaging.runtime.ports import ServicePorts
 
 LOOK_SECONDS = 1.0
+LOOK_SECONDS_MAX = 10.0
+PAUSE_FACTOR = 10
+"""A look that takes long is followed by so many times that: it must not become the load."""
 RETRY_AFTER_SECONDS_MAX = 3
 
 logger = logging.getLogger(__name__)
@@ -54,10 +57,13 @@ class Brake(Loop):
     async def work(self) -> None:
         """Look until `stop`."""
         while True:
+            began = self._clock.monotonic()
             for measure in self._measures:
                 await self.idle(self._look(measure))
             self.progressed()
-            await self.idle(self._clock.sleep(LOOK_SECONDS))
+            took = self._clock.monotonic() - began
+            pause = min(LOOK_SECONDS_MAX, max(LOOK_SECONDS, PAUSE_FACTOR * took))
+            await self.idle(self._clock.sleep(pause))
 
     async def _look(self, measure: Measure) -> None:
         try:
