@@ -179,6 +179,21 @@ async def test_o7_sql_cannot_end_a_unit(
     assert await probe.read() == []
 
 
+@pytest.mark.parametrize("act", ["commit", "rollback"])
+async def test_o7_the_open_transaction_has_no_end_for_a_handler(
+    database: PostgresDatabase, probe: Probe, act: str
+) -> None:
+    """Protocol O7: what the runtime ends it with is refused while the block is open."""
+    with pytest.raises(RuntimeError, match="unit of work"):
+        async with database.transaction() as transaction:
+            await probe.write(transaction, "half an effect")
+            await getattr(transaction, act)()
+    assert await probe.read() == []
+    async with database.transaction() as transaction:
+        await probe.write(transaction, "whole")
+    assert await probe.read() == ["whole"]
+
+
 async def test_o7_a_commit_that_hides_is_noticed_at_once(
     database: PostgresDatabase, probe: Probe
 ) -> None:

@@ -177,6 +177,7 @@ class _Scope:
         error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
+        self._transaction.may_end = True
         try:
             if error is None:
                 await self._transaction.commit()

@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from waybill.messaging.adapters.postgres.errors import DRIVER_ERRORS, discard
-from waybill.messaging.core.commit_acts import CommitActs, refuse_control
+from waybill.messaging.core.commit_acts import CommitActs, cannot, refuse_control
 from waybill.messaging.core.errors import MessagingError, OutcomeUnknownError, TransientError
 from waybill.messaging.core.sqlstate import outcome_is_unknown, translate
 
@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 class PostgresTransaction:
     """See core.ports.Transaction. Made by PostgresDatabase.transaction only."""
 
-    __slots__ = ("_acts", "_connection", "_ended", "_failure")
+    __slots__ = ("_acts", "_connection", "_ended", "_failure", "may_end")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._acts = CommitActs()
         self._failure: Exception | None = None
         self._ended = False
+        self.may_end = False
+        """True once its block is left: until then a handler has it (protocol O7)."""
 
     async def execute(self, statement: str, *arguments: object) -> int:
         """See Transaction.execute."""
@@ -76,6 +78,8 @@ class PostgresTransaction:
         Both run in one task, so that nothing else of the loop comes between the lane locks and
         COMMIT (protocol O2).
         """
+        if not self.may_end:
+            raise RuntimeError(cannot("commit"))
         self._check()
         ending = asyncio.ensure_future(self._flush_and_commit())
         try:
@@ -90,6 +94,8 @@ class PostgresTransaction:
 
     async def rollback(self) -> None:
         """Send ROLLBACK if the connection still lives."""
+        if not self.may_end:
+            raise RuntimeError(cannot("rollback"))
         self._ended = True
         try:
             await self._connection.execute("ROLLBACK")
