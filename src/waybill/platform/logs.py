@@ -12,7 +12,6 @@ import queue
 import re
 import sys
 import threading
-import time
 import traceback
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TextIO
@@ -29,8 +28,6 @@ FIELD_LENGTH_MAX: Final = 300
 EXCEPTION_LENGTH_MAX: Final = 8_000
 QUEUE_LINES_MAX: Final = 10_000
 CLOSE_SECONDS: Final = 2.0
-GATHER_SECONDS: Final = 0.01
-"""Lines that come within this are written at once."""
 
 FIELDS: Final = frozenset(
     {
@@ -83,19 +80,12 @@ class LogWriter(logging.Handler):
 
     def _write(self) -> None:
         while (line := self._lines.get()) is not None:
-            time.sleep(GATHER_SECONDS)  # each waking takes the interpreter from the event loop
-            lines = [line]
-            while not self._lines.empty() and line is not None:
-                line = self._lines.get()
-                if line is not None:
-                    lines.append(line)
             try:
-                self._stream.write("\n".join(lines) + "\n")
-                self._stream.flush()
+                self._stream.write(line + "\n")
+                if self._lines.empty():
+                    self._stream.flush()
             except (OSError, ValueError):  # the reader went away: there is nobody to tell
-                self.dropped += len(lines)
-            if line is None:
-                return
+                self.dropped += 1
 
 
 def set_up_logs(
