@@ -1,0 +1,169 @@
+"""What one happy order costs, in counted work: statements, commits, rows, journal bytes.
+
+The figures are printed (`pytest -s`); the gates are a little above them, so that more work an order
+is a decision. None of them is a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.acceptance.processes import free_port_base
+from tests.benchmark.counting import Rows, Statements
+
+from waybill.messaging.core.identity import new_id
+from waybill.operations.http_client import Connection
+from waybill.operations.load import CUSTOMER, PRODUCTS, Plan, raise_stock
+from waybill.platform.composition import Platform
+from waybill.platform.embedded import EmbeddedPostgres
+from waybill.platform.provisioning import SERVICES, database_of
+from waybill.platform.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+MANY = 200
+IDLE_SECONDS = 2.5
+"""Longer than every poll; upkeep's, which is rarer, also runs at the start."""
+WAIT_SECONDS = 60.0
+
+COMMITS_MAX = 10
+"""Intake 1, inventory 2, order 2, payment 2 and its provider 1, notification 2."""
+ROUND_TRIPS_MAX = 72
+"""Of one order alone, BEGIN and COMMIT counted."""
+ROUND_TRIPS_MAX_OF_MANY = 3.0
+STATEMENTS_MAX = 7
+"""Of any transaction, whatever the size of its batch."""
+INSERTED_MAX = 25
+UPDATED_MAX = 11
+JOURNAL_BYTES_MAX = 45_000
+"""Images of whole pages after a checkpoint included."""
+
+
+class Shop:
+    """Places orders on a platform of this process, over HTTP."""
+
+    def __init__(self, platform: Platform, port_base: int) -> None:
+        self._platform = platform
+        self._port_base = port_base
+
+    async def place(self, count: int) -> None:
+        """Place so many two-line orders at once and wait until all of them are done with."""
+        before = await self._mailed()
+        await asyncio.gather(*(self._place_one() for _ in range(count)))
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not await self.at_rest(before + count):  # noqa: ASYNC110 - rows have no event
+                await asyncio.sleep(0.01)
+
+    async def at_rest(self, mailed: int) -> bool:
+        """Whether so many mails are out, and what was reserved is sold."""
+        return await self._mailed() >= mailed and not await self._reserved()
+
+    async def _place_one(self) -> None:
+        items = [
+            {"productId": PRODUCTS[number], "quantity": 1, "unitPrice": 29.99} for number in (0, 1)
+        ]
+        body = {"customerId": CUSTOMER, "items": items, "currency": "EUR"}
+        connection = Connection("127.0.0.1", self._port_base + 1)
+        headers = f"Content-Type: application/json\r\nIdempotency-Key: {new_id()}\r\n"
+        answer = await connection.request(
+            "POST", "/api/orders", json.dumps(body).encode(), headers=headers
+        )
+        connection.close()
+        assert answer.status == 201
+
+    async def _mailed(self) -> int:
+        sent = "SELECT count(*)::int AS n FROM app.notifications WHERE status = 'SENT'"
+        return await self._value("notification", sent)
+
+    async def _reserved(self) -> int:
+        return await self._value("inventory", "SELECT sum(reserved)::int AS n FROM app.products")
+
+    async def _value(self, service: str, statement: str) -> int:
+        database = self._platform.running[service].messaging.ports.database
+        (row,) = await database.fetch(statement)
+        return int(row["n"])
+
+
+@dataclass
+class Figures:
+    """The work of so many orders."""
+
+    orders: int
+    statements: int
+    commits: int
+    longest: int
+    inserted: int
+    updated: int
+    journal: int
+
+    def __str__(self) -> str:
+        n = self.orders
+        return (
+            f"{n} at once, an order: {self.statements / n:.1f} round trips, "
+            f"{self.commits / n:.2f} commits, {self.inserted / n:.2f} rows inserted, "
+            f"{self.updated / n:.2f} updated, {self.journal / n:.0f} bytes of journal; "
+            f"at most {self.longest} statements a transaction"
+        )
+
+
+async def measured(data: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> Figures:
+    """The work of `count` orders that are placed at once on an idle platform."""
+    monkeypatch.setenv("PAYMENT_SIMULATE_FORCEOUTCOME", "success")
+    settings = Settings.load(data_directory=data, port_base=free_port_base())
+    async with EmbeddedPostgres(data) as server:
+        statements = await heard(server, settings, count, monkeypatch)
+        rows = Rows(server, [database_of(service) for service in SERVICES])
+        inserted, updated = await rows.written()
+        async with Platform(settings, server) as platform:
+            before = await rows.journal()
+            await Shop(platform, settings.port_base).place(count)
+            journal = await rows.journal() - before
+        inserted_after, updated_after = await rows.written()
+    return Figures(
+        orders=count,
+        statements=statements.count(),
+        commits=len(statements.orders()),
+        longest=max(len(said) for said in statements.orders()),
+        inserted=inserted_after - inserted,
+        updated=updated_after - updated,
+        journal=journal,
+    )
+
+
+async def heard(
+    server: EmbeddedPostgres, settings: Settings, count: int, monkeypatch: pytest.MonkeyPatch
+) -> Statements:
+    """What `count` orders say that an idle platform does not."""
+    statements = Statements()
+    with monkeypatch.context() as patch:
+        statements.listen(patch)
+        async with Platform(settings, server) as platform:
+            shop = Shop(platform, settings.port_base)
+            await raise_stock(Plan(0, 0, 0, port_base=settings.port_base))
+            await shop.at_rest(0)
+            await asyncio.sleep(IDLE_SECONDS)  # not to wait: this is what idleness says
+            statements.idle_until_here()
+            await shop.place(count)
+            statements.stop()  # the platform's own stop is no order's work
+    return statements
+
+
+async def test_work_an_order(data_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alone and among 200: rows by the order, statements by the batch (targets R9)."""
+    one = await measured(data_directory, 1, monkeypatch)
+    many = await measured(data_directory, MANY, monkeypatch)
+    print(f"\n{one}\n{many}")  # noqa: T201 - the figures are what it is for
+    assert one.commits <= COMMITS_MAX
+    assert one.statements <= ROUND_TRIPS_MAX
+    assert many.statements <= MANY * ROUND_TRIPS_MAX_OF_MANY
+    for figures in (one, many):
+        assert figures.longest <= STATEMENTS_MAX, "statements a batch are a constant"
+        assert figures.inserted <= INSERTED_MAX * figures.orders
+        assert figures.updated <= UPDATED_MAX * figures.orders
+        assert figures.journal <= JOURNAL_BYTES_MAX * figures.orders
