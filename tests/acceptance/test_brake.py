@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from tests.acceptance.processes import wait_for
@@ -26,3 +27,21 @@ def test_i5_above_the_disks_share_writes_get_503_and_reads_go_on(
     assert platform.client.get(f"{platform.url(1)}/api/orders").status_code == 200
     assert "WAYBILL_DISK_USED_SHARE_MAX=0" in platform.tail()
     assert platform.stop() == 0
+
+
+def test_i5_what_no_service_reads_closes_the_intake_until_one_does(
+    make_platform: Callable[..., PlatformProcess],
+) -> None:
+    """Protocol I5, D4: with every consumer away new orders are refused; the first reader opens."""
+    platform = make_platform(WAYBILL_INTAKE_UNREAD_ROWS_MAX="2")
+    with closing(platform.beside("order")) as order, closing(platform.beside("inventory")) as other:
+        order.start()
+        placed = [order.place(f"k-{number}") for number in range(3)]
+        assert {answer.status_code for answer in placed} == {201}
+        wait_for(lambda: order.place("k-0").status_code == 503, 10, "the brake on")
+        cancel = f"{order.url(1)}/api/orders/{placed[0].json()['id']}/cancel"
+        assert order.client.post(cancel).status_code == 200, "only new orders are refused"
+        other.start()
+        wait_for(lambda: order.place("k-3").status_code == 201, 20, "the brake off")
+        assert other.stop() == 0
+        assert order.stop() == 0
