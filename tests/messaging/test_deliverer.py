@@ -648,6 +648,25 @@ async def test_p11_stop_finishes_calls_in_flight_and_hands_back_the_rest() -> No
     assert world.provider.queries == []
 
 
+async def test_p11_what_commits_during_the_drain_is_handed_back_too() -> None:
+    """P11: a unit that began before the stop owes a call after it: due at once, not in a lease."""
+    world = Payments()
+    world.provider.gate = asyncio.Event()
+    task = asyncio.create_task(world.deliverer.run())
+    await world.owe("a", through=world.deliverer)
+    await world.clock.until(lambda: world.provider.calls == ["a"])
+    async with world.database.transaction() as transaction:
+        late = Delivery(id=new_id(), kind=KIND, key="b", request=b"{}")
+        await world.deliverer.owe(world.ports.unit(transaction), [late])
+        world.deliverer.stop()
+        await world.clock.settle()
+    await world.clock.settle()
+    world.provider.gate.set()
+    await world.clock.until(task.done)
+    assert world.provider.calls == ["a"]
+    assert world.row("b").lease_token is None
+
+
 async def test_a_database_that_is_away_delays_calls_and_loses_none() -> None:
     """C6: claims fail for minutes, then all is delivered; readiness sees the silence."""
     world = Payments()

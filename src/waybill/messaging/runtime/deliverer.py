@@ -179,11 +179,11 @@ class Deliverer(Loop):
             await self.idle(self._clock.wait(self._wake, self._pause_seconds()))
 
     async def _drain(self, settling: asyncio.Task[None]) -> None:
-        while self._queue:
-            delivery = self._queue.popleft()
-            self._hand_back(delivery, "stopped before the call")
-        while self._calls:
-            await asyncio.wait(self._calls)
+        while self._queue or self._calls:
+            while self._queue:
+                self._hand_back(self._queue.popleft(), "stopped before the call")
+            if self._calls:
+                await asyncio.wait(self._calls)
         stored = asyncio.create_task(self._settler.drained())
         await asyncio.wait([stored, settling], return_when=asyncio.FIRST_COMPLETED)
         stored.cancel()
