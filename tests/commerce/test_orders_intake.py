@@ -282,3 +282,12 @@ async def test_i5_a_closed_brake_refuses_before_anything_is_read(
     with pytest.raises(OverloadedError, match="unread"):
         OrderIntake(flush, order.ports, brake=closed).admit()
     OrderIntake(flush, order.ports).admit()
+
+
+async def test_c12_keys_are_one_table_with_one_key(order: Service) -> None:
+    """Protocol C12: an idempotency row lives as long as its order; no partition of time ends it."""
+    assert await order.rows(
+        "SELECT c.relkind::text, pg_get_constraintdef(k.oid) FROM pg_class AS c"
+        " JOIN pg_constraint AS k ON k.conrelid = c.oid AND k.contype = 'p'"
+        " WHERE c.oid = 'app.idempotency_keys'::regclass"
+    ) == [("r", "PRIMARY KEY (scope, route, key)")]

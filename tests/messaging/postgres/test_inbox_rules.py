@@ -58,6 +58,16 @@ async def test_purge_waits_for_every_source(database: PostgresDatabase) -> None:
     assert await purge_inbox(database, 30 * DAY) == 4
 
 
+async def test_c12_the_inbox_is_one_table_with_one_key(database: PostgresDatabase) -> None:
+    """Protocol C12: in a table partitioned by time the same id could be claimed twice."""
+    rows = await database.fetch(
+        "SELECT c.relkind::text, pg_get_constraintdef(k.oid) FROM pg_class AS c"
+        " JOIN pg_constraint AS k ON k.conrelid = c.oid AND k.contype = 'p'"
+        " WHERE c.oid = 'messaging.inbox'::regclass"
+    )
+    assert [tuple(row) for row in rows] == [("r", "PRIMARY KEY (consumer, message_id)")]
+
+
 async def test_d5_purge_leaves_room_for_clocks(database: PostgresDatabase) -> None:
     """Protocol D5: two servers' clocks, and numbers that were drawn before their rows' times.
 
