@@ -178,7 +178,11 @@ class DeadLetters(Protocol):
         """Verdict REDRIVEN, in the transaction that applied them."""
 
     async def recent(self, consumer: str, window_seconds: float) -> int:
-        """How many came in the window (the rate limit survives restarts, C10)."""
+        """How many keys had one in the window (the rate limit survives restarts, C10).
+
+        A key that is asked about again and fails again (M3) is one, or a few orders that fail
+        for good would stop everybody.
+        """
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):

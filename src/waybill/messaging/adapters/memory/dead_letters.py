@@ -99,7 +99,8 @@ class MemoryDeadLetters:
         """See DeadLetters."""
         self._database.fault("begin")
         since = self._clock.now() - timedelta(seconds=window_seconds)
-        return sum(row.letter.consumer == consumer and row.created_at > since for row in self.rows)
+        recent = (row.letter for row in self.rows if row.created_at > since)
+        return len({each.record.message.key for each in recent if each.consumer == consumer})
 
     async def give_verdict(
         self, consumer: str, message_ids: Sequence[UUID], verdict: Verdict

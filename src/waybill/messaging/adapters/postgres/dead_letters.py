@@ -64,7 +64,7 @@ UPDATE messaging.dead_letters SET verdict = 'REDRIVEN', redrives = redrives + 1
 WHERE consumer = $1 AND message_id = ANY($2::uuid[]) AND verdict = 'REDRIVE'
 """
 _RECENT = """
-SELECT count(*) FROM messaging.dead_letters
+SELECT count(DISTINCT key) FROM messaging.dead_letters
 WHERE consumer = $1 AND created_at > clock_timestamp() - make_interval(secs => $2)
 """
 

@@ -167,9 +167,11 @@ class DeadLettersContract:
     async def test_recent_counts_one_consumer_in_its_window(
         self, database: Database, dead_letters: DeadLetters
     ) -> None:
-        """Protocol C10: the limit's count is in the database, so a restart keeps it."""
+        """Protocol C10: the limit counts keys in the database, so a restart keeps it."""
         letters = [a_letter(key=f"key-{n}") for n in range(3)]
         await self._add(database, dead_letters, *letters, a_letter("billing"))
         assert await dead_letters.recent(CONSUMER, WINDOW_SECONDS) == 3
         assert await dead_letters.recent("billing", WINDOW_SECONDS) == 1
         assert await dead_letters.recent(CONSUMER, 0.0) == 0
+        await self._add(database, dead_letters, a_letter(key="key-0"))
+        assert await dead_letters.recent(CONSUMER, WINDOW_SECONDS) == 3
