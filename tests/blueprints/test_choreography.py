@@ -13,7 +13,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from waybill.blueprints.choreography import (
-    AGGREGATES,
     INVENTORY_EVENTS,
     ORDER_EVENTS,
     PROCESS,
@@ -349,7 +348,6 @@ def test_topics_are_the_document_s() -> None:
     assert {event for events in TOPICS.values() for event in events} == set(EVENTS)
     assert sum(map(len, TOPICS.values())) == len(EVENTS)
     assert TOPICS[INVENTORY_EVENTS] == (StockReserved, StockRejected, StockReleased)
-    assert list(AGGREGATES.values()) == ["Order", "Inventory", "Payment"]
 
 
 def test_every_event_has_somebody_who_acts_on_it() -> None:

@@ -85,9 +85,6 @@ TOPICS: dict[str, tuple[type[Event], ...]] = {
 }
 """Each topic with the events that stand in it; the key is the order's id everywhere."""
 
-AGGREGATES = {ORDER_EVENTS: "Order", INVENTORY_EVENTS: "Inventory", PAYMENT_EVENTS: "Payment"}
-"""The aggregate that a topic's events are about."""
-
 
 @dataclass(frozen=True)
 class Service:
@@ -96,11 +93,6 @@ class Service:
     name: str
     publishes: str | None
     acts_on: dict[str, tuple[type[Event], ...]]
-
-    @property
-    def aggregate(self) -> str:
-        """The aggregate type of its events; empty if it publishes none."""
-        return AGGREGATES[self.publishes] if self.publishes else ""
 
 
 SERVICES = {
