@@ -23,6 +23,7 @@ SELECT u.*, $7
 FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::numeric[], $5::text[], $6::text[])
     AS u (idempotency_key, charge_id, order_id, amount, currency, outcome)
 ORDER BY idempotency_key ON CONFLICT (idempotency_key) DO NOTHING
+RETURNING idempotency_key, charge_id AS id, amount, currency, outcome
 """
 
 _CHARGES = """
@@ -86,21 +87,23 @@ class Ledger:
         self._new_id = new_id
 
     async def charge(self, charges: Sequence[tuple[Charge, bool]]) -> list[Settlement]:
-        """Capture or decline (the flag says which) in one transaction; each one's answer."""
+        """Capture or decline (the flag says which) in one statement; each one's answer."""
         first = {charge.key: (charge, captured) for charge, captured in charges}
-        async with self._database.transaction() as transaction:
-            await transaction.execute(
-                _INSERT_CHARGES,
-                list(first),
-                [self._new_id() for _ in first],
-                [charge.order_id for charge, _ in first.values()],
-                [charge.amount for charge, _ in first.values()],
-                [charge.currency for charge, _ in first.values()],
-                ["CAPTURED" if captured else "DECLINED" for _, captured in first.values()],
-                self._now(),
-            )
-            rows = await transaction.fetch(_CHARGES, list(first))
+        rows = await self._database.fetch(
+            _INSERT_CHARGES,
+            list(first),
+            [self._new_id() for _ in first],
+            [charge.order_id for charge, _ in first.values()],
+            [charge.amount for charge, _ in first.values()],
+            [charge.currency for charge, _ in first.values()],
+            ["CAPTURED" if captured else "DECLINED" for _, captured in first.values()],
+            self._now(),
+        )
         known = {row["idempotency_key"]: row for row in rows}
+        repeated = [key for key in first if key not in known]
+        if repeated:
+            rows = await self._database.fetch(_CHARGES, repeated)
+            known |= {row["idempotency_key"]: row for row in rows}
         return [_answer(known[charge.key], charge) for charge, _ in charges]
 
     async def refund(self, refunds: Sequence[Refund]) -> list[Settlement]:

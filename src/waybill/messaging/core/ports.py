@@ -103,10 +103,13 @@ class Subscription(Protocol):
         """
 
     async def lock(self, transaction: Transaction) -> None:
-        """First statement of every batch: fence this member. Raises LeaseLostError."""
+        """First statement of a batch without positions: fence this member. LeaseLostError."""
 
     async def record(self, transaction: Transaction, positions: Positions) -> None:
-        """Store the positions in the consumer's own transaction, with the effects."""
+        """First statement of a batch: fence this member, and store its positions.
+
+        They commit with the effects, or roll back with them. Raises LeaseLostError.
+        """
 
     async def acknowledge(self, positions: Positions) -> None:
         """After COMMIT: tell the source how far it was read (lag, retention). May lag behind."""

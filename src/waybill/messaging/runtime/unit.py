@@ -88,7 +88,10 @@ class ConsumerUnit:
         fresh: Sequence[Received] = ()
         spans: BatchSpans | None = None
         async with ports.database.transaction() as transaction:
-            await subscription.lock(transaction)
+            if positions:  # known from the start, so that one round trip fences and records
+                await subscription.record(transaction, positions)
+            else:
+                await subscription.lock(transaction)
             if received:
                 fresh = await self._claim(transaction, received)
             if fresh:
@@ -98,8 +101,6 @@ class ConsumerUnit:
                 await ports.dead_letters.add(transaction, letters)
             if redriven:
                 await ports.dead_letters.redriven(transaction, self._consumer, redriven)
-            if positions:
-                await subscription.record(transaction, positions)
         if spans:
             spans.end()
         self._report(len(received), len(fresh), letters, ports.clock.monotonic() - start)

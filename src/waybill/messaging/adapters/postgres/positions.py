@@ -16,7 +16,7 @@ from waybill.messaging.core.errors import LeaseLostError
 from waybill.messaging.core.lanes import ALL_LANES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from waybill.messaging.core.message import Positions
     from waybill.messaging.core.ports import Database, Row, Transaction
@@ -68,16 +68,33 @@ SELECT {_COLUMNS} FROM messaging.consumer_source
 WHERE consumer = $1 AND lease_token = $2 ORDER BY source
 """  # noqa: S608 - constants
 _LOCK = """
-SELECT source, positions, last_ids FROM messaging.consumer_source
+SELECT source FROM messaging.consumer_source
 WHERE consumer = $1 AND lease_token = $2 ORDER BY source FOR UPDATE
 """
+# Fences and moves in one round trip: the lock comes first and in order (protocol C3, D1), the
+# arrays are merged where they lie. NULL is a lane that was not read; a position only goes forward.
 _RECORD = f"""
+WITH own AS (
+    SELECT source FROM messaging.consumer_source
+    WHERE consumer = $1 AND lease_token = $2 AND source = ANY($3::text[])
+    ORDER BY source FOR UPDATE
+), read AS (
+    SELECT n.source,
+           ($4::bigint[])[(n.place - 1) * {ALL_LANES} + 1 : n.place * {ALL_LANES}] AS positions,
+           ($5::uuid[])[(n.place - 1) * {ALL_LANES} + 1 : n.place * {ALL_LANES}] AS last_ids
+    FROM unnest($3::text[]) WITH ORDINALITY AS n (source, place)
+)
 UPDATE messaging.consumer_source AS c
-SET positions = ($4::bigint[])[(n.place - 1) * {ALL_LANES} + 1 : n.place * {ALL_LANES}],
-    last_ids = ($5::uuid[])[(n.place - 1) * {ALL_LANES} + 1 : n.place * {ALL_LANES}],
+SET (positions, last_ids) = (
+        SELECT array_agg(greatest(p.before, p.after, 0) ORDER BY p.lane),
+               array_agg(CASE WHEN p.after > coalesce(p.before, 0) THEN p.new_id ELSE p.old_id END
+                         ORDER BY p.lane)
+        FROM unnest(c.positions, read.positions, c.last_ids, read.last_ids) WITH ORDINALITY
+            AS p (before, after, old_id, new_id, lane)
+    ),
     updated_at = clock_timestamp()
-FROM unnest($3::text[]) WITH ORDINALITY AS n (source, place)
-WHERE c.consumer = $1 AND c.lease_token = $2 AND c.source = n.source
+FROM own JOIN read USING (source)
+WHERE c.consumer = $1 AND c.lease_token = $2 AND c.source = own.source
 """  # noqa: S608 - constants
 _BEGIN = f"""
 UPDATE messaging.consumer_source
@@ -176,35 +193,25 @@ class PositionStore:
             _CONTINUE, self._consumer, source, token, sorted(topics), horizon, horizon_at
         )
 
-    async def lock(self, transaction: Transaction, token: UUID) -> dict[str, Lanes]:
-        """Fence every other member until COMMIT; the positions of each source.
+    async def lock(self, transaction: Transaction, token: UUID) -> None:
+        """Fence every other member until COMMIT.
 
-        Raises LeaseLostError if the token no longer holds them all.
+        Raises LeaseLostError if the token no longer holds every source.
         """
         rows = await transaction.fetch(_LOCK, self._consumer, token)
         if len(rows) != len(self._sources):
             raise LeaseLostError(f"another member reads for {self._consumer} now")
-        return {row["source"]: Lanes(row["positions"], row["last_ids"]) for row in rows}
 
-    async def record(
-        self,
-        transaction: Transaction,
-        token: UUID,
-        locked: Mapping[str, Lanes],
-        positions: Positions,
-    ) -> None:
-        """Move the positions of all touched sources in one statement; `locked` is updated."""
-        for (source, lane), (seq, last_id) in positions.lanes.items():
-            locked[source].move(lane, seq, last_id)
+    async def record(self, transaction: Transaction, token: UUID, positions: Positions) -> None:
+        """Fence, and move the positions of all touched sources, in one statement."""
         touched = sorted({source for source, _ in positions.lanes})
-        count = await transaction.execute(
-            _RECORD,
-            self._consumer,
-            token,
-            touched,
-            [seq for source in touched for seq in locked[source].positions],
-            [last_id for source in touched for last_id in locked[source].last_ids],
-        )
+        place = {source: at * ALL_LANES for at, source in enumerate(touched)}
+        seqs: list[int | None] = [None] * (len(touched) * ALL_LANES)
+        last_ids: list[UUID | None] = [None] * len(seqs)
+        for (source, lane), (seq, last_id) in positions.lanes.items():
+            seqs[place[source] + lane] = seq
+            last_ids[place[source] + lane] = last_id
+        count = await transaction.execute(_RECORD, self._consumer, token, touched, seqs, last_ids)
         if count != len(touched):
             raise LeaseLostError(f"another member reads for {self._consumer} now")
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
-    from waybill.messaging.adapters.postgres.positions import Lanes, PositionStore
+    from waybill.messaging.adapters.postgres.positions import PositionStore
     from waybill.messaging.adapters.postgres.reader import SourceReader
     from waybill.messaging.adapters.postgres.source import LogSettings
     from waybill.messaging.core.message import Record
@@ -55,7 +55,6 @@ class OutboxSubscription:
         self._turns = 0
         self._scanned: dict[tuple[str, int], tuple[int, UUID | None]] = {}
         self._idle_recorded_at = 0.0
-        self._locked: tuple[Transaction, dict[str, Lanes]] | None = None
         self._at_close: list[Callable[[], None]] = []
 
     def at_close(self, call: Callable[[], None]) -> None:
@@ -70,7 +69,7 @@ class OutboxSubscription:
         """
         self._joined = False
         await self._stop_turns()
-        self._scanned, self._locked = {}, None
+        self._scanned = {}
         held = self._keeper.token
         stored = await self._store.load(held) if held is not None else None
         if held is None or stored is None:
@@ -117,16 +116,12 @@ class OutboxSubscription:
 
     async def lock(self, transaction: Transaction) -> None:
         """See Subscription.lock."""
-        self._locked = (transaction, await self._store.lock(transaction, self._checked_token()))
+        await self._store.lock(transaction, self._checked_token())
 
     async def record(self, transaction: Transaction, positions: Positions) -> None:
         """See Subscription.record."""
-        if not positions:
-            return
-        token = self._checked_token()
-        if self._locked is None or self._locked[0] is not transaction:
-            self._locked = (transaction, await self._store.lock(transaction, token))
-        await self._store.record(transaction, token, self._locked[1], positions)
+        if positions:
+            await self._store.record(transaction, self._checked_token(), positions)
 
     async def acknowledge(self, positions: Positions) -> None:
         """See Subscription.acknowledge: the report itself goes out in the background."""
