@@ -27,7 +27,7 @@ from waybill.commerce.payments.domain import (
 from waybill.commerce.publishing import count, publish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from waybill.commerce.deliveries import Calls
     from waybill.commerce.payments.domain import Decision, Payment
@@ -89,22 +89,33 @@ class PaymentHandler:
 class _Settled:
     """What both kinds of calls do."""
 
+    def __init__(self) -> None:
+        self._locked: tuple[UnitOfWork, Mapping[UUID, Payment]] | None = None
+
     async def lock(self, unit: UnitOfWork, deliveries: Sequence[Delivery]) -> None:
         """Lock the orders' rows before their deliveries, as the handler does (protocol C3)."""
-        await store.lock(unit.transaction, [UUID(delivery.key) for delivery in deliveries])
+        ids = [UUID(delivery.key) for delivery in deliveries]
+        self._locked = (unit, await store.lock(unit.transaction, ids))
+
+    def _payments(self, unit: UnitOfWork) -> Mapping[UUID, Payment]:
+        """What `lock` read in this unit: the rows are ours since then."""
+        if self._locked is None or self._locked[0] is not unit:
+            raise RuntimeError("settled() needs lock() in the same unit before it")
+        return self._locked[1]
 
 
 class ChargesSettled(_Settled):
     """What the provider answered to charges: books and events in the unit that settles them."""
 
     def __init__(self, counters: Counters) -> None:
+        super().__init__()
         self._counters = counters
 
     async def settled(
         self, unit: UnitOfWork, settled: Sequence[tuple[Delivery, Settlement]]
     ) -> None:
         """Record the outcomes of charges that were open until now."""
-        told = await _settle(unit, settled, charge_settled)
+        told = await _settle(unit, self._payments(unit), settled, charge_settled)
         good = sum(isinstance(publication.event, PaymentSucceeded) for publication in told)
         name = "payments_processed_total"
         count(unit, self._counters, name, good, outcome="success")
@@ -118,16 +129,16 @@ class RefundsSettled(_Settled):
         self, unit: UnitOfWork, settled: Sequence[tuple[Delivery, Settlement]]
     ) -> None:
         """Record the outcomes of refunds that were open until now."""
-        await _settle(unit, settled, refund_settled)
+        await _settle(unit, self._payments(unit), settled, refund_settled)
 
 
 async def _settle(
     unit: UnitOfWork,
+    payments: Mapping[UUID, Payment],
     settled: Sequence[tuple[Delivery, Settlement]],
     answer: Callable[[Payment, Settlement], tuple[Payment, Publication] | None],
 ) -> list[Publication]:
     ids = [UUID(delivery.key) for delivery, _ in settled]
-    payments = await store.lock(unit.transaction, ids)
     changed: list[Payment] = []
     told: list[Publication] = []
     for order_id, (delivery, settlement) in zip(ids, settled, strict=True):
