@@ -114,8 +114,8 @@ async def _worker(plan: Plan, result: Result, started: float, number: int) -> No
             break
         if intended is not None and intended > now:
             await asyncio.sleep(intended - now)
-        order = await _place(post, turn * plan.connections + number, result, intended or now)
         place = turn * plan.connections + number
+        order = await _place(post, place, result, intended or now)
         if plan.watch_every and place % plan.watch_every == 0 and order is not None:
             await _watch(watch, order, result, intended or now)
         turn += 1

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Self
 
 from waybill.blueprints import choreography
 from waybill.messaging.adapters.postgres.connection import PostgresSettings
+from waybill.messaging.adapters.postgres.lease import release_all
 from waybill.messaging.adapters.postgres.partitions import SPARE_PARTITIONS, spare_partitions
-from waybill.messaging.adapters.postgres.positions import release_all
 from waybill.messaging.adapters.postgres.source import SourceSpec
 from waybill.messaging.adapters.postgres.upkeep import UpkeepSettings
 from waybill.messaging.runtime.brake import Brake

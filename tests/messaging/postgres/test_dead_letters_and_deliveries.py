@@ -17,8 +17,8 @@ from waybill.messaging.adapters.postgres.dead_letter_topic import (
 from waybill.messaging.adapters.postgres.dead_letters import PostgresDeadLetters
 from waybill.messaging.adapters.postgres.deliveries import PostgresDeliveries
 from waybill.messaging.adapters.postgres.inbox import PostgresInbox
+from waybill.messaging.adapters.postgres.lease import release_all
 from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
-from waybill.messaging.adapters.postgres.positions import release_all
 from waybill.messaging.adapters.postgres.schedule import PostgresSchedule
 from waybill.messaging.adapters.postgres.verdicts import (
     discard_dead_letters,

@@ -12,9 +12,9 @@ import pytest
 from tests.messaging.postgres.log_world import FAST, SOURCE, LogWorld, Stoppable, eventually
 
 from waybill.messaging.adapters.postgres.consumers import forget_consumer, reset_consumer
+from waybill.messaging.adapters.postgres.lease import release_all
 from waybill.messaging.adapters.postgres.notify import Notifier
 from waybill.messaging.adapters.postgres.outbox_log import LogSettings, SourceSpec
-from waybill.messaging.adapters.postgres.positions import release_all
 from waybill.messaging.adapters.postgres.roles import grants
 from waybill.messaging.adapters.postgres.subscription import EMPTY
 from waybill.messaging.core.errors import ConfigurationError, LeaseLostError, TransientError

@@ -7,18 +7,18 @@ messaging schema comes first, since the documented views read it.
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import asyncpg
 
 from waybill.messaging.adapters.postgres.errors import translated
+from waybill.messaging.adapters.postgres.migrate import SchemaState, run_migrations
 from waybill.messaging.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-
-SchemaState = Literal["absent", "current", "older", "newer"]
 
 REVISIONS = {
     "order": ("order_0001",),
@@ -31,8 +31,6 @@ REVISIONS = {
 
 _FOLDER = Path(__file__).parent
 _ROLE = re.compile(r"[a-z_][a-z0-9_]{0,62}")
-_LOCK = 1_462_846_542
-"""Advisory lock under which one process migrates while the others wait."""
 
 
 async def schema_state(url: str, service: str) -> SchemaState:
@@ -71,7 +69,8 @@ async def upgrade(url: str, service: str, *, service_role: str | None = None) ->
             )
             raise ConfigurationError(message)
         case "absent" | "older":
-            await _upgrade(url, service, service_role)
+            run = partial(_run, service=service, service_role=service_role)
+            await run_migrations(url, "app", run)
 
 
 def _known(service: str) -> tuple[str, ...]:
@@ -82,25 +81,7 @@ def _known(service: str) -> tuple[str, ...]:
         raise ConfigurationError(message) from None
 
 
-async def _upgrade(url: str, service: str, service_role: str | None) -> None:
-    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 - costs start-up time
-    from sqlalchemy.pool import NullPool  # noqa: PLC0415 - as above
-
-    async def connect() -> asyncpg.Connection:
-        return await asyncpg.connect(url)
-
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
-    try:
-        with translated():
-            async with engine.begin() as connection:
-                await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
-                await connection.exec_driver_sql("CREATE SCHEMA IF NOT EXISTS app")
-                await connection.run_sync(_run, service, service_role)
-    finally:
-        await engine.dispose()
-
-
-def _run(connection: Connection, service: str, service_role: str | None) -> None:
+def _run(connection: Connection, *, service: str, service_role: str | None) -> None:
     from alembic import command  # noqa: PLC0415 - costs start-up time
     from alembic.config import Config  # noqa: PLC0415 - as above
 

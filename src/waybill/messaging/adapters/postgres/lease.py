@@ -1,4 +1,7 @@
-"""Keeps a consumer's lease and tells the sources how far they were read, beside the consumer."""
+"""Keeps a consumer's lease and tells the sources how far they were read, beside the consumer.
+
+And voids the leases of the dead, for a platform that is alone on its data.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,24 @@ if TYPE_CHECKING:
     from waybill.messaging.adapters.postgres.positions import PositionStore
     from waybill.messaging.adapters.postgres.reader import SourceReader
     from waybill.messaging.adapters.postgres.source import LogSettings
+    from waybill.messaging.core.ports import Database
 
 logger = logging.getLogger(__name__)
 
 RENEWALS_A_LEASE = 3
+
+# A delivery keeps its token: whoever claims it then asks before calling (protocol M6).
+_RELEASE_ALL = """
+WITH deliveries AS (
+    UPDATE messaging.deliveries SET lease_until = clock_timestamp()
+    WHERE state = 'PENDING' AND lease_until > clock_timestamp()
+), schedule AS (
+    UPDATE messaging.schedule SET lease_token = NULL, lease_until = NULL
+    WHERE lease_token IS NOT NULL
+)
+UPDATE messaging.consumer_source SET lease_token = NULL, lease_until = NULL
+WHERE lease_token IS NOT NULL
+"""
 
 
 class LeaseKeeper:
@@ -115,3 +132,12 @@ class LeaseKeeper:
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
             self.failure = task.exception()
+
+
+async def release_all(database: Database) -> None:
+    """Void every lease in this database: of consumers, deliveries and periodic work.
+
+    For a platform that knows itself alone on its data (a lock on the data directory), so that a
+    start after SIGKILL does not wait for the leases of the dead.
+    """
+    await database.fetch(_RELEASE_ALL)

@@ -8,6 +8,7 @@ the revision into `messaging.outbox_meta`, which is what `schema_state` reads.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -23,6 +24,8 @@ from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.core.sqlstate import translate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy import Connection
 
 SchemaState = Literal["absent", "current", "older", "newer"]
@@ -62,10 +65,14 @@ async def upgrade(url: str, *, partition_rows: int = DEFAULT_PARTITION_ROWS) -> 
             )
             raise ConfigurationError(message)
         case "absent" | "older":
-            await _upgrade(url, partition_rows)
+            await run_migrations(url, "messaging", partial(_run, partition_rows=partition_rows))
 
 
-async def _upgrade(url: str, partition_rows: int) -> None:
+async def run_migrations(url: str, schema: str, run: Callable[[Connection], None]) -> None:
+    """Call `run` with the owner's connection, in one transaction, while other processes wait.
+
+    A failure leaves nothing behind. `schema` is made first if it is not there; it is trusted text.
+    """
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 - costs start-up time
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 - costs start-up time
     from sqlalchemy.pool import NullPool  # noqa: PLC0415 - as above
@@ -78,15 +85,15 @@ async def _upgrade(url: str, partition_rows: int) -> None:
         with translated():
             async with engine.begin() as connection:
                 await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
-                await connection.exec_driver_sql("CREATE SCHEMA IF NOT EXISTS messaging")
-                await connection.run_sync(_run, partition_rows)
+                await connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+                await connection.run_sync(run)
     except DBAPIError as error:
         raise translate((error.orig and error.orig.__cause__) or error) from error
     finally:
         await engine.dispose()
 
 
-def _run(connection: Connection, partition_rows: int) -> None:
+def _run(connection: Connection, *, partition_rows: int) -> None:
     from alembic import command  # noqa: PLC0415 - costs start-up time
     from alembic.config import Config  # noqa: PLC0415 - as above
 

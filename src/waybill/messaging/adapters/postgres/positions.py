@@ -120,18 +120,6 @@ _RELEASE = """
 UPDATE messaging.consumer_source SET lease_token = NULL, lease_until = NULL
 WHERE consumer = $1 AND lease_token = $2
 """
-# A delivery keeps its token: whoever claims it then asks before calling (protocol M6).
-_RELEASE_ALL = """
-WITH deliveries AS (
-    UPDATE messaging.deliveries SET lease_until = clock_timestamp()
-    WHERE state = 'PENDING' AND lease_until > clock_timestamp()
-), schedule AS (
-    UPDATE messaging.schedule SET lease_token = NULL, lease_until = NULL
-    WHERE lease_token IS NOT NULL
-)
-UPDATE messaging.consumer_source SET lease_token = NULL, lease_until = NULL
-WHERE lease_token IS NOT NULL
-"""
 
 
 class PositionStore:
@@ -230,15 +218,6 @@ class Lanes:
         if seq > self.positions[lane]:
             self.positions[lane] = seq
             self.last_ids[lane] = last_id
-
-
-async def release_all(database: Database) -> None:
-    """Void every lease in this database: of consumers, deliveries and periodic work.
-
-    For a platform that knows itself alone on its data (a lock on the data directory), so that a
-    start after SIGKILL does not wait for the leases of the dead.
-    """
-    await database.fetch(_RELEASE_ALL)
 
 
 def _stored(row: Row) -> Stored:
