@@ -32,12 +32,12 @@ IDLE_SECONDS = 2.5
 """Longer than every poll; upkeep's, which is rarer, also runs at the start."""
 WAIT_SECONDS = 60.0
 
-COMMITS_MAX = 10
+COMMITS_MAX = 9
 """Intake 1, inventory 2, order 2, payment 2 and its provider 1, notification 2."""
-ROUND_TRIPS_MAX = 72
+ROUND_TRIPS_MAX = 62
 """Of one order alone, BEGIN and COMMIT counted."""
 ROUND_TRIPS_MAX_OF_MANY = 3.0
-STATEMENTS_MAX = 7
+STATEMENTS_MAX = 6
 """Of any transaction, whatever the size of its batch."""
 INSERTED_MAX = 25
 UPDATED_MAX = 11
