@@ -33,7 +33,7 @@ IDLE_SECONDS = 2.5
 WAIT_SECONDS = 60.0
 
 COMMITS_MAX = 9
-"""Intake 1, inventory 2, order 2, payment 2 and its provider 1, notification 2."""
+"""Intake 1, inventory 2, order 2, payment 2, notification 2; the provider writes one statement."""
 ROUND_TRIPS_MAX = 62
 """Of one order alone, BEGIN and COMMIT counted."""
 ROUND_TRIPS_MAX_OF_MANY = 3.0
