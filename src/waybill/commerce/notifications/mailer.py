@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from waybill.messaging.core import crash_points
 from waybill.messaging.core.outcome import Delivered
 
 if TYPE_CHECKING:
@@ -38,5 +39,9 @@ class LogMailer:
 
     async def send(self, email: Email) -> Outcome:
         """See Mailer."""
+        if crash_points.hook is not None:
+            await crash_points.hook("mail.before_send", email.message_id)
         logger.info(email.log_line)
+        if crash_points.hook is not None:
+            await crash_points.hook("mail.after_send", email.message_id)
         return Delivered(email.message_id.encode())

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from waybill.commerce.orders.api import NotCancellable
 from waybill.commerce.orders.representation import view_as_stored
+from waybill.messaging.core import crash_points
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -29,6 +30,10 @@ class Cancellation:
         async with self._ports.database.transaction() as transaction:
             unit = self._ports.unit(transaction)
             found = await self._handler.cancel(unit, order_id, traceparent=traceparent)
+            if crash_points.hook is not None:
+                await crash_points.hook("cancel.before_commit", str(order_id))
+        if crash_points.hook is not None:
+            await crash_points.hook("cancel.after_commit", str(order_id))
         if found is None:
             return None
         order, kept = found

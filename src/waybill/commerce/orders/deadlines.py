@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from waybill.commerce.orders import domain, store
 from waybill.commerce.publishing import publish
+from waybill.messaging.core import crash_points
 
 if TYPE_CHECKING:
     from waybill.commerce.process import Process
@@ -50,4 +51,8 @@ class Deadlines:
                     publish(unit, decision.publications, aggregate_type="Order")
             if asked:
                 await store.save_asked(transaction, asked)
+            if due and crash_points.hook is not None:
+                await crash_points.hook("deadline.before_commit", "order deadlines")
+        if due and crash_points.hook is not None:
+            await crash_points.hook("deadline.after_commit", "order deadlines")
         return len(due)

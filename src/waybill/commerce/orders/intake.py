@@ -19,6 +19,7 @@ from waybill.commerce.orders.request import KeyReused, Placed, PlaceOrder
 from waybill.commerce.orders.store import Key, KeyRecord
 from waybill.commerce.publication import Publication
 from waybill.commerce.publishing import count, publish
+from waybill.messaging.core import crash_points
 from waybill.messaging.runtime.group_commit import GroupCommit
 
 if TYPE_CHECKING:
@@ -130,6 +131,10 @@ class OrderFlush:
         drafts = {key: self._draft(key, entry) for key, entry in leaders.items()}
         async with self._ports.database.transaction() as transaction:
             records = await self._store(transaction, drafts)
+            if crash_points.hook is not None:
+                await crash_points.hook("intake.before_commit", "intake")
+        if crash_points.hook is not None:
+            await crash_points.hook("intake.after_commit", "intake")
         return [_result(entry, records[entry.key], leaders[entry.key]) for entry in entries]
 
     def _draft(self, key: Key, entry: Entry) -> _Draft:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from waybill.messaging.core import crash_points
 from waybill.messaging.core.outcome import Delivered, NotFound, Refused
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ class Ledger:
     async def charge(self, charges: Sequence[tuple[Charge, bool]]) -> list[Settlement]:
         """Capture or decline (the flag says which) in one statement; each one's answer."""
         first = {charge.key: (charge, captured) for charge, captured in charges}
+        if crash_points.hook is not None:
+            await crash_points.hook("provider.before_write", "charge")
         rows = await self._database.fetch(
             _INSERT_CHARGES,
             list(first),
@@ -99,6 +102,8 @@ class Ledger:
             ["CAPTURED" if captured else "DECLINED" for _, captured in first.values()],
             self._now(),
         )
+        if crash_points.hook is not None:
+            await crash_points.hook("provider.after_write", "charge")
         known = {row["idempotency_key"]: row for row in rows}
         repeated = [key for key in first if key not in known]
         if repeated:
@@ -120,6 +125,10 @@ class Ledger:
                 self._now(),
             )
             rows = await transaction.fetch(_REFUNDS, list(first))
+            if crash_points.hook is not None:
+                await crash_points.hook("provider.before_write", "refund")
+        if crash_points.hook is not None:
+            await crash_points.hook("provider.after_write", "refund")
         known = {row["idempotency_key"]: row for row in rows}
         return [
             _answer(known[refund.key], refund) if refund.key in known else NOTHING_TO_REFUND

@@ -13,6 +13,7 @@ from collections import deque
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
+from waybill.messaging.core import crash_points
 from waybill.messaging.core.breaker import Breaker, BreakerPolicy
 from waybill.messaging.core.errors import TransientError
 from waybill.messaging.core.outcome import Refused, Unknown
@@ -120,12 +121,16 @@ class Deliverer(Loop):
         )
         # Taken before the insert: the lease in the table never ends sooner than we think.
         leased_until = self._clock.monotonic() + self._policy.lease_seconds
+        if crash_points.hook is not None:
+            await crash_points.hook("owe.before_insert", self.kind)
         new = await self._deliveries.add(
             unit.transaction,
             deliveries,
             lease_token=self._lease_token if room else None,
             lease_seconds=self._policy.lease_seconds,
         )
+        if crash_points.hook is not None:
+            await crash_points.hook("owe.after_insert", self.kind)
         taken = [each for each in deliveries if each.id in new]
         unit.on_commit(lambda: self._take(taken, leased_until) if room else self.wake())
         return new
@@ -210,9 +215,13 @@ class Deliverer(Loop):
             heappop(self._due)
         next_due = max(self._due[0], now + CLAIM_GAP_SECONDS) if self._due else math.inf
         self._claim_at = min(now + policy.poll_seconds, next_due)
+        if crash_points.hook is not None:
+            await crash_points.hook("delivery.before_claim", self.kind)
         claimed = await self._deliveries.claim(
             self.kind, room, lease_token=self._lease_token, lease_seconds=policy.lease_seconds
         )
+        if claimed and crash_points.hook is not None:
+            await crash_points.hook("delivery.after_claim", self.kind)
         if len(claimed) == room:
             self._claim_at = now
         self._take(claimed, now + policy.lease_seconds)

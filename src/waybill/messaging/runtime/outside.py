@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from waybill.messaging.core import crash_points
 from waybill.messaging.core.errors import TransientError
 from waybill.messaging.core.outcome import (
     Delivered,
@@ -70,7 +71,13 @@ class Outside:
     ) -> QueryOutcome:
         try:
             async with asyncio.timeout(self._timeout_seconds):
+                if crash_points.hook is not None:
+                    point = "delivery.before_query" if is_query else "delivery.before_call"
+                    await crash_points.hook(point, self._kind)
                 outcome = await act(delivery)
+                if crash_points.hook is not None:
+                    point = "delivery.after_query" if is_query else "delivery.after_call"
+                    await crash_points.hook(point, self._kind)
             if not isinstance(outcome, Delivered | Refused | NotFound | Failed | Unknown):
                 reason = f"it returned {outcome!r}, which is no Outcome"  # type: ignore[unreachable] # users' code
                 raise TypeError(reason)  # noqa: TRY301 - handled as whatever else it raises

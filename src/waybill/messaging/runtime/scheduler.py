@@ -12,6 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from waybill.messaging.core import crash_points
 from waybill.messaging.core.errors import ConfigurationError, TransientError
 from waybill.messaging.core.retry import Backoff
 from waybill.messaging.runtime.loop import Loop, LoopStoppedError
@@ -128,7 +129,11 @@ class Scheduler(Loop):
     async def _run(self, job: Job, token: UUID) -> None:
         try:
             next_seconds = await self._attempt(job)
+            if crash_points.hook is not None:
+                await crash_points.hook("job.before_finish", job.name)
             await self._schedule.finish(job.name, lease_token=token, next_seconds=next_seconds)
+            if crash_points.hook is not None:
+                await crash_points.hook("job.after_finish", job.name)
             self._next_at = min(self._next_at, self._clock.monotonic() + next_seconds)
         except TransientError as error:
             # The lease ends by itself, and the job is due again then.
@@ -141,7 +146,11 @@ class Scheduler(Loop):
         """Run it; the seconds until it is due again: its interval, or a backoff after an error."""
         try:
             async with asyncio.timeout(job.run_seconds_max):
+                if crash_points.hook is not None:
+                    await crash_points.hook("job.before_run", job.name)
                 await job.run()
+                if crash_points.hook is not None:
+                    await crash_points.hook("job.after_run", job.name)
         except Exception as error:
             # The user's job, at its loop's edge: it is tried again, and the others go on.
             expected = isinstance(error, TransientError | TimeoutError)

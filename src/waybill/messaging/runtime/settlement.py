@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
+from waybill.messaging.core import crash_points
 from waybill.messaging.core.errors import (
     ConcurrencyConflictError,
     DomainConstraintError,
@@ -153,6 +154,10 @@ class Settler:
                 await self._deliveries.postpone(
                     transaction, postponed, lease_token=self._lease_token
                 )
+            if crash_points.hook is not None:
+                await crash_points.hook("settle.before_commit", self._kind)
+        if crash_points.hook is not None:
+            await crash_points.hook("settle.after_commit", self._kind)
 
     async def _settle(
         self, unit: UnitOfWork, settled: Sequence[tuple[Delivery, Settlement]]

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
+from waybill.messaging.core import crash_points
 from waybill.messaging.core.errors import (
     ConcurrencyConflictError,
     ConfigurationError,
@@ -88,10 +89,7 @@ class ConsumerUnit:
         fresh: Sequence[Received] = ()
         spans: BatchSpans | None = None
         async with ports.database.transaction() as transaction:
-            if positions:  # known from the start, so that one round trip fences and records
-                await subscription.record(transaction, positions)
-            else:
-                await subscription.lock(transaction)
+            await self._fence(transaction, subscription, positions)
             if received:
                 fresh = await self._claim(transaction, received)
             if fresh:
@@ -101,6 +99,10 @@ class ConsumerUnit:
                 await ports.dead_letters.add(transaction, letters)
             if redriven:
                 await ports.dead_letters.redriven(transaction, self._consumer, redriven)
+            if crash_points.hook is not None:
+                await crash_points.hook(_ends(received, letters, redriven)[0], self._consumer)
+        if crash_points.hook is not None:
+            await crash_points.hook(_ends(received, letters, redriven)[1], self._consumer)
         if spans:
             spans.end()
         self._report(len(received), len(fresh), letters, ports.clock.monotonic() - start)
@@ -129,11 +131,28 @@ class ConsumerUnit:
             raise TransientError(str(error)) from error
         return None
 
+    async def _fence(
+        self, transaction: Transaction, subscription: Subscription, positions: Positions
+    ) -> None:
+        """The unit's first statement; it also records positions that are known from the start."""
+        if not positions:
+            await subscription.lock(transaction)
+            return
+        if crash_points.hook is not None:
+            await crash_points.hook("consumer.before_record", self._consumer)
+        await subscription.record(transaction, positions)
+        if crash_points.hook is not None:
+            await crash_points.hook("consumer.after_record", self._consumer)
+
     async def _claim(
         self, transaction: Transaction, received: Sequence[Received]
     ) -> Sequence[Received]:
         ids = [each.message.id for each in received]
+        if crash_points.hook is not None:
+            await crash_points.hook("consumer.before_claim", self._consumer)
         claimed = await self._ports.inbox.claim(transaction, self._consumer, ids)
+        if crash_points.hook is not None:
+            await crash_points.hook("consumer.after_claim", self._consumer)
         if len(claimed) == len(received):
             return received
         return [each for each in received if each.message.id in claimed]
@@ -175,9 +194,24 @@ class ConsumerUnit:
     async def _acknowledge(self, subscription: Subscription, positions: Positions) -> None:
         """The effects are committed: a source that cannot be told now is told later."""
         try:
+            if crash_points.hook is not None:
+                await crash_points.hook("consumer.before_acknowledge", self._consumer)
             await subscription.acknowledge(positions)
+            if crash_points.hook is not None:
+                await crash_points.hook("consumer.after_acknowledge", self._consumer)
         except TransientError as error:
             logger.warning("%s: the source was not told its position: %s", self._consumer, error)
+
+
+def _ends(
+    received: Sequence[Received], letters: Sequence[DeadLetter], redriven: Sequence[UUID]
+) -> tuple[str, str]:
+    """The crash points before and after the commit of such a unit."""
+    if redriven:
+        return "redrive.before_commit", "redrive.after_commit"
+    if received or letters:
+        return "consumer.before_commit", "consumer.after_commit"
+    return "positions.before_commit", "positions.after_commit"
 
 
 def _roll_back() -> None:

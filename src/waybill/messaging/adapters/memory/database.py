@@ -10,6 +10,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from waybill.messaging.core import crash_points
 from waybill.messaging.core.commit_acts import CommitActs
 from waybill.messaging.core.errors import ConfigurationError, TransientError
 
@@ -159,6 +160,8 @@ class MemoryTransaction:
             apply()
         self.end()
         self.database.fault("committed")
+        if crash_points.hook is not None:
+            await crash_points.hook("transaction.after_commit", "")
 
     def end(self) -> None:
         """Release the locks; without a commit before it, this is the rollback."""

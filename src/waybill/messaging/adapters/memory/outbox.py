@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from waybill.messaging.adapters.memory.database import in_memory
+from waybill.messaging.core import crash_points
 from waybill.messaging.core.errors import PermanentError
 from waybill.messaging.core.lanes import ALL_LANES, DEAD_LETTER_LANE, lane_of
 from waybill.messaging.core.message import DEAD_LETTER_SUFFIX, Message
@@ -55,6 +56,8 @@ class MemoryOutbox:
 
     async def _flush(self, transaction: Transaction, buffered: Sequence[Message]) -> None:
         memory = in_memory(transaction)
+        if crash_points.hook is not None:
+            await crash_points.hook("outbox.before_append", buffered[0].producer)
         lanes = [lane_of_message(message) for message in buffered]
         for lane in sorted(set(lanes)):
             await memory.lock(f"outbox lane of {id(self)}", lane)
@@ -63,6 +66,8 @@ class MemoryOutbox:
             self._seq += 1
             numbered.append((lane, OutboxRow(self._seq, message)))
         memory.on_apply(lambda: self._apply(numbered))
+        if crash_points.hook is not None:
+            await crash_points.hook("outbox.after_append", buffered[0].producer)
 
     def _apply(self, numbered: list[tuple[int, OutboxRow]]) -> None:
         for lane, row in numbered:

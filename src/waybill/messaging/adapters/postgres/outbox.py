@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from waybill.messaging.core import crash_points
 from waybill.messaging.core.errors import PermanentError
 from waybill.messaging.core.lanes import DEAD_LETTER_LANE, lane_of
 from waybill.messaging.core.message import DEAD_LETTER_SUFFIX
@@ -86,7 +87,11 @@ class PostgresOutbox:
         except UnicodeEncodeError as error:
             reason = f"a key is not text: {error}"
             raise PermanentError(reason) from error
+        if crash_points.hook is not None:
+            await crash_points.hook("outbox.before_append", messages[0].producer)
         await transaction.fetch(APPEND, *arguments)
+        if crash_points.hook is not None:
+            await crash_points.hook("outbox.after_append", messages[0].producer)
         if self._doorbell is not None:
             transaction.on_commit(self._doorbell)
         if self._observer is not None:

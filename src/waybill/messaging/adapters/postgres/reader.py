@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from waybill.messaging.adapters.postgres.attachment import Attachment
 from waybill.messaging.adapters.postgres.outbox_rows import BATCH_BYTES_MAX, to_record
+from waybill.messaging.core import crash_points
 from waybill.messaging.core.errors import ConfigurationError, LeaseLostError, MessagingError
 from waybill.messaging.core.lanes import ALL_LANES
 
@@ -144,7 +145,11 @@ class SourceReader:
         if not self._place.is_valid:
             return False
         try:
+            if crash_points.hook is not None:
+                await crash_points.hook("source.before_report", self._consumer)
             await self._place.report(token)
+            if crash_points.hook is not None:
+                await crash_points.hook("source.after_report", self._consumer)
         except MessagingError as error:
             logger.debug("report of %s to %s: %s", self._consumer, self.name, error)
             return False

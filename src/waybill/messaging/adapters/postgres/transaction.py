@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from waybill.messaging.adapters.postgres.errors import DRIVER_ERRORS, discard
+from waybill.messaging.core import crash_points
 from waybill.messaging.core.commit_acts import CommitActs, cannot, refuse_control
 from waybill.messaging.core.errors import MessagingError, OutcomeUnknownError, TransientError
 from waybill.messaging.core.sqlstate import outcome_is_unknown, translate
@@ -113,6 +114,8 @@ class PostgresTransaction:
         self._ended = True
         try:
             status = await self._connection.execute("COMMIT")
+            if crash_points.hook is not None:
+                await crash_points.hook("transaction.after_commit", "")
         except DRIVER_ERRORS as error:
             if not outcome_is_unknown(error):
                 raise self._doom(error) from error

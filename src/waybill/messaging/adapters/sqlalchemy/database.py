@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from waybill.messaging.adapters.sqlalchemy.transaction import join
+from waybill.messaging.core import crash_points
 from waybill.messaging.core.commit_acts import cannot
 from waybill.messaging.core.errors import MessagingError, OutcomeUnknownError
 from waybill.messaging.core.sqlstate import outcome_is_unknown, translate
@@ -114,6 +115,8 @@ class _Scope:
         ending = asyncio.ensure_future(self._of_session("commit"))
         try:
             await asyncio.shield(ending)
+            if crash_points.hook is not None:
+                await crash_points.hook("transaction.after_commit", "")
         except asyncio.CancelledError:
             await asyncio.wait([ending])
             raise
