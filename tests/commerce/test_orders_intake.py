@@ -284,6 +284,26 @@ async def test_i5_a_closed_brake_refuses_before_anything_is_read(
     OrderIntake(flush, order.ports).admit()
 
 
+async def test_p10_only_what_nothing_else_refuses_uses_the_capacity(
+    order: Service, flush: OrderFlush
+) -> None:
+    """P10: a closed brake costs nothing of the capacity for what comes after it."""
+    taken: list[int] = []
+    open_now = False
+
+    def brake() -> None:
+        if not open_now:
+            raise OverloadedError("the disk is full")
+
+    intake = OrderIntake(flush, order.ports, brake=brake, capacity=lambda: taken.append(1))
+    with pytest.raises(OverloadedError, match="disk"):
+        intake.admit()
+    assert taken == []
+    open_now = True
+    intake.admit()
+    assert taken == [1]
+
+
 async def test_c12_keys_are_one_table_with_one_key(order: Service) -> None:
     """Protocol C12: an idempotency row lives as long as its order; no partition of time ends it."""
     assert await order.rows(

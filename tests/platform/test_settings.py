@@ -94,6 +94,21 @@ def test_the_inbox_outlives_the_outbox() -> None:
         Settings.load(outbox_retention_days=30, inbox_retention_days=30)
 
 
+def test_the_intake_has_no_set_capacity_unless_one_is_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Orders a second, above 0; an empty variable is none, as compose files write it."""
+    assert Settings.load().intake_orders_per_second_max is None
+    name = "WAYBILL_INTAKE_ORDERS_PER_SECOND_MAX"
+    for text, rate in (("", None), ("150", 150.0), ("0.5", 0.5)):
+        monkeypatch.setenv(name, text)
+        assert Settings.load().intake_orders_per_second_max == rate
+    for text in ("0", "-1", "inf", "nan", "many"):
+        monkeypatch.setenv(name, text)
+        with pytest.raises(ConfigurationError, match=name):
+            Settings.load()
+
+
 def test_every_setting_is_read() -> None:
     """None is a promise without an effect."""
     sources = [path for path in SOURCE.rglob("*.py") if path.name != "settings.py"]

@@ -35,6 +35,7 @@ from waybill.commerce.payments.store import PaymentPages
 from waybill.messaging.adapters.postgres.backlog import unread_rows
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase
 from waybill.messaging.runtime.brake import Brake, Measure
+from waybill.messaging.runtime.capacity import Capacity
 from waybill.messaging.runtime.delivery import DeliveryPolicy
 from waybill.messaging.runtime.group_commit import GroupCommitPolicy
 from waybill.platform.sampling import follow_breaker
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from waybill.commerce.http.surface import Surface
     from waybill.messaging.core.ports import Database
+    from waybill.messaging.runtime.ports import ServicePorts
     from waybill.messaging.service import MessagingService
     from waybill.platform.metrics import ServiceMetrics
     from waybill.platform.settings import Settings
@@ -83,7 +85,9 @@ async def build_order(shop: Workshop) -> Built:
     policy = GroupCommitPolicy(queue_max=settings.intake_queue_size_max)
     brake = Brake("intake brake", [_unread(ports.database, settings)], ports=ports)
     messaging.add(brake)
-    intake = OrderIntake(flush, ports, policy=policy, brake=brake.check)
+    intake = OrderIntake(
+        flush, ports, policy=policy, brake=brake.check, capacity=_capacity(ports, settings)
+    )
     shop.metrics.follow("intake_queue_length", lambda: float(intake.queued))
     handler = order_handlers.OrderHandler(PROCESS, shop.metrics)
     messaging.add(intake.loop)
@@ -95,6 +99,18 @@ async def build_order(shop: Workshop) -> Built:
         cancellations=Cancellation(ports, handler),
     )
     return Built(surface=surface)
+
+
+def _capacity(ports: ServicePorts, settings: Settings) -> Callable[[], None]:
+    if settings.intake_orders_per_second_max is None:
+        return lambda: None
+    capacity = Capacity(
+        settings.intake_orders_per_second_max,
+        setting=variable_of("intake_orders_per_second_max"),
+        clock=ports.clock,
+        random=ports.random,
+    )
+    return capacity.admit
 
 
 def _unread(database: Database, settings: Settings) -> Measure:

@@ -29,6 +29,7 @@ Seconds = Annotated[float, Field(gt=0, le=86_400 * 365, allow_inf_nan=False)]
 Days = Annotated[float, Field(gt=0, le=36_500, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Rate = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
 
 
 def documented(name: str, *others: str) -> Any:  # noqa: ANN401 - what pydantic's Field returns
@@ -90,6 +91,8 @@ class Settings(BaseSettings):
     dead_letters_max: Count = 100
     dead_letters_window_seconds: Seconds = 600.0
     intake_queue_size_max: Count = 2_000
+    intake_orders_per_second_max: Rate | None = None
+    """New orders beyond that get 503 at once; not set: as many as PostgreSQL can take."""
     intake_unread_rows_max: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1_000_000
     """New orders get 503 while more outbox rows than that were read by no service yet."""
     disk_used_share_max: Share = 0.9

@@ -68,9 +68,11 @@ class OrderIntake:
         *,
         policy: GroupCommitPolicy | None = None,
         brake: Callable[[], None] = lambda: None,
+        capacity: Callable[[], None] = lambda: None,
     ) -> None:
         self._flush = flush
         self._brake = brake
+        self._capacity = capacity
         self._group: GroupCommit[Entry, Placed | KeyReused] = GroupCommit(
             "intake",
             flush.flush,
@@ -93,10 +95,12 @@ class OrderIntake:
     def admit(self) -> None:
         """Raise OverloadedError if a new order would have to wait too long (protocol I5).
 
-        Or if the brake is on: events are not read as fast as orders come.
+        Or if the brake is on: events are not read as fast as orders come. The set capacity comes
+        last: what is refused for another reason uses nothing of it.
         """
         self._brake()
         self._group.admit()
+        self._capacity()
 
     async def place(self, request: PlaceOrder) -> Placed | KeyReused:
         """Store the order, or find the one that this key placed. Returns after the commit."""
