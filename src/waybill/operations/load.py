@@ -1,7 +1,6 @@
-"""The load generator: open-loop orders at a rate, or as many as N connections carry.
+"""The load generator as a command: `python -m waybill.operations.load --rate 50 --seconds 60`.
 
-Latency counts from the *intended* send time, so a platform that stalls cannot hide it. Throughput
-counts CONFIRMED orders only, read from the order service's own counter.
+Throughput counts CONFIRMED orders only, read from the order service's own counter.
 """
 
 from __future__ import annotations
@@ -9,57 +8,42 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import statistics
 import sys
-import time
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from waybill.messaging.core.identity import new_id
+from waybill.messaging.core.errors import MessagingError
+from waybill.operations.generator import Generator
+from waybill.operations.history import HistoryWriter
 from waybill.operations.http_client import Connection
+from waybill.operations.percentiles import Percentiles
+from waybill.operations.plan import Plan, Result
+from waybill.operations.sent_orders import CUSTOMER, PRODUCTS
+from waybill.operations.watcher import Watcher
 
-CUSTOMER = "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa"
-PRODUCTS = tuple(
-    f"{digit * 8}-{digit * 4}-{digit * 4}-{digit * 4}-{digit * 12}" for digit in "12345"
-)
-POLL_SECONDS = 0.002
-POLL_GROWTH = 1.1
-"""Each look waits a little longer than the one before."""
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["CUSTOMER", "PRODUCTS", "Load", "Plan", "counter", "main", "raise_stock", "run"]
+
 STOCK = 1_000_000_000
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to send. `rate` is orders per second; 0 means as fast as the connections carry."""
-
-    rate: float
-    seconds: float
-    connections: int
-    host: str = "127.0.0.1"
-    port_base: int = 8080
-    watch_every: int = 0
-    """Poll each n-th order until it ends; 0: none. A sample, so that looking is no load."""
+WATCH_SECONDS = 10.0
+"""How long the watched orders may take after the last one was sent."""
 
 
 @dataclass
-class Result:
-    """What came of it. Latencies in seconds."""
+class Load:
+    """A plan's result, and what the platform confirmed of it while it was sent."""
 
-    accepted: int = 0
-    refused: int = 0
-    post_latencies: list[float] = field(default_factory=list)
-    confirm_latencies: list[float] = field(default_factory=list)
-    ids: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    confirmed: float = 0.0
+    result: Result
+    confirmed: float
+    watched: Sequence[float]
 
 
-def order_body(number: int) -> bytes:
-    """A two-line order over the five seeded products."""
-    items = [
-        {"productId": PRODUCTS[number % 5], "quantity": 1, "unitPrice": 29.99},
-        {"productId": PRODUCTS[(number + 2) % 5], "quantity": 2, "unitPrice": 5.25},
-    ]
-    return json.dumps({"customerId": CUSTOMER, "items": items, "currency": "EUR"}).encode()
+class StockNotRaisedError(MessagingError):
+    """The inventory service refused the stock that a load needs."""
 
 
 async def raise_stock(plan: Plan) -> None:
@@ -73,8 +57,9 @@ async def raise_stock(plan: Plan) -> None:
             "PUT", f"/api/products/{product}", body, headers="Content-Type: application/json\r\n"
         )
         if answer.status != 200:  # noqa: PLR2004 - the status that PUT promises
-            message = f"PUT of stock answered {answer.status}: {answer.body.decode()}"
-            raise RuntimeError(message)
+            raise StockNotRaisedError(
+                f"PUT of stock answered {answer.status}: {answer.body.decode(errors='replace')}"
+            )
     connection.close()
 
 
@@ -90,124 +75,90 @@ async def counter(plan: Plan, name: str) -> float:
     )
 
 
-async def run(plan: Plan) -> Result:
-    """Send the plan's orders; what was confirmed is counted at the end of the sending."""
-    result = Result()
+async def run(plan: Plan, *, history: HistoryWriter | None = None, watch_every: int = 0) -> Load:
+    """Send the plan's orders; what was confirmed is counted at the end of the sending.
+
+    `watch_every`: look at each n-th order by GET until it ends; 0: at none.
+    """
+    watcher = Watcher(plan.host, plan.port_base + 1, every=watch_every)
     before = await counter(plan, "orders_confirmed_total")
-    started = time.perf_counter()
-    workers = [_worker(plan, result, started, number) for number in range(plan.connections)]
-    await asyncio.gather(*workers)
-    result.seconds = time.perf_counter() - started
-    result.confirmed = await counter(plan, "orders_confirmed_total") - before
-    return result
+    result = await Generator(plan, history=history, accepted=watcher.accepted).run()
+    confirmed = await counter(plan, "orders_confirmed_total") - before
+    await watcher.close(WATCH_SECONDS)
+    return Load(result, confirmed, watcher.latencies)
 
 
-async def _worker(plan: Plan, result: Result, started: float, number: int) -> None:
-    post = Connection(plan.host, plan.port_base + 1)
-    watch = Connection(plan.host, plan.port_base + 1)
-    turn = 0
-    while True:
-        interval = plan.connections / plan.rate if plan.rate else 0.0
-        intended = started + (number / plan.connections + turn) * interval if interval else None
-        now = time.perf_counter()
-        if (intended or now) >= started + plan.seconds:
-            break
-        if intended is not None and intended > now:
-            await asyncio.sleep(intended - now)
-        place = turn * plan.connections + number
-        order = await _place(post, place, result, intended or now)
-        if plan.watch_every and place % plan.watch_every == 0 and order is not None:
-            await _watch(watch, order, result, intended or now)
-        turn += 1
-    post.close()
-    watch.close()
-
-
-async def _place(post: Connection, number: int, result: Result, intended: float) -> str | None:
-    headers = f"Content-Type: application/json\r\nIdempotency-Key: {new_id()}\r\n"
-    answer = await post.request("POST", "/api/orders", order_body(number), headers=headers)
-    result.post_latencies.append(time.perf_counter() - intended)
-    if answer.status != 201:  # noqa: PLR2004 - the status that POST promises
-        result.refused += 1
-        return None
-    result.accepted += 1
-    order = answer.body[7:43].decode()
-    result.ids.append(order)
-    return order
-
-
-async def _watch(connection: Connection, order: str, result: Result, intended: float) -> None:
-    pause = POLL_SECONDS
-    while True:
-        answer = await connection.request("GET", f"/api/orders/{order}")
-        if b'"CONFIRMED"' in answer.body:
-            result.confirm_latencies.append(time.perf_counter() - intended)
-            return
-        if b'"CANCELLED"' in answer.body:
-            return
-        await asyncio.sleep(pause)
-        pause *= POLL_GROWTH
-
-
-def percentile(values: list[float], percent: int) -> float:
-    """The `percent` percentile in milliseconds; NaN without values."""
-    if len(values) < 2:  # noqa: PLR2004 - quantiles need two points
-        return float("nan")
-    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1] * 1000
-
-
-def report(result: Result) -> str:
+def report(load: Load) -> str:
     """The figures, a line each."""
+    result = load.result
+    refused = ", ".join(f"{count} by {why}" for why, count in sorted(result.refused.items()))
     lines = [
         (
-            f"accepted {result.accepted} ({result.accepted / result.seconds:.0f}/s), "
-            f"refused {result.refused}, in {result.seconds:.1f} s"
+            f"accepted {result.accepted} ({result.accepted / result.seconds:.0f}/s) "
+            f"in {result.seconds:.1f} s; refused {refused or 'none'}; unknown {result.unknown}"
         ),
-        (
-            f"confirmed while sending {result.confirmed:.0f} "
-            f"({result.confirmed / result.seconds:.0f}/s)"
-        ),
-        (
-            f"POST p50 {percentile(result.post_latencies, 50):.1f} ms, "
-            f"p99 {percentile(result.post_latencies, 99):.1f} ms"
-        ),
+        f"confirmed while sending {load.confirmed:.0f} ({load.confirmed / result.seconds:.0f}/s)",
+        _latency("POST", result.latencies),
     ]
-    if result.confirm_latencies:
-        lines.append(
-            f"POST to CONFIRMED p50 {percentile(result.confirm_latencies, 50):.1f} ms, "
-            f"p99 {percentile(result.confirm_latencies, 99):.1f} ms"
-        )
+    if load.watched:
+        lines.append(_latency("POST to CONFIRMED", load.watched))
     return "\n".join(lines)
 
 
-def main() -> int:
-    """`python -m waybill.operations.load --rate 50 --seconds 60`."""
-    parser = argparse.ArgumentParser(description="Send two-line orders to a running platform.")
-    parser.add_argument("--rate", type=float, default=0.0, help="orders/s; 0: as fast as it goes")
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--connections", type=int, default=32)
-    parser.add_argument("--port-base", type=int, default=8080)
-    parser.add_argument(
-        "--watch-every", type=int, default=0, help="poll each n-th order until it ends; 0: none"
+def _latency(what: str, samples: Sequence[float]) -> str:
+    found = Percentiles(samples)
+    return (
+        f"{what} p50 {found.milliseconds(50):.1f} ms, p99 {found.milliseconds(99):.1f} ms, "
+        f"max {found.milliseconds(100):.1f} ms"
     )
-    parser.add_argument("--raise-stock", action="store_true", help="set stock by PUT first")
-    options = parser.parse_args()
+
+
+def main() -> int:
+    """Read the command line, send, and say what came of it."""
+    options = _parser().parse_args()
     plan = Plan(
         rate=options.rate,
         seconds=options.seconds,
         connections=options.connections,
         port_base=options.port_base,
-        watch_every=options.watch_every,
+        timeout_seconds=options.timeout_seconds,
+        cancel_every=options.cancel_every,
+        repeat_every=options.repeat_every,
     )
 
-    async def all_of_it() -> Result:
+    async def all_of_it(history: HistoryWriter | None) -> Load:
         if options.raise_stock:
             await raise_stock(plan)
-        return await run(plan)
+        return await run(plan, history=history, watch_every=options.watch_every)
 
-    result = asyncio.run(all_of_it())
-    sys.stdout.write(report(result) + "\n")
+    try:
+        with ExitStack() as stack:
+            history = options.history and stack.enter_context(HistoryWriter(options.history))
+            load = asyncio.run(all_of_it(history))
+    except (MessagingError, OSError) as error:
+        sys.stderr.write(f"load: {error}\n")
+        return 1
+    sys.stdout.write(report(load) + "\n")
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Send two-line orders to a running platform.")
+    parser.add_argument("--rate", type=float, default=0.0, help="orders/s; 0: as fast as it goes")
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--port-base", type=int, default=8080)
+    parser.add_argument("--timeout-seconds", type=float, default=10.0, help="of one request")
+    every = {
+        "watch": "look at each n-th order until it ends",
+        "cancel": "cancel each n-th order",
+        "repeat": "send each n-th request a second time",
+    }
+    for what, text in every.items():
+        parser.add_argument(f"--{what}-every", type=int, default=0, help=f"{text}; 0: none")
+    parser.add_argument("--raise-stock", action="store_true", help="set stock by PUT first")
+    parser.add_argument("--history", type=Path, help="write each request there (docs/history.md)")
+    return parser
 
 
 if __name__ == "__main__":

@@ -1,0 +1,51 @@
+"""What a load generator is to send, and what came of it."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from waybill.operations.sent_orders import Content, two_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to send. `rate` is orders per second; 0 means as fast as the connections carry."""
+
+    rate: float
+    seconds: float
+    connections: int
+    host: str = "127.0.0.1"
+    port_base: int = 8080
+    contents: Sequence[Content] = field(default_factory=two_lines)
+    timeout_seconds: float = 10.0
+    resolve_seconds: float = 60.0
+    """For how long a request of unknown outcome is sent again."""
+    cancel_every: int = 0
+    """Cancel each n-th order as soon as it is accepted; 0: none."""
+    repeat_every: int = 0
+    """Send each n-th request again with its key as soon as it is accepted; 0: none."""
+
+
+@dataclass
+class Result:
+    """What came of it. Latencies in seconds, from the intended send to the answer's end."""
+
+    accepted: int = 0
+    replayed: int = 0
+    """Repeated requests that got the first one's answer."""
+    cancelled: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    """Requests that did nothing, by status or `not connected`."""
+    unknown: int = 0
+    """Requests that never got an answer which says what became of them."""
+    latencies: array[float] = field(default_factory=lambda: array("d"))
+    """Of the accepted."""
+    refusal_latencies: array[float] = field(default_factory=lambda: array("d"))
+    seconds: float = 0.0
+    """For how long was sent."""
