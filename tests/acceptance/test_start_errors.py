@@ -15,6 +15,7 @@ import pytest
 from tests.acceptance.database import rows, value
 from tests.acceptance.processes import PlatformProcess, free_port_base
 
+from waybill.messaging.adapters.postgres.schema import HEAD_REVISION
 from waybill.messaging.core.identity import new_id
 from waybill.platform.embedded import EmbeddedPostgres
 
@@ -98,7 +99,7 @@ def test_a_second_platform_on_the_same_data_is_refused(stopped: PlatformProcess)
             ("up",),
             "inventory",
             "UPDATE messaging.outbox_meta SET revision = 'messaging_9999'",
-            "UPDATE messaging.outbox_meta SET revision = 'messaging_0001'",
+            f"UPDATE messaging.outbox_meta SET revision = '{HEAD_REVISION}'",
         ),
         (
             ("serve", "order"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,12 +12,17 @@ from waybill.messaging.core.errors import (
     DeadLetterLimitExceededError,
     TransientError,
 )
+from waybill.messaging.core.message import Appended
 from waybill.messaging.runtime.clock import SystemClock
 from waybill.messaging.runtime.doorbell import Doorbell
 from waybill.messaging.runtime.loop import Loop
 from waybill.messaging.runtime.ports import SilentObserver
 from waybill.messaging.runtime.supervisor import Supervisor
 from waybill.messaging.testing.clock import FakeClock
+from waybill.messaging.testing.contracts.outbox import a_message
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Ticker(Loop):
@@ -141,25 +147,28 @@ async def test_two_loops_of_one_name_are_refused() -> None:
     await supervisor.stop()
 
 
-async def test_d7_rings_coalesce_and_none_is_lost() -> None:
-    """D7: a ring between two waits ends the next one; many rings end one; all listeners hear."""
-    clock, bell = FakeClock(), Doorbell()
-    one, two = bell.listen(), bell.listen()
-    bell.ring()
-    bell.ring()
-    assert await one.wait(clock, 1.0)
-    assert await two.wait(clock, 1.0)
-    waiting = asyncio.create_task(one.wait(clock, 1.0))
-    await clock.advance(0.9)
-    assert not waiting.done()
-    await clock.advance(0.1)
-    assert not await waiting
-    two.close()
-    bell.ring()
-    assert await one.wait(clock, 1.0)
-    waiting = asyncio.create_task(two.wait(clock, 1.0))
-    await clock.advance(1.0)
-    assert not await waiting
+def test_d7_every_listener_hears_until_it_is_forgotten() -> None:
+    """D7: a ring reaches all listeners at once, with what was committed; none after it has gone."""
+    bell, one, two = Doorbell(), Heard(), Heard()
+    bell.attach(one)
+    bell.attach(two)
+    news = [Appended(3, 0, 7, a_message())]
+    bell.ring(news)
+    bell.forget(two)
+    bell.forget(two)
+    bell.ring([])
+    assert (one.rings, two.rings) == ([news, []], [news])
+
+
+class Heard:
+    """Keeps every ring."""
+
+    def __init__(self) -> None:
+        self.rings: list[Sequence[Appended]] = []
+
+    def hear(self, appended: Sequence[Appended]) -> None:
+        """See Doorbell."""
+        self.rings.append(appended)
 
 
 async def test_the_machines_clock_waits_as_the_fake_one_does() -> None:

@@ -35,11 +35,12 @@ from waybill.messaging.runtime.scheduler import Job, Scheduler
 from waybill.messaging.runtime.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
     from waybill.messaging.core.codec import Codec
+    from waybill.messaging.core.message import Appended
     from waybill.messaging.core.ports import Database, Observer
     from waybill.messaging.core.unit import Received, UnitOfWork
     from waybill.messaging.runtime.delivery import DeliveryPolicy
@@ -167,8 +168,8 @@ class MessagingService:
         await checked_server(database)
         return database
 
-    def _ring(self) -> None:
-        self._doorbell.ring()
+    def _ring(self, appended: Sequence[Appended]) -> None:
+        self._doorbell.ring(appended)
         if self._notifier is not None:
             self._notifier.ring()
 

@@ -13,6 +13,7 @@ from waybill.messaging.adapters.postgres.outbox_log import (
     PostgresOutboxLog,
     SourceSpec,
 )
+from waybill.messaging.runtime.doorbell import Doorbell
 from waybill.messaging.testing.contracts.log import CONSUMER, OTHER_TOPIC, TOPIC, publish
 from waybill.messaging.testing.contracts.outbox import a_message
 
@@ -33,7 +34,8 @@ class LogWorld:
     def __init__(self, source_url: str, consumer_url: str) -> None:
         self.source_url = source_url
         self.consumer_url = consumer_url
-        self.outbox = PostgresOutbox()
+        self.bell = Doorbell()
+        self.outbox = PostgresOutbox(doorbell=self.bell.ring)
         self.members: list[OutboxSubscription] = []
 
     async def open(self) -> None:

@@ -13,6 +13,7 @@ from waybill.messaging.adapters.postgres.outbox_log import (
     PostgresOutboxLog,
     SourceSpec,
 )
+from waybill.messaging.runtime.doorbell import Doorbell
 from waybill.messaging.testing.contracts.log import OTHER_TOPIC, TOPIC, LogContract
 
 if TYPE_CHECKING:
@@ -43,3 +44,24 @@ class TestPostgresOutboxLog(LogContract):
         source = SourceSpec(messaging_database, frozenset({TOPIC, OTHER_TOPIC}))
         settings = LogSettings(poll_seconds=0.05)
         return lambda: PostgresOutboxLog(consuming, {"parcels": source}, settings=settings)
+
+
+class TestPostgresOutboxLogOfOneProcess(TestPostgresOutboxLog):
+    """Producer and consumer share a doorbell: what was committed is handed over, not read."""
+
+    @pytest.fixture
+    def bell(self) -> Doorbell:
+        return Doorbell()
+
+    @pytest.fixture
+    def outbox(self, bell: Doorbell) -> PostgresOutbox:
+        return PostgresOutbox(doorbell=bell.ring)
+
+    @pytest.fixture
+    def make_log(
+        self, consuming: PostgresDatabase, messaging_database: str, bell: Doorbell
+    ) -> Callable[[], PostgresOutboxLog]:
+        source = SourceSpec(messaging_database, frozenset({TOPIC, OTHER_TOPIC}))
+        return lambda: PostgresOutboxLog(
+            consuming, {"parcels": source}, doorbells={"parcels": bell}
+        )

@@ -19,7 +19,6 @@ from waybill.messaging.adapters.postgres.roles import grants
 from waybill.messaging.adapters.postgres.subscription import EMPTY
 from waybill.messaging.core.errors import ConfigurationError, LeaseLostError, TransientError
 from waybill.messaging.core.lanes import ALL_LANES, lane_of
-from waybill.messaging.runtime.doorbell import Doorbell
 from waybill.messaging.testing.contracts.log import (
     CONSUMER,
     OTHER_TOPIC,
@@ -411,14 +410,13 @@ async def fetch_through_an_outage(member: OutboxSubscription) -> Batch:
 
 async def test_d7_doorbell_of_the_process_wakes_the_reader(world: LogWorld) -> None:
     """Protocol D7: a commit in this process is seen without any poll."""
-    bell, clock = Doorbell(), Stoppable()
-    member = await world.member(SLOW_POLL, doorbells={SOURCE: bell}, monotonic=clock)
+    clock = Stoppable()
+    member = await world.member(SLOW_POLL, doorbells={SOURCE: world.bell}, monotonic=clock)
     await settle(member)
     clock.stop()
     waiting = asyncio.create_task(next_records(member))
     await asyncio.sleep(0)
     await world.publish("k")
-    bell.ring()
     assert len((await waiting).records) == 1
 
 

@@ -17,9 +17,11 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from waybill.messaging.adapters.postgres import migrations
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase
 from waybill.messaging.adapters.postgres.migrate import schema_state, upgrade
+from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
 from waybill.messaging.adapters.postgres.schema import HEAD_REVISION
 from waybill.messaging.adapters.postgres.server import Server, checked_server, refusal
 from waybill.messaging.core.errors import ConfigurationError, TransientError
+from waybill.messaging.testing.contracts.outbox import a_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +45,28 @@ async def test_upgrade_creates_and_is_repeatable(empty_database: str) -> None:
     assert await schema_state(empty_database) == "current"
     await upgrade(empty_database)
     assert await schema_state(empty_database) == "current"
+
+
+async def test_older_schema_is_brought_up_to_date(empty_database: str) -> None:
+    """Data that an earlier version left are kept; its append function is replaced."""
+    await upgrade(empty_database)
+    connection = await asyncpg.connect(empty_database)
+    await connection.execute(
+        "DROP FUNCTION messaging.outbox_append;"
+        "CREATE FUNCTION messaging.outbox_append(places integer[]) RETURNS void"
+        " LANGUAGE sql AS '';"
+        "UPDATE messaging.outbox_meta SET revision = 'messaging_0001';"
+        "UPDATE messaging.schema_version SET version_num = 'messaging_0001'"
+    )
+    await connection.close()
+    assert await schema_state(empty_database) == "older"
+    await upgrade(empty_database)
+    assert await schema_state(empty_database) == "current"
+    database = await PostgresDatabase.connect(empty_database)
+    async with database.transaction() as transaction:
+        PostgresOutbox().append(transaction, [a_message()])
+    assert len(await database.fetch("SELECT FROM messaging.outbox")) == 1
+    await database.close()
 
 
 async def test_processes_that_start_together_migrate_once(empty_database: str) -> None:

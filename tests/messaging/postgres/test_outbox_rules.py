@@ -19,7 +19,7 @@ from waybill.messaging.testing.contracts.outbox import NOON, a_message
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from waybill.messaging.core.message import Message
+    from waybill.messaging.core.message import Appended, Message
     from waybill.messaging.core.ports import Row, Transaction
     from waybill.messaging.testing.contracts.outbox import Reader
 
@@ -208,15 +208,15 @@ class Seen:
 
     def __init__(self) -> None:
         self.published_messages: list[tuple[str, int]] = []
-        self.rings = 0
+        self.rings: list[Sequence[Appended]] = []
 
     def published(self, topic: str, count: int) -> None:
         """See Observer."""
         self.published_messages.append((topic, count))
 
-    def ring(self) -> None:
+    def ring(self, appended: Sequence[Appended]) -> None:
         """A doorbell."""
-        self.rings += 1
+        self.rings.append(appended)
 
 
 async def test_doorbell_and_observer_follow_the_commit(database: PostgresDatabase) -> None:
@@ -229,12 +229,29 @@ async def test_doorbell_and_observer_follow_the_commit(database: PostgresDatabas
             raise LookupError
     async with database.transaction() as transaction:
         outbox.append(transaction, [])
-    assert (seen.rings, seen.published_messages) == (0, [])
+    assert (seen.rings, seen.published_messages) == ([], [])
     async with database.transaction() as transaction:
         outbox.append(transaction, [a_message(topic="a"), a_message(topic="b")])
         outbox.append(transaction, [a_message(topic="a")])
-        assert seen.rings == 0
-    assert (seen.rings, seen.published_messages) == (1, [("a", 2), ("b", 1)])
+        assert not seen.rings
+    assert (len(seen.rings), seen.published_messages) == (1, [("a", 2), ("b", 1)])
+
+
+async def test_append_tells_where_each_message_went(database: PostgresDatabase) -> None:
+    """Protocol D7: what a ring carries is what stands in the table, each behind its predecessor."""
+    seen = Seen()
+    outbox = PostgresOutbox(doorbell=seen.ring)
+    for lanes in ([3, 5, 3], [9], [5, 3, 9]):
+        async with database.transaction() as transaction:
+            outbox.append(transaction, [a_message(LANE_KEYS[lane]) for lane in lanes])
+    heard = [each for ring in seen.rings for each in ring]
+    stored = await database.fetch(
+        "SELECT lane, lag(seq, 1, 0::bigint) OVER (PARTITION BY lane ORDER BY seq) AS before,"
+        " seq, id FROM messaging.outbox ORDER BY seq"
+    )
+    assert [(each.lane, each.before, each.seq, each.message.id) for each in heard] == [
+        (row["lane"], row["before"], row["seq"], row["id"]) for row in stored
+    ]
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,18 @@ class Record(msgspec.Struct, frozen=True):
     message: Message
 
 
+class Appended(msgspec.Struct, frozen=True):
+    """A message where a commit has put it. No row of its lane stands between `before` and `seq`.
+
+    So a reader that has read its lane up to `before` may take the message as read.
+    """
+
+    lane: int
+    before: int
+    seq: int
+    message: Message
+
+
 class Positions(msgspec.Struct, frozen=True):
     """How far a reader is: `(source, lane) -> (seq, id of the row there or None)`.
 

@@ -1,64 +1,45 @@
-"""Doorbell: a hint that something may be there. Rings coalesce; a poll stays on behind it (D7)."""
+"""Doorbell: tells listeners of this process what a commit appended to an outbox (protocol D7).
+
+A ring is a hint and may be lost; behind it every listener polls. What it carries is never wrong:
+each message says what stands before it in its lane.
+"""
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from waybill.messaging.runtime.clock import Clock
+    from collections.abc import Sequence
+
+    from waybill.messaging.core.message import Appended
 
 
-class Settable(Protocol):
-    """What a ring sets: an asyncio.Event, or something alike. Must not raise or block."""
+class Hearing(Protocol):
+    """A listener. Must not raise or block."""
 
-    def set(self) -> None:
-        """It rang."""
+    def hear(self, appended: Sequence[Appended]) -> None:
+        """These were committed, in this order."""
 
 
 class Doorbell:
-    """One bell, any number of listeners, each of which hears a ring since its last wait."""
+    """One bell of one outbox, any number of listeners."""
 
     def __init__(self) -> None:
-        self._listeners: list[Settable] = []
+        self._listeners: list[Hearing] = []
 
-    def ring(self) -> None:
-        """Wake every listener. Never blocks, so it may be called from `on_commit`.
+    def ring(self, appended: Sequence[Appended]) -> None:
+        """Tell every listener. Never blocks, so it may be called from `on_commit`.
 
         Only from the event loop's own thread.
         """
-        for event in self._listeners:
-            event.set()
+        for listener in self._listeners:
+            listener.hear(appended)
 
-    def listen(self) -> Listener:
-        """A new listener; it hears rings from now on, also those between its waits."""
-        event = asyncio.Event()
-        self.attach(event)
-        return Listener(self, event)
+    def attach(self, listener: Hearing) -> None:
+        """Tell this one at every ring from now on."""
+        self._listeners.append(listener)
 
-    def attach(self, event: Settable) -> None:
-        """Set this at every ring from now on; for one that waits on several bells."""
-        self._listeners.append(event)
-
-    def forget(self, event: Settable) -> None:
-        """Called by a closed listener."""
-        if event in self._listeners:
-            self._listeners.remove(event)
-
-
-class Listener:
-    """Hears the rings of one doorbell. Any number of rings before a wait end that one wait."""
-
-    def __init__(self, doorbell: Doorbell, event: asyncio.Event) -> None:
-        self._doorbell = doorbell
-        self._event = event
-
-    async def wait(self, clock: Clock, seconds: float) -> bool:
-        """Wait for a ring, at most `seconds`; whether it rang. Ask the table either way."""
-        rang = await clock.wait(self._event, seconds)
-        self._event.clear()
-        return rang
-
-    def close(self) -> None:
-        """Stop listening. May be repeated."""
-        self._doorbell.forget(self._event)
+    def forget(self, listener: Hearing) -> None:
+        """No longer. May be repeated."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)

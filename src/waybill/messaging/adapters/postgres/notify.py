@@ -25,7 +25,7 @@ SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, '')
 
 
 class Notifier:
-    """Give `ring` to the outbox as its doorbell, beside the one of this process."""
+    """Hints to other processes; ring it beside the doorbell of this one."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

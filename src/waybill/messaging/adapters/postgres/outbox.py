@@ -13,13 +13,13 @@ import msgspec
 from waybill.messaging.core import crash_points
 from waybill.messaging.core.errors import PermanentError
 from waybill.messaging.core.lanes import DEAD_LETTER_LANE, lane_of
-from waybill.messaging.core.message import DEAD_LETTER_SUFFIX
+from waybill.messaging.core.message import DEAD_LETTER_SUFFIX, Appended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from waybill.messaging.core.message import Message
-    from waybill.messaging.core.ports import Transaction
+    from waybill.messaging.core.ports import Row, Transaction
 
 MESSAGE_BYTES_MAX = 1_000_000
 """Default limit of a message: below Kafka's default of 1 MiB a record, with room for its frame."""
@@ -28,13 +28,14 @@ ENVELOPE_BYTES = 300
 """Room for the fixed part of the envelope: ids, times and the names of the headers."""
 
 APPEND = (
-    "SELECT messaging.outbox_append("
+    "SELECT numbers, locked_lanes, befores FROM messaging.outbox_append("
     "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
 )
 
-
 LANE_BITS = 5
 """`places` of messaging.outbox_append: kind << 5 | lane."""
+
+LANE_MASK = (1 << LANE_BITS) - 1
 
 _encode_headers = msgspec.json.Encoder().encode
 
@@ -49,14 +50,14 @@ class Published(Protocol):
 class PostgresOutbox:
     """See core.ports.Outbox. Speaks to the Transaction port only, so it joins any adapter's.
 
-    `doorbell` rings after a commit that wrote something: readers need not wait for their poll.
+    `doorbell` hears after the commit what it put where: readers of this process need not ask.
     """
 
     def __init__(
         self,
         *,
         message_bytes_max: int = MESSAGE_BYTES_MAX,
-        doorbell: Callable[[], None] | None = None,
+        doorbell: Callable[[Sequence[Appended]], None] | None = None,
         observer: Published | None = None,
     ) -> None:
         self._message_bytes_max = message_bytes_max
@@ -89,11 +90,12 @@ class PostgresOutbox:
             raise PermanentError(reason) from error
         if crash_points.hook is not None:
             await crash_points.hook("outbox.before_append", messages[0].producer)
-        await transaction.fetch(APPEND, *arguments)
+        (row,) = await transaction.fetch(APPEND, *arguments)
         if crash_points.hook is not None:
             await crash_points.hook("outbox.after_append", messages[0].producer)
         if self._doorbell is not None:
-            transaction.on_commit(self._doorbell)
+            doorbell, appended = self._doorbell, _appended(messages, arguments[0] or (), row)
+            transaction.on_commit(lambda: doorbell(appended))
         if self._observer is not None:
             observer, counts = self._observer, Counter(m.topic for m in messages)
             transaction.on_commit(lambda: _report(observer, counts))
@@ -122,6 +124,17 @@ def columns(messages: Sequence[Message]) -> list[list[Any] | None]:
         _or_null([_encode_headers(m.headers).decode() if m.headers else None for m in messages]),
         *(list(column) for column in zip(*kinds, strict=True)),
     ]
+
+
+def _appended(messages: Sequence[Message], places: Sequence[int], row: Row) -> list[Appended]:
+    """Where the messages went: each behind the one before it in its lane."""
+    last = dict(zip(row["locked_lanes"], row["befores"], strict=True))
+    appended = []
+    for message, place, seq in zip(messages, places, row["numbers"], strict=True):
+        lane = place & LANE_MASK
+        appended.append(Appended(lane, last[lane], seq, message))
+        last[lane] = seq
+    return appended
 
 
 def _or_null(column: list[Any]) -> list[Any] | None:

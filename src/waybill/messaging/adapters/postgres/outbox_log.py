@@ -27,20 +27,13 @@ __all__ = ["Doorbell", "LogSettings", "PostgresOutboxLog", "SourceSpec"]
 _RANDOM = random_module.SystemRandom()
 
 
-class Settable(Protocol):
-    """What a ring sets."""
-
-    def set(self) -> None:
-        """It rang."""
-
-
 class Doorbell(Protocol):
     """Rings when a producer of this process has committed messages (protocol D7)."""
 
-    def attach(self, event: Settable) -> None:
-        """Set this at every ring from now on."""
+    def attach(self, listener: SourceReader) -> None:
+        """Tell this one at every ring from now on."""
 
-    def forget(self, event: Settable) -> None:
+    def forget(self, listener: SourceReader) -> None:
         """No longer."""
 
 

@@ -11,17 +11,21 @@ from waybill.messaging.adapters.postgres.outbox_rows import BATCH_BYTES_MAX, to_
 from waybill.messaging.core import crash_points
 from waybill.messaging.core.errors import ConfigurationError, LeaseLostError, MessagingError
 from waybill.messaging.core.lanes import ALL_LANES
+from waybill.messaging.core.message import Record
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from uuid import UUID
 
     from waybill.messaging.adapters.postgres.positions import PositionStore, Stored
     from waybill.messaging.adapters.postgres.source import LogSettings, OutboxSource
-    from waybill.messaging.core.message import Record
+    from waybill.messaging.core.message import Appended
 
 logger = logging.getLogger(__name__)
+
+HEARD_MAX = 2_000
+"""A reader that is so many messages behind takes no more from its process; it reads them later."""
 
 Scanned = tuple[int, int, "UUID | None", "Record | None"]
 """Lane, seq and id of a row, and its record if its topic is wanted."""
@@ -64,13 +68,17 @@ class SourceReader:
         self._rung = True
         self._failures = 0
         self._look_at = 0.0
+        self._turned_at = 0.0
         self._first_lane = 0
         self._ready: deque[Scanned] = deque()
+        self._ready_bytes = 0
+        self._heard: list[Appended] = []
+        """What was committed while a turn was reading."""
         source.notified = self.set
 
     def restart(self, stored: Stored) -> None:
         """Forget what was fetched; go on behind the stored positions."""
-        self._ready.clear()
+        self._drop()
         self._place.restart(stored)
         if self.refusal is not None:
             self._place.is_valid = False
@@ -78,9 +86,48 @@ class SourceReader:
         self._rung = True
 
     def set(self) -> None:
-        """A ring of the doorbell, or a hint from another process: look now."""
+        """A hint from another process: look now."""
         self._rung = True
         self._wake.set()
+
+    def hear(self, appended: Sequence[Appended]) -> None:
+        """See Doorbell: what this process has just committed to the source needs no reading."""
+        if self.task is None:
+            self._accept(appended)
+        elif len(self._heard) < HEARD_MAX:
+            self._heard.extend(appended)
+        else:
+            self._rung = True
+        self._wake.set()
+
+    def _accept(self, appended: Sequence[Appended]) -> None:
+        """Take as read what follows on what was read; where something is missing, look.
+
+        Old news is harmless: what stands before a message in its lane never changes.
+        """
+        fetched = self._place.fetched
+        for each in appended:
+            lane, message = each.lane, each.message
+            position = fetched.positions[lane]
+            if position >= each.seq:
+                continue
+            if position < each.before or not self._has_room:
+                self._rung = True
+                continue
+            fetched.move(lane, each.seq, message.id)
+            record = None
+            if message.topic in self._topics:
+                record = Record(self.name, lane, each.seq, message)
+                self._ready_bytes += len(message.value)
+            self._ready.append((lane, each.seq, message.id, record))
+
+    @property
+    def _has_room(self) -> bool:
+        return (
+            self._place.is_valid
+            and len(self._ready) < HEARD_MAX
+            and self._ready_bytes < BATCH_BYTES_MAX
+        )
 
     def due_at(self) -> float:
         """When to look next, by the monotonic clock. A ring does not shorten a backoff."""
@@ -89,20 +136,27 @@ class SourceReader:
     def turn_done(self, task: asyncio.Task[None]) -> None:
         """Callback of the turn's task."""
         self.task = None
+        heard, self._heard = self._heard, []
+        self._accept(heard)
         if not task.cancelled() and task.exception() is not None:
             self.refusal = task.exception()
         if self.is_slow:
             self.is_slow = False
             self._wake.set()
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether everything fetched was handed out and no turn is running."""
-        return not self._ready and self.task is None
+    def is_due(self, now: float) -> bool:
+        """Whether to begin a turn: no row is read ahead, but a poll comes in any case (D7)."""
+        if self.task is not None:
+            return False
+        if self._ready:
+            waited = now - self._turned_at >= self._settings.poll_seconds
+            return waited and self.error is None and self._has_room
+        return self.due_at() <= now
 
     async def turn(self, limit: int, token: UUID) -> None:
         """Look once. What goes wrong is kept in `error` or `refusal`."""
         self._rung = False
+        self._turned_at = self._monotonic()
         try:
             if not self._place.is_valid or not self.source.connected:
                 await self._attach(token, may_rewind=False)
@@ -133,6 +187,7 @@ class SourceReader:
         if len(self._ready) <= limit:
             taken = list(self._ready)
             self._ready.clear()
+            self._ready_bytes = 0
             return taken
         return [self._ready.popleft() for _ in range(limit)]
 
@@ -157,7 +212,13 @@ class SourceReader:
 
     async def _attach(self, token: UUID, *, may_rewind: bool) -> None:
         if await self._place.attach(token, may_rewind=may_rewind):
-            self._ready.clear()
+            self._drop()
+
+    def _drop(self) -> None:
+        """Forget what was fetched or heard."""
+        self._ready.clear()
+        self._heard.clear()
+        self._ready_bytes = 0
 
     async def _read(self, limit: int) -> None:
         fetched = self._place.fetched

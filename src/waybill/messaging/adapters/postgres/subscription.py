@@ -158,7 +158,7 @@ class OutboxSubscription:
         """Look at every source that is due; wait for the healthy ones, but not for long."""
         now = self._monotonic()
         for reader in self._readers.values():
-            if reader.is_idle and reader.due_at() <= now:
+            if reader.is_due(now):
                 reader.task = asyncio.create_task(reader.turn(limit, token))
                 reader.task.add_done_callback(reader.turn_done)
                 reader.is_slow = reader.error is not None

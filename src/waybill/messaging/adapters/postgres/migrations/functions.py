@@ -1,4 +1,4 @@
-"""The functions of the first revision: appending to the outbox, and what a reader may do.
+"""The functions of the schema: appending to the outbox, and what a reader may do.
 
 All run as the schema's owner with a pinned search path, so that a service or reader role needs no
 right on the tables beneath: nobody can insert past the lane locks, or move another's rows.
@@ -15,13 +15,20 @@ from waybill.messaging.adapters.postgres.schema import LANE_LOCK_CLASS
 # What the messages of a batch share comes once: the arrays `kind_*`. `places` has the message's
 # kind (from 0) times 32 plus its lane. The columns behind `payloads` may be NULL as a whole.
 # A NULL correlation id means the key. Half the arrays is half the work on both sides.
+#
+# `numbers` are the messages' seqs in append order; `befores` has, for each lane that was locked,
+# the highest seq that stood in it before. Nobody else can number in the lane until the commit, so
+# a reader that is as far as there misses nothing if it is handed the messages themselves.
+# Plans are kept per session, perhaps from when the table was empty: only the index is right.
 APPEND = f"""
 CREATE FUNCTION messaging.outbox_append(
     places integer[], ids uuid[], keys text[], payloads bytea[], aggregate_versions bigint[],
     correlation_ids text[], causation_ids uuid[], traceparents text[], headers text[],
     kind_topics text[], kind_types text[], kind_versions integer[], kind_aggregate_types text[],
     kind_producers text[], kind_occurred_ats timestamptz[]
-) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+) RETURNS TABLE (numbers bigint[], locked_lanes integer[], befores bigint[])
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     locked integer;
 BEGIN
@@ -32,30 +39,41 @@ BEGIN
             set_config('lock_timeout', '5s', true);
     FOR locked IN SELECT DISTINCT place & 31 FROM unnest(places) AS place ORDER BY 1 LOOP
         PERFORM pg_advisory_xact_lock({LANE_LOCK_CLASS}, locked);
+        locked_lanes := locked_lanes || locked;
+        befores := befores || coalesce((
+            SELECT o.seq FROM messaging.outbox AS o WHERE o.lane = locked::smallint
+            ORDER BY o.seq DESC LIMIT 1
+        ), 0);
     END LOOP;
-    INSERT INTO messaging.outbox (
-        seq, lane, id, aggregatetype, aggregateid, type, payload, version, aggregate_version,
-        topic, correlation_id, causation_id, traceparent, producer, headers, occurred_at
+    WITH inserted AS (
+        INSERT INTO messaging.outbox (
+            seq, lane, id, aggregatetype, aggregateid, type, payload, version, aggregate_version,
+            topic, correlation_id, causation_id, traceparent, producer, headers, occurred_at
     )
-    SELECT nextval('messaging.outbox_seq'), sorted.place & 31, sorted.id, sorted.aggregate_type,
-           sorted.key, sorted.type, sorted.payload, sorted.version, sorted.aggregate_version,
-           sorted.topic, coalesce(sorted.correlation_id, sorted.key), sorted.causation_id,
-           sorted.traceparent, sorted.producer, coalesce(sorted.header, '{{}}'), sorted.occurred_at
-    FROM (
-        SELECT * FROM unnest(
-            places, ids, keys, payloads, aggregate_versions, correlation_ids, causation_ids,
-            traceparents, headers
-        ) WITH ORDINALITY AS appended (
-            place, id, key, payload, aggregate_version, correlation_id, causation_id,
-            traceparent, header, ordinal
-        ) JOIN unnest(
-            kind_topics, kind_types, kind_versions, kind_aggregate_types, kind_producers,
-            kind_occurred_ats
-        ) WITH ORDINALITY AS kinds (
-            topic, type, version, aggregate_type, producer, occurred_at, kind
-        ) ON kinds.kind = (appended.place >> 5) + 1
-        ORDER BY ordinal
-    ) AS sorted;
+        SELECT nextval('messaging.outbox_seq'), sorted.place & 31, sorted.id, sorted.aggregate_type,
+               sorted.key, sorted.type, sorted.payload, sorted.version, sorted.aggregate_version,
+               sorted.topic, coalesce(sorted.correlation_id, sorted.key), sorted.causation_id,
+               sorted.traceparent, sorted.producer, coalesce(sorted.header, '{{}}'),
+               sorted.occurred_at
+        FROM (
+            SELECT * FROM unnest(
+                places, ids, keys, payloads, aggregate_versions, correlation_ids, causation_ids,
+                traceparents, headers
+            ) WITH ORDINALITY AS appended (
+                place, id, key, payload, aggregate_version, correlation_id, causation_id,
+                traceparent, header, ordinal
+            ) JOIN unnest(
+                kind_topics, kind_types, kind_versions, kind_aggregate_types, kind_producers,
+                kind_occurred_ats
+            ) WITH ORDINALITY AS kinds (
+                topic, type, version, aggregate_type, producer, occurred_at, kind
+            ) ON kinds.kind = (appended.place >> 5) + 1
+            ORDER BY ordinal
+        ) AS sorted
+        RETURNING seq
+    )
+    SELECT array_agg(inserted.seq ORDER BY inserted.seq) INTO numbers FROM inserted;
+    RETURN NEXT;
 END
 $$
 """  # noqa: S608 - the only thing put in is a constant

@@ -1,0 +1,165 @@
+"""Protocol D7: what this process commits reaches its readers without being read, and safely."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.messaging.postgres.log_world import SOURCE, LogWorld, Stoppable
+
+from waybill.messaging.adapters.postgres import reader as reader_module
+from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
+from waybill.messaging.adapters.postgres.outbox_log import LogSettings
+from waybill.messaging.adapters.postgres.source import OutboxSource
+from waybill.messaging.testing.contracts.log import (
+    OTHER_TOPIC,
+    TOPIC,
+    commit,
+    next_records,
+    publish,
+    read_all,
+)
+from waybill.messaging.testing.contracts.outbox import a_message
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from waybill.messaging.adapters.postgres.subscription import OutboxSubscription
+    from waybill.messaging.core.ports import Row
+
+SLOW_POLL = LogSettings(poll_seconds=1.0, lease_seconds=10.0)
+
+
+class Fetches:
+    """Counts how often the source's table was read."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        fetch = OutboxSource.fetch
+
+        async def counted(
+            source: OutboxSource,
+            lanes: Sequence[int],
+            positions: Sequence[int],
+            topics: Sequence[str],
+            limit: int,
+        ) -> Sequence[Row]:
+            self.count += 1
+            return await fetch(source, lanes, positions, topics, limit)
+
+        monkeypatch.setattr(OutboxSource, "fetch", counted)
+
+
+@pytest.fixture
+async def world(messaging_database: str, second_messaging_database: str) -> AsyncIterator[LogWorld]:
+    """A source and a consumer's database of their own."""
+    opened = LogWorld(messaging_database, second_messaging_database)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+async def settled_member(world: LogWorld) -> OutboxSubscription:
+    """A member that has read everything there is, and whose next poll never comes."""
+    clock = Stoppable()
+    member = await world.member(SLOW_POLL, doorbells={SOURCE: world.bell}, monotonic=clock)
+    await world.publish("first")
+    await read_all(member, world.consuming, 1)
+    clock.stop()
+    return member
+
+
+async def test_what_is_handed_over_is_what_would_be_read(
+    world: LogWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handed-over record equals the one that a reader of another process gets, field by field."""
+    member = await settled_member(world)
+    fetches = Fetches(monkeypatch)
+    messages = [
+        a_message("k"),
+        a_message("other", topic=OTHER_TOPIC),
+        a_message("k", headers={"h": b"\xff\x00"}, correlation_id="", traceparent=None),
+        a_message("l", aggregate_version=3, correlation_id="l", producer="parcels"),
+    ]
+    await publish(world.source, world.outbox, messages)
+    heard = await read_all(member, world.consuming, 3)
+    assert fetches.count == 0
+    stranger = await world.member(consumer="stranger", topics=(TOPIC,))
+    read = await read_all(stranger, world.consuming, 4)
+    assert read[1:] == heard
+
+
+async def test_lane_that_another_process_wrote_is_read_first(
+    world: LogWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message from elsewhere stands between: the reader looks, and takes both in their order."""
+    member = await settled_member(world)
+    fetches = Fetches(monkeypatch)
+    foreign = [a_message("k"), a_message("m")]
+    await publish(world.source, PostgresOutbox(), foreign)
+    (own,) = await world.publish("k")
+    records = await read_all(member, world.consuming, 3)
+    assert fetches.count > 0
+    assert [r.message.id for r in records if r.message.key == "k"] == [foreign[0].id, own.id]
+    assert {r.message.id for r in records} == {own.id, *(message.id for message in foreign)}
+
+
+async def test_rolled_back_batch_comes_again_from_the_table(world: LogWorld) -> None:
+    """After a rewind nothing that was handed over is lost: the stored position decides."""
+    member = await settled_member(world)
+    sent = await world.publish("a", "b")
+    batch = await next_records(member)
+    assert len(batch.records) == 2
+    await member.rewind()
+    sent += await world.publish("a")
+    records = await read_all(member, world.consuming, 3)
+    assert [record.message.id for record in records if record.message.key == "a"] == [
+        sent[0].id,
+        sent[2].id,
+    ]
+    assert len(records) == 3
+
+
+@pytest.mark.parametrize("limit", ["HEARD_MAX", "BATCH_BYTES_MAX"])
+async def test_reader_that_is_behind_keeps_no_more_than_its_limit(
+    world: LogWorld, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    """What a slow reader does not take is dropped from memory and read later, none of it lost."""
+    member = await settled_member(world)
+    monkeypatch.setattr(reader_module, limit, 4)
+    sent = [message for n in range(12) for message in await world.publish("k", f"x{n}")]
+    assert len(member_backlog(member)) <= 4
+    records = await read_all(member, world.consuming, len(sent))
+    assert {record.message.id for record in records} == {message.id for message in sent}
+    ordered = [record.message.id for record in records if record.message.key == "k"]
+    assert ordered == [message.id for message in sent if message.key == "k"]
+
+
+async def test_poll_comes_while_messages_are_handed_over(
+    world: LogWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy process does not keep its reader from seeing what another process wrote elsewhere."""
+    quick = LogSettings(poll_seconds=0.05)
+    member = await world.member(quick, doorbells={SOURCE: world.bell})
+    await world.publish("busy")
+    await read_all(member, world.consuming, 1)
+    fetches = Fetches(monkeypatch)
+    foreign = a_message("quiet")
+    await publish(world.source, PostgresOutbox(), [foreign])
+    seen: set[object] = set()
+    for _ in range(300):
+        await world.publish("busy")
+        await world.publish("busy")  # one is ready whenever the member looks
+        batch = await member.fetch(1)
+        await commit(member, world.consuming, batch)
+        seen |= {record.message.id for record in batch.records}
+        if fetches.count:
+            break
+    assert fetches.count > 0
+    records = await read_all(member, world.consuming, len(member_backlog(member)))
+    assert foreign.id in seen | {record.message.id for record in records}
+
+
+def member_backlog(member: OutboxSubscription) -> list[object]:
+    """What it holds ready."""
+    return [each for reader in member._readers.values() for each in reader._ready]
