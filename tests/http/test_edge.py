@@ -60,6 +60,8 @@ async def test_responses_are_counted_by_template() -> None:
     edge = make_edge()
     async with edge.client() as client:
         await client.get(f"/api/products/{MOUSE}")
+        await client.get(f"/api/orders/{MOUSE}")
+        await client.get(f"/api/orders/{MOUSE}/timeline")
         await client.get("/info")
         await client.get("/actuator/info")
         await client.get("/none/of/this")
@@ -67,6 +69,8 @@ async def test_responses_are_counted_by_template() -> None:
         await client.post("/api/orders", json=order_body(), headers={"Idempotency-Key": "a"})
     assert edge.responses.seen == [
         ("GET", "/api/products/{id}", 200),
+        ("GET", "/api/orders/{id}", 404),
+        ("GET", "/api/orders/{id}/timeline", 404),
         ("GET", "/info", 200),
         ("GET", "/actuator/info", 200),
         ("GET", "UNKNOWN", 404),

@@ -34,6 +34,37 @@ async def test_an_order_is_shown_as_it_stands() -> None:
         assert (response.status_code, response.json()["id"]) == (200, order_id)
 
 
+async def test_an_id_may_be_spelt_as_for_every_other_route() -> None:
+    """The hot route reads ids as FastAPI's routes do: capitals, urn:uuid:, braces, no hyphens."""
+    edge = make_edge()
+    [order_id] = await _place(edge, 1)
+    async with edge.client() as client:
+        spellings = (order_id.upper(), order_id.replace("-", ""), f"urn:uuid:{order_id}")
+        for spelling in (*spellings, f"{{{order_id}}}"):
+            for path in (spelling, f"{spelling}/timeline"):
+                assert (await client.get(f"/api/orders/{path}")).status_code == 200, path
+        for path in ("7", "7/timeline"):
+            problem = (await client.get(f"/api/orders/{path}")).json()
+            assert problem["errors"] == [
+                {"detail": "Input should be a valid UUID", "parameter": "id"}
+            ]
+
+
+async def test_a_read_that_cannot_be_served_now_is_503_and_no_error_of_ours(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """I3: an outage is answered, with Retry-After; it does not fill the log."""
+    edge = make_edge()
+    [order_id] = await _place(edge, 1)
+    edge.orders.failure = TransientError("the database is down")
+    async with edge.client() as client:
+        for path in ("", "/timeline"):
+            answer = await client.get(f"/api/orders/{order_id}{path}")
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+            assert answer.headers["retry-after"]
+    assert not caplog.records
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [

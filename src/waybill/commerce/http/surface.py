@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from starlette.routing import BaseRoute
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Send
 
 Responses = dict[int | str, dict[str, Any]]
 """FastAPI's type of documented answers by status."""
@@ -24,7 +24,10 @@ _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 @dataclass(frozen=True)
 class HotRoute:
-    """An ASGI application at one path, without FastAPI's machinery; documented by hand."""
+    """An ASGI application at one path, without FastAPI's machinery; documented by hand.
+
+    The path's last segment may be a parameter, which it finds in `scope["path_params"]`.
+    """
 
     method: str
     path: str
@@ -52,6 +55,17 @@ def json_answer(
 ) -> Response:
     """A JSON response of a struct."""
     return Response(encoded(value), status, headers, media_type="application/json")
+
+
+async def send_json(send: Send, body: bytes, status: int = 200, *more: tuple[bytes, bytes]) -> None:
+    """A hot route's answer: JSON that is encoded already, and further headers."""
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        *more,
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def answers(status: int, struct: type[msgspec.Struct], description: str) -> Responses:

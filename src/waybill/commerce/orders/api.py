@@ -1,9 +1,10 @@
 """HTTP of the order service: seed 003's contract (contracts.md 1.2) and what users need besides.
 
-Placing an order is a hot route: raw ASGI, admission before the body is read, no validation
-framework. The rest are ordinary FastAPI routes.
+Placing an order and looking at one are hot routes: raw ASGI, no validation framework; placing is
+admitted before the body is read. The rest are ordinary FastAPI routes.
 """
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 from uuid import UUID
@@ -11,7 +12,7 @@ from uuid import UUID
 import msgspec
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from waybill.commerce.http.body import read_body
 from waybill.commerce.http.negotiation import idempotency_key, require_json_content
@@ -23,10 +24,18 @@ from waybill.commerce.http.paging import (
     decode_cursor,
     link_next,
 )
-from waybill.commerce.http.problem import Problem, not_found
-from waybill.commerce.http.surface import HotRoute, Surface, answers, json_answer, refuses
+from waybill.commerce.http.problem import FieldError, Problem, invalid, not_found
+from waybill.commerce.http.surface import (
+    HotRoute,
+    Surface,
+    answers,
+    json_answer,
+    refuses,
+    send_json,
+)
 from waybill.commerce.http.trace import traceparent_of
-from waybill.commerce.orders.documentation import PLACE_ORDER, OrderRequest
+from waybill.commerce.orders.documentation import GET_ORDER, PLACE_ORDER, OrderRequest
+from waybill.commerce.orders.representation import render_order
 from waybill.commerce.orders.request import (
     KeyReused,
     Placed,
@@ -45,6 +54,8 @@ _ANONYMOUS = ""
 """The caller while there are no tokens: one scope for all (C37)."""
 
 
+_UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_ANY_UUID = TypeAdapter(UUID)
 OrderId = Annotated[UUID, Path(alias="id")]
 
 
@@ -141,26 +152,45 @@ class OrderPlacement:
                 "idempotency_key_reused",
                 "This Idempotency-Key was used with another payload",
             )
-        await _send_placed(outcome, send)
+        if outcome.replayed:
+            await send_json(send, outcome.body, 200, (b"idempotent-replayed", b"true"))
+        else:
+            await send_json(send, outcome.body, 201)
 
 
-async def _send_placed(placed: Placed, send: "Send") -> None:
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(placed.body)).encode()),
-    ]
-    if placed.replayed:
-        headers.append((b"idempotent-replayed", b"true"))
-    status = 200 if placed.replayed else 201
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": placed.body})
+class OrderReading:
+    """GET /api/orders/{id} as a plain ASGI application: clients ask until their order ends."""
+
+    def __init__(self, reads: OrderReads) -> None:
+        self._reads = reads
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:  # noqa: ARG002 - ASGI; there is no body
+        """Answer one request."""
+        order = await self._reads.order(_order_id(scope["path_params"]["id"]))
+        if order is None:
+            raise not_found("order")
+        await send_json(send, render_order(order))
+
+
+def _order_id(text: str) -> UUID:
+    """As FastAPI's routes read it, which take further spellings. Raises Problem 400."""
+    if _UUID.fullmatch(text):
+        return msgspec.convert(text, UUID)
+    try:
+        return _ANY_UUID.validate_python(text)
+    except ValidationError as error:
+        detail = error.errors()[0]["msg"].split(",")[0]
+        raise invalid([FieldError(detail, parameter="id")]) from None
 
 
 def surface(*, intake: Intake, reads: OrderReads, cancellations: Cancellations) -> Surface:
     """All routes of the order service."""
     return Surface(
         routes=[*_reading(reads).routes, *_cancelling(cancellations).routes],
-        hot=[HotRoute("POST", ORDERS, OrderPlacement(intake), PLACE_ORDER)],
+        hot=[
+            HotRoute("POST", ORDERS, OrderPlacement(intake), PLACE_ORDER),
+            HotRoute("GET", ORDERS + "/{id}", OrderReading(reads), GET_ORDER),
+        ],
         structs=[OrderRequest, OrderView, OrderPage, Timeline],
     )
 
@@ -187,21 +217,6 @@ def _reading(reads: OrderReads) -> APIRouter:
         items, cursor = cut_page(found, query.limit)
         link = link_next(ORDERS, dict(request.query_params), cursor)
         return json_answer(OrderPage(items, cursor), headers=link)
-
-    @router.get(
-        ORDERS + "/{id}",
-        operation_id="getOrder",
-        summary="One order as it stands",
-        responses={
-            **answers(200, OrderView, "The order"),
-            **refuses(_400="The id is no UUID", _404="There is no such order"),
-        },
-    )
-    async def get_order(order_id: OrderId) -> Response:
-        order = await reads.order(order_id)
-        if order is None:
-            raise not_found("order")
-        return json_answer(order)
 
     @router.get(
         ORDERS + "/{id}/timeline",

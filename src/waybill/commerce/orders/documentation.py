@@ -1,4 +1,4 @@
-"""OpenAPI of placing an order, declared beside the hot route that answers it."""
+"""OpenAPI of the hot routes, declared beside them: placing an order and looking at one."""
 
 from __future__ import annotations
 
@@ -90,5 +90,23 @@ PLACE_ORDER: dict[str, Any] = {
             _413="The body is larger than 64 KiB",
             _415="The body is not JSON",
         ),
+    },
+}
+
+GET_ORDER: dict[str, Any] = {
+    "tags": ["orders"],
+    "operationId": "getOrder",
+    "summary": "One order as it stands",
+    "parameters": [
+        {
+            "name": "id",
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", "format": "uuid", "title": "Id"},
+        }
+    ],
+    "responses": {
+        **answers(200, OrderView, "The order"),
+        **refuses(_400="The id is no UUID", _404="There is no such order"),
     },
 }

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from waybill.commerce.orders.representation import view_as_stored
-from waybill.commerce.orders.store import COLUMNS, order_of
+from waybill.commerce.orders.representation import lines_as_stored
+from waybill.commerce.orders.store import decode_lines
 from waybill.commerce.orders.views import OrderView, TimelineEntry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from waybill.messaging.core.ports import Database
+    from waybill.messaging.core.ports import Database, Row
 
-_ONE = f"SELECT {COLUMNS} FROM app.orders WHERE id = $1"  # noqa: S608 - a constant
-_LIST = f"SELECT {COLUMNS} FROM app.orders WHERE {{}} ORDER BY id DESC LIMIT $1"  # noqa: S608 - a constant
+_SHOWN = "id, customer_id, status, total_amount, currency, lines, created_at, updated_at"
+_ONE = f"SELECT {_SHOWN} FROM app.orders WHERE id = $1"  # noqa: S608 - a constant
+_LIST = f"SELECT {_SHOWN} FROM app.orders WHERE {{}} ORDER BY id DESC LIMIT $1"  # noqa: S608 - a constant
 
 # Each status comes with the condition of the partial index that knows its orders; confirmed ones
 # are found along the primary key.
@@ -41,7 +42,7 @@ class OrderPages:
     async def order(self, order_id: UUID) -> OrderView | None:
         """The order as it stands; None if there is none."""
         rows = await self._database.fetch(_ONE, order_id)
-        return view_as_stored(order_of(rows[0])) if rows else None
+        return _view_of(rows[0]) if rows else None
 
     async def orders(
         self, *, customer_id: UUID | None, status: str | None, before: UUID | None, limit: int
@@ -61,7 +62,7 @@ class OrderPages:
                 return []
             conditions.append(condition)
         rows = await self._database.fetch(_LIST.format(" AND ".join(conditions)), *arguments)
-        return [view_as_stored(order_of(row)) for row in rows]
+        return [_view_of(row) for row in rows]
 
     async def timeline(self, order_id: UUID) -> Sequence[TimelineEntry] | None:
         """Its way, oldest first; None if there is no such order (every order has an entry)."""
@@ -80,3 +81,17 @@ class OrderPages:
             )
             for row in rows
         ]
+
+
+def _view_of(row: Row) -> OrderView:
+    """An order as GET shows it, from a row of _SHOWN: what its total and times are is there."""
+    return OrderView(
+        row["id"],
+        row["customer_id"],
+        row["status"],
+        row["total_amount"],
+        row["currency"],
+        lines_as_stored(decode_lines(row["lines"])),
+        row["created_at"],
+        row["updated_at"],
+    )

@@ -14,6 +14,8 @@ from waybill.commerce.contracts import Line
 from waybill.commerce.orders.views import OrderView
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from waybill.commerce.orders.domain import Order
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -42,14 +44,16 @@ def view_as_stored(order: Order) -> OrderView:
         status=order.progress.status,
         total_amount=order.total_amount.quantize(_STORED),
         currency=order.currency,
-        items=tuple(
-            [
-                Line(line.product_id, line.quantity, line.unit_price.quantize(_STORED))
-                for line in order.items
-            ]
-        ),
+        items=lines_as_stored(order.items),
         created_at=order.created_at,
         updated_at=order.updated_at,
+    )
+
+
+def lines_as_stored(items: Iterable[Line]) -> tuple[Line, ...]:
+    """Lines with their prices in the scale of NUMERIC(12,2)."""
+    return tuple(
+        [Line(line.product_id, line.quantity, line.unit_price.quantize(_STORED)) for line in items]
     )
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from waybill.messaging.core.ports import Row, Transaction
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
-_decode_lines = msgspec.json.Decoder(tuple[Line, ...]).decode
+decode_lines = msgspec.json.Decoder(tuple[Line, ...]).decode
 
 COLUMNS = """
     id, customer_id, currency, total_amount, lines, status, facts, reason, detail, payment_id,
@@ -225,7 +225,7 @@ def order_of(row: Row) -> Order:
         customer_id=row["customer_id"],
         currency=row["currency"],
         total_amount=row["total_amount"],
-        items=_decode_lines(row["lines"]),
+        items=decode_lines(row["lines"]),
         progress=Progress(row["status"], frozenset(row["facts"]), row["reason"], row["detail"]),
         payment_id=row["payment_id"],
         version=row["version"],

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from fastapi import APIRouter, FastAPI
@@ -16,11 +15,13 @@ from starlette.routing import Route
 
 from waybill.commerce.http.problem import Problem
 from waybill.messaging.core.errors import OutcomeUnknownError, OverloadedError, TransientError
+from waybill.messaging.core.identity import BufferedRandomBits
+from waybill.messaging.runtime.tracing import active_tracer
 from waybill.platform.http import actuator, openapi, swagger
 from waybill.platform.http.edge import Edge
 from waybill.platform.http.limits import HttpLimits
 from waybill.platform.http.problems import ProblemWriter
-from waybill.platform.http.routes import RouteTable
+from waybill.platform.http.routes import HotTable, RouteTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from fastapi.telemetry import TelemetryConfig
     from prometheus_client import CollectorRegistry
     from starlette.routing import BaseRoute
+    from starlette.types import Receive, Scope, Send
 
     from waybill.commerce.http.surface import Surface
     from waybill.platform.http.health import Health
@@ -65,13 +67,16 @@ class HttpParts:
     now: Callable[[], datetime]
     info: Mapping[str, object] = field(default_factory=dict)
     limits: HttpLimits = field(default_factory=HttpLimits)
-    random_bits: Callable[[int], int] = secrets.randbits
+    random_bits: Callable[[int], int] = field(default_factory=BufferedRandomBits)
     admit_write: Callable[[], None] = lambda: None
     """Called before every request that changes something; OverloadedError refuses it (I5)."""
 
 
 def create_application(surface: Surface, parts: HttpParts) -> FastAPI:
-    """The service's routes, documentation and actuator behind the edge. CORS stays off."""
+    """The service's routes, documentation and actuator behind the edge. CORS stays off.
+
+    Tracing is set up before, or not at all.
+    """
     specification = _Specification()
     described: list[BaseRoute] = [
         *surface.routes,
@@ -87,26 +92,42 @@ def create_application(surface: Surface, parts: HttpParts) -> FastAPI:
     specification.fill(surface, parts, described)
     table = RouteTable(routes)
     problems = ProblemWriter(table, parts.now)
-    return FastAPI(
+    edge = Edge(
+        routes=table,
+        problems=problems,
+        observer=parts.observer,
+        limits=parts.limits,
+        random_bits=parts.random_bits,
+        admit_write=parts.admit_write,
+    )
+    return _Application(
+        edge=edge,
+        # A span around a hot route is FastAPI's, as around every other.
+        hot=HotTable(surface.hot if active_tracer() is None else ()),
         title=parts.title,
         version=parts.version,
         openapi_url=None,
         routes=routes,
         redirect_slashes=False,
         telemetry=_TELEMETRY,
-        middleware=[
-            Middleware(
-                Edge,
-                routes=table,
-                problems=problems,
-                observer=parts.observer,
-                limits=parts.limits,
-                random_bits=parts.random_bits,
-                admit_write=parts.admit_write,
-            )
-        ],
+        middleware=[Middleware(edge.around)],
         exception_handlers=dict.fromkeys(_HANDLED, problems.handle),
     )
+
+
+class _Application(FastAPI):
+    """Hot routes go from the edge to their endpoint, all others through FastAPI's stack."""
+
+    def __init__(self, *, edge: Edge, hot: HotTable, **named: Any) -> None:  # noqa: ANN401 - FastAPI's own
+        super().__init__(**named)
+        self._edge = edge
+        self._hot = hot
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (endpoint := self._hot.find(scope)) is not None:
+            await self._edge.serve(endpoint, scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 class _Specification:

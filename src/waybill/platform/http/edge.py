@@ -15,7 +15,7 @@ from waybill.commerce.http.body import ClientGoneError
 from waybill.commerce.http.negotiation import require_json_acceptable
 from waybill.commerce.http.problem import Problem
 from waybill.commerce.http.trace import SCOPE_KEY, current_traceparent, trace_id_of
-from waybill.messaging.core.errors import OutcomeUnknownError, OverloadedError
+from waybill.messaging.core.errors import OutcomeUnknownError, OverloadedError, TransientError
 from waybill.platform.service_context import bound
 
 if TYPE_CHECKING:
@@ -35,19 +35,22 @@ _API_HEADERS = [
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"x-content-type-options", b"nosniff"),
 ]
+_PLAIN = 3
+"""Type, length and traceresponse: an answer with more headers may have one of ours already."""
 _API = "/api/"
 """What is JSON and may be shed; the rest are operations and documentation."""
 _CORRELATION_CHARACTERS_MAX = 128
+EXPECTED = (Problem, OverloadedError, TransientError, OutcomeUnknownError)
+"""Errors that say all there is to say: answered, not logged."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Edge:
-    """ASGI middleware, outermost but for the framework's own error page."""
+    """What every application of one port stands behind: hot routes, and the framework's stack."""
 
     def __init__(
         self,
-        app: ASGIApp,
         *,
         routes: RouteTable,
         problems: ProblemWriter,
@@ -57,7 +60,6 @@ class Edge:
         admit_write: Callable[[], None],
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._app = app
         self._routes = routes
         self._problems = problems
         self._observer = observer
@@ -69,11 +71,19 @@ class Edge:
         self._change_max = int(limits.in_flight_max * limits.in_flight_share_change)
         self._new_max = int(limits.in_flight_max * limits.in_flight_share_new)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    def around(self, app: ASGIApp) -> ASGIApp:
+        """As middleware: this application behind the edge."""
+
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http":
+                await self.serve(app, scope, receive, send)
+            else:
+                await app(scope, receive, send)
+
+        return serve
+
+    async def serve(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request by this application."""
         started = self._timer()
         headers = dict(scope["headers"])
         traceparent = current_traceparent(headers.get(b"traceparent"), self._random_bits)
@@ -84,21 +94,21 @@ class Edge:
         self._in_flight += 1
         try:
             with bound(trace_id=trace_id_of(traceparent), **_correlation(headers)):
-                await self._serve(inner, receive, answer, headers)
+                await self._guarded(app, inner, receive, answer, headers.get(b"accept"))
         finally:
             self._in_flight -= 1
             method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
             route = self._routes.template(inner)
             self._observer.responded(method, route, answer.status, self._timer() - started)
 
-    async def _serve(
-        self, scope: Scope, receive: Receive, answer: _Answer, headers: dict[bytes, bytes]
+    async def _guarded(
+        self, app: ASGIApp, scope: Scope, receive: Receive, answer: _Answer, accept: bytes | None
     ) -> None:
         try:
             self._admit(scope)
             if scope["path"].startswith(_API):
-                require_json_acceptable(headers.get(b"accept"))
-            await self._app(scope, receive, answer.send)
+                require_json_acceptable(accept)
+            await app(scope, receive, answer.send)
         except ClientGoneError:
             answer.status = 499
         except asyncio.CancelledError:
@@ -109,7 +119,7 @@ class Edge:
             error = OutcomeUnknownError("the server stopped")
             await self._problems.write(error, scope, receive, answer.send)
         except Exception as error:
-            if not isinstance(error, Problem | OverloadedError):
+            if not isinstance(error, EXPECTED):
                 logger.exception("A request failed")
             if answer.status:
                 raise  # half an answer went out: the server must break the connection
@@ -146,10 +156,13 @@ class _Answer:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = message["headers"] = list(message.get("headers", ()))
-            present = {name for name, _ in headers} if len(headers) > 2 else ()  # noqa: PLR2004 - type and length
-            headers.extend(header for header in _API_HEADERS if header[0] not in present)
-            headers.append((b"traceresponse", self._traceparent.encode()))
+            headers = [*message.get("headers", ()), (b"traceresponse", self._traceparent.encode())]
+            if len(headers) <= _PLAIN:
+                headers += _API_HEADERS
+            else:
+                present = {name for name, _ in headers}
+                headers += [header for header in _API_HEADERS if header[0] not in present]
+            message["headers"] = headers
         elif self.head and message.get("body"):
             message = {**message, "body": b""}
         await self._send(message)

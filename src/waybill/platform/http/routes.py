@@ -1,4 +1,4 @@
-"""The table of served routes: templates for labels, and which methods a path knows."""
+"""The tables of served routes: hot ones by path, labels by route, methods by path."""
 
 from __future__ import annotations
 
@@ -8,13 +8,45 @@ from fastapi.routing import APIRoute
 from starlette.routing import Route
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     from starlette.routing import BaseRoute
-    from starlette.types import Scope
+    from starlette.types import ASGIApp, Scope
+
+    from waybill.commerce.http.surface import HotRoute
 
 UNKNOWN = "UNKNOWN"
+
+
+class HotTable:
+    """Finds hot routes by method and path, in a dictionary: it costs every request."""
+
+    def __init__(self, routes: Iterable[HotRoute]) -> None:
+        self._whole: dict[tuple[str, str], ASGIApp] = {}
+        self._last: dict[tuple[str, str], tuple[ASGIApp, str]] = {}
+        for route in routes:
+            above, _, last = route.path.rpartition("/")
+            if last.startswith("{"):
+                self._last[route.method, above] = (route.endpoint, last[1:-1])
+            else:
+                self._whole[route.method, route.path] = route.endpoint
+
+    def find(self, scope: Scope) -> ASGIApp | None:
+        """The endpoint of this request, which is put into the scope as a router would."""
+        method, path = scope["method"], scope["path"]
+        if method == "HEAD":
+            method = "GET"
+        endpoint = self._whole.get((method, path))
+        if endpoint is None:
+            above, _, last = path.rpartition("/")
+            found = self._last.get((method, above))
+            if found is None or not last:
+                return None
+            endpoint, name = found
+            scope["path_params"] = {name: last}
+        scope["endpoint"] = endpoint
+        return endpoint
 
 
 class RouteTable:
