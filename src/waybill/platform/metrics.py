@@ -18,7 +18,10 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
+from prometheus_client.metrics_core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
+from waybill.messaging.adapters.postgres import statements
 from waybill.platform.metrics_catalogue import (
     ALIASES,
     BUSINESS_COUNTERS,
@@ -56,6 +59,15 @@ class ServiceRegistry(CollectorRegistry):
             yield metric
 
 
+class StatementsCollector(Collector):
+    """The round trips of this process to its databases."""
+
+    def collect(self) -> Iterator[Metric]:
+        """One counter, of the whole process like `process_cpu_seconds_total`."""
+        text = "Statements that this process has sent to databases, BEGIN and COMMIT too"
+        yield CounterMetricFamily("process_database_statements", text, value=statements.sent)
+
+
 class ServiceMetrics:
     """Implements messaging's Observer, commerce's Counters and the HTTP edge's HttpObserver.
 
@@ -80,6 +92,7 @@ class ServiceMetrics:
         self._make_http()
         self._gauges: dict[str, Gauge] = {}
         self.set("app_build_info", 1, version=version, commit=commit)
+        self.registry.register(StatementsCollector())
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
 

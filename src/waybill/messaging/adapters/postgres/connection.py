@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import asyncpg
 
+from waybill.messaging.adapters.postgres import statements
 from waybill.messaging.adapters.postgres.errors import DRIVER_ERRORS, discard, translated
 from waybill.messaging.adapters.postgres.server import Server, checked_server
 from waybill.messaging.adapters.postgres.transaction import PostgresTransaction
@@ -117,6 +118,7 @@ class PostgresDatabase:
     async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]:
         """See Database.fetch."""
         connection = await self.acquire()
+        statements.sent += 1
         try:
             rows: Sequence[Row] = await connection.fetch(statement, *arguments)
         except DRIVER_ERRORS as error:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import asyncpg
 
+from waybill.messaging.adapters.postgres import statements
 from waybill.messaging.adapters.postgres.errors import DRIVER_ERRORS, discard
 from waybill.messaging.adapters.postgres.outbox_rows import (
     BATCH_BYTES_MAX,
@@ -240,6 +241,7 @@ class OutboxSource:
         async with self._turn:
             if self._connection is None or self._connection.is_closed():
                 raise TransientError(f"source {self.name} is not connected")
+            statements.sent += 1
             try:
                 rows: Sequence[Row] = await self._connection.fetch(statement, *arguments)
             except asyncpg.PostgresError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from waybill.messaging.adapters.postgres import statements
 from waybill.messaging.adapters.postgres.errors import DRIVER_ERRORS, discard
 from waybill.messaging.core import crash_points
 from waybill.messaging.core.commit_acts import CommitActs, cannot, refuse_control
@@ -39,6 +40,7 @@ class PostgresTransaction:
         """See Transaction.execute."""
         self._check()
         refuse_control(statement)
+        statements.sent += 1
         try:
             status = await self._connection.execute(statement, *arguments)
         except DRIVER_ERRORS as error:
@@ -51,6 +53,7 @@ class PostgresTransaction:
         """See Transaction.fetch."""
         self._check()
         refuse_control(statement)
+        statements.sent += 1
         try:
             rows = await self._connection.fetch(statement, *arguments)
         except DRIVER_ERRORS as error:
@@ -68,6 +71,7 @@ class PostgresTransaction:
 
     async def begin(self) -> None:
         """Send BEGIN; the connection's default isolation is READ COMMITTED."""
+        statements.sent += 1
         try:
             await self._connection.execute("BEGIN")
         except DRIVER_ERRORS as error:
@@ -98,6 +102,7 @@ class PostgresTransaction:
         if not self.may_end:
             raise RuntimeError(cannot("rollback"))
         self._ended = True
+        statements.sent += 1
         try:
             await self._connection.execute("ROLLBACK")
         except DRIVER_ERRORS:
@@ -112,6 +117,7 @@ class PostgresTransaction:
         await self._acts.flush(self)
         self._check()
         self._ended = True
+        statements.sent += 1
         try:
             status = await self._connection.execute("COMMIT")
             if crash_points.hook is not None:
