@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from waybill.commands import consumers, dead_letters, deliveries, topics
+from waybill.commands import audit, consumers, dead_letters, deliveries, topics
 from waybill.commands.options import Data, PortBase  # noqa: TC001 - read by typer
 from waybill.commands.output import say
 from waybill.commands.place import remember, settings_of
@@ -34,6 +34,7 @@ for name, group in (
     ("deliveries", deliveries.app),
 ):
     app.add_typer(group, name=name)
+app.command("audit", short_help="Prove that nothing was lost, doubled or stranded.")(audit.audit)
 
 
 def main() -> None:

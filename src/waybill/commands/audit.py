@@ -1,0 +1,101 @@
+"""`waybill audit`: proves from the live databases that nothing was lost, doubled or stranded."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path  # noqa: TC003 - read by typer
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from waybill.commands.options import Data, PortBase  # noqa: TC001 - read by typer
+from waybill.commands.output import say
+from waybill.commands.place import settings_of
+from waybill.messaging.core.errors import ConfigurationError, MessagingError
+
+if TYPE_CHECKING:
+    from waybill.operations.audit import AuditOptions, Kind, Report
+    from waybill.platform.settings import Settings
+
+
+def audit(
+    data: Data = None,
+    port_base: PortBase = None,
+    *,
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="A: at every instant. Q: once nothing is under way. H: by a history. Default: all."
+        ),
+    ] = "A,Q,H",
+    settle: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", min=0, help="Wait so long until nothing is under way."),
+    ] = 0.0,
+    history: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What a client was told: docs/history.md.")
+    ] = None,
+    rows: Annotated[int, typer.Option(min=1, max=10_000, help="Shown of each rule.")] = 20,
+    matrix: Annotated[
+        bool, typer.Option("--matrix", help="Only show which rules apply, and why others do not.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
+) -> None:
+    """Prove from the databases, read-only, that nothing was lost, doubled or stranded.
+
+    Exit status: 0 all rules hold, 1 a rule is violated, 2 not everything could be looked at.
+
+    Example: waybill audit --settle 60
+    """
+    import asyncio  # noqa: PLC0415 - fast help
+
+    from waybill.operations.audit import AuditOptions, matrix_of  # noqa: PLC0415 - as above
+    from waybill.operations.audit.report import COULD_NOT_RUN  # noqa: PLC0415 - as above
+
+    try:
+        options = AuditOptions(
+            kinds=_kinds(kind), settle_seconds=settle, history=history, rows_max=rows
+        )
+        if matrix:
+            _show(matrix_of(options), as_json=as_json)
+            return
+        report = asyncio.run(_audit(settings_of(data, port_base), options))
+    except MessagingError as error:
+        sys.stderr.write(f"waybill: {error}\n")
+        raise typer.Exit(COULD_NOT_RUN) from None
+    _show(report, as_json=as_json)
+    raise typer.Exit(report.exit_status)
+
+
+def _kinds(text: str) -> frozenset[Kind]:
+    from waybill.operations.audit import Kind  # noqa: PLC0415 - fast help
+
+    letters = [letter.strip().upper() for letter in text.split(",")]
+    known = [kind.value for kind in Kind]
+    if unknown := [letter for letter in letters if letter not in known]:
+        raise ConfigurationError(f"--kind {', '.join(unknown)}: say one or more of A,Q,H")
+    return frozenset(Kind(letter) for letter in letters)
+
+
+async def _audit(settings: Settings, options: AuditOptions) -> Report:
+    from waybill.operations.audit import audit as run  # noqa: PLC0415 - fast help
+    from waybill.platform.embedded import borrowed  # noqa: PLC0415 - as above
+    from waybill.platform.provisioning import SERVICES, urls_of  # noqa: PLC0415 - as above
+
+    async with borrowed(settings.data_directory) as server:
+        urls = {service: urls_of(server, service).service for service in SERVICES}
+        return await run(urls, options)
+
+
+def _show(report: Report, *, as_json: bool) -> None:
+    if as_json:
+        say(report.as_json().decode())
+        return
+    from rich.console import Console  # noqa: PLC0415 - fast help
+
+    from waybill.operations.audit.table import show_report  # noqa: PLC0415 - as above
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 140
+    show_report(report, console)

@@ -1,0 +1,273 @@
+"""One audit: rules of kind A in one snapshot a database, kind Q once all is quiescent, then H."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from waybill.messaging.core.errors import ConfigurationError
+from waybill.operations.audit.catalogue import RULES
+from waybill.operations.audit.quiescence import read_standing
+from waybill.operations.audit.report import Outcome, Report, RuleResult, Violation, shown
+from waybill.operations.audit.rule import Books, Kind
+from waybill.operations.audit.scope import DATABASES, Need, choreography_scope
+from waybill.operations.audit.snapshot import Reading, ReadLimits
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+
+    from waybill.operations.audit.quiescence import Standing
+    from waybill.operations.audit.rule import Found, Rule
+    from waybill.operations.audit.scope import Scope
+
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditOptions:
+    """What to look at, and how long to wait for it.
+
+    `settle_seconds`: how long to wait for quiescence. `still_seconds`: pending rows that nothing
+    has touched for so long are stranded, not under way (backoffs end within 10 s, protocol L5);
+    then the rules of kind Q are looked at and name them. `rows_max`: violations shown a rule.
+    """
+
+    kinds: frozenset[Kind] = frozenset(Kind)
+    settle_seconds: float = 0.0
+    still_seconds: float = 15.0
+    history: Path | None = None
+    rows_max: int = 20
+    limits: ReadLimits = field(default_factory=ReadLimits)
+
+
+async def audit(urls: Mapping[str, str], options: AuditOptions | None = None) -> Report:
+    """Look at every rule that applies; writes nothing anywhere.
+
+    `urls` by database: order, inventory, payment, notification, provider. Raises MessagingError
+    in one line if a database or the history cannot be read.
+    """
+    options = options or AuditOptions()
+    began = time.monotonic()
+    if missing := DATABASES - {*urls} - {"provider"}:
+        raise ConfigurationError(f"the audit needs the databases of: {', '.join(sorted(missing))}")
+    scope = choreography_scope(frozenset(urls))
+    async with AsyncExitStack() as stack:
+        run = _Run(scope, options)
+        results = await run.all(urls, stack)
+    return Report(
+        blueprint=scope.name,
+        rules=tuple(results[rule.id] for rule in RULES),
+        quiescent=run.quiescent,
+        waiting=dict(run.waits),
+        seconds=time.monotonic() - began,
+    )
+
+
+def matrix_of(options: AuditOptions | None = None) -> Report:
+    """Which rules apply to the blueprint on the embedded platform; looks at nothing."""
+    options = options or AuditOptions()
+    scope = choreography_scope(DATABASES)
+    offered = offers(scope, options)
+    rules = []
+    for rule in RULES:
+        reason = does_not_apply(rule, offered)
+        outcome = Outcome.DOES_NOT_APPLY if reason else Outcome.APPLIES
+        rules.append(_result(rule, outcome, reason))
+    return Report(blueprint=scope.name, rules=tuple(rules), quiescent=None, waiting={}, seconds=0.0)
+
+
+def offers(scope: Scope, options: AuditOptions) -> frozenset[Need]:
+    """What blueprint and run offer to rules."""
+    return scope.offers | ({Need.HISTORY} if options.history else set[Need]())
+
+
+def does_not_apply(rule: Rule, offered: frozenset[Need]) -> str:
+    """Why a rule does not apply; empty if it does."""
+    return "; ".join(sorted(need.value for need in rule.needs - offered))
+
+
+class _Run:
+    """The working state of one audit."""
+
+    def __init__(self, scope: Scope, options: AuditOptions) -> None:
+        self._scope = scope
+        self._options = options
+        self.quiescent: bool | None = None
+        self.waits: Mapping[str, int] = {}
+
+    async def all(self, urls: Mapping[str, str], stack: AsyncExitStack) -> dict[str, RuleResult]:
+        """Every rule's result, by its id."""
+        offered = offers(self._scope, self._options)
+        results: dict[str, RuleResult] = {}
+        wanted: dict[Kind, list[Rule]] = {kind: [] for kind in Kind}
+        for rule in RULES:
+            reason = does_not_apply(rule, offered)
+            if reason:
+                results[rule.id] = _result(rule, Outcome.DOES_NOT_APPLY, reason)
+            elif rule.kind not in self._options.kinds:
+                results[rule.id] = _result(rule, Outcome.NOT_ASKED)
+            else:
+                wanted[rule.kind].append(rule)
+        readings = await self._open(urls, stack)
+        results |= await self._always(wanted[Kind.ALWAYS], readings)
+        if wanted[Kind.QUIESCENT]:
+            looking = await self._open(urls, stack)
+            results |= await self._quiescent(wanted[Kind.QUIESCENT], readings, looking)
+        return results
+
+    async def _open(self, urls: Mapping[str, str], stack: AsyncExitStack) -> dict[str, Reading]:
+        readings = {}
+        for database, url in urls.items():
+            readings[database] = await Reading.open(database, url, self._options.limits)
+            stack.push_async_callback(readings[database].close)
+        return readings
+
+    async def _always(
+        self, rules: list[Rule], readings: Mapping[str, Reading]
+    ) -> dict[str, RuleResult]:
+        """Databases at once, the rules of one database one by one on its one snapshot."""
+        books = Books(self._scope, readings)
+        tallies = {rule.id: _Tally(rule, self._options.rows_max) for rule in rules}
+
+        async def one(database: str) -> None:
+            async with readings[database].snapshot():
+                for rule in rules:
+                    if database in rule.looks:
+                        await tallies[rule.id].look(books, database)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for database in readings:
+                    group.create_task(one(database))
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return {id_: tally.result() for id_, tally in tallies.items()}
+
+    async def _quiescent(
+        self, rules: list[Rule], readings: Mapping[str, Reading], looking: Mapping[str, Reading]
+    ) -> dict[str, RuleResult]:
+        async with AsyncExitStack() as stack:
+            standing, why_not = await self._settled(readings, looking, stack)
+            self.quiescent = standing.is_quiet
+            self.waits = standing.waits
+            if why_not:
+                return {rule.id: _result(rule, Outcome.NOT_RUN, why_not) for rule in rules}
+            books = Books(
+                self._scope, readings, waiting=standing.waiting, reported=standing.reported
+            )
+            return {rule.id: await self._whole(rule, books) for rule in rules}
+
+    async def _settled(
+        self,
+        readings: Mapping[str, Reading],
+        looking: Mapping[str, Reading],
+        stack: AsyncExitStack,
+    ) -> tuple[Standing, str]:
+        """Snapshots of an instant at which nothing moved, open in `stack`; else why not.
+
+        Nothing was under way before they were taken and after, and nothing happened meanwhile:
+        so they are one picture, though each database's was taken at a moment of its own.
+        """
+        began = still_since = time.monotonic()
+        before = await read_standing(self._scope, looking)
+        while True:
+            async with AsyncExitStack() as snapshots:
+                for reading in readings.values():
+                    await snapshots.enter_async_context(reading.snapshot())
+                after = await read_standing(self._scope, looking)
+                now = time.monotonic()
+                if after.marks != before.marks:
+                    still_since = now
+                elif after.is_quiet or now - still_since >= self._options.still_seconds:
+                    stack.push_async_exit(snapshots.pop_all())
+                    return after, ""
+            if now - began >= self._options.settle_seconds:
+                told = after.told() or "something moved while it was looked at"
+                return after, f"not quiescent: {told} (wait with --settle SECONDS)"
+            await asyncio.sleep(POLL_SECONDS)
+            before = after
+
+    async def _whole(self, rule: Rule, books: Books) -> RuleResult:
+        tally = _Tally(rule, self._options.rows_max)
+        for database in rule.looks:
+            await tally.look(books, database)
+        if rule.compare is not None:
+            await tally.compare(books)
+        return tally.result()
+
+
+class _Tally:
+    """Counts a rule's violations and keeps the first of them."""
+
+    def __init__(self, rule: Rule, rows_max: int) -> None:
+        self._rule = rule
+        self._rows_max = rows_max
+        self._count = 0
+        self._rows: list[Violation] = []
+        self._seconds = 0.0
+
+    async def look(self, books: Books, database: str) -> None:
+        """Look at one database."""
+        await self._take(self._rule.looks[database](books, database), database)
+
+    async def compare(self, books: Books) -> None:
+        """Compare databases."""
+        assert self._rule.compare is not None  # noqa: S101 - the caller saw to it
+        await self._take(self._rule.compare(books), None)
+
+    async def _take(self, rows: AsyncIterator[Found], database: str | None) -> None:
+        began = time.monotonic()
+        async for row in rows:
+            self._count += 1
+            if len(self._rows) < self._rows_max:
+                values = shown(row.items())
+                place = {} if database is None else {"database": database}
+                self._rows.append(Violation({**place, **values}, _filled(self._rule, values)))
+        self._seconds += time.monotonic() - began
+
+    def result(self) -> RuleResult:
+        """What came of it."""
+        return _result(
+            self._rule,
+            Outcome.VIOLATED if self._count else Outcome.CLEAN,
+            violations=self._count,
+            rows=tuple(self._rows),
+            seconds=self._seconds,
+        )
+
+
+class _Unknown(dict[str, object]):
+    """Columns that a row does not have stay in braces."""
+
+    def __missing__(self, name: str) -> str:
+        return f"{{{name}}}"
+
+
+def _filled(rule: Rule, values: Mapping[str, object]) -> str:
+    return rule.look_at.format_map(_Unknown(values))
+
+
+def _result(
+    rule: Rule,
+    outcome: Outcome,
+    reason: str = "",
+    *,
+    violations: int = 0,
+    rows: tuple[Violation, ...] = (),
+    seconds: float = 0.0,
+) -> RuleResult:
+    return RuleResult(
+        id=rule.id,
+        kind=rule.kind.value,
+        title=rule.title,
+        outcome=outcome,
+        reason=reason,
+        databases=rule.where,
+        violations=violations,
+        rows=rows,
+        seconds=seconds,
+    )

@@ -1,0 +1,129 @@
+"""What is audited: one blueprint as it is deployed, and what of it decides which rules apply.
+
+Nothing of a blueprint is typed again here: terminal statuses, edges, topics and readers come from
+its definition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from waybill.blueprints import choreography
+from waybill.commerce.contracts import (
+    OrderCreated,
+    PaymentSucceeded,
+    StockReserved,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from waybill.blueprints.choreography import Service
+    from waybill.commerce.contracts import Event
+    from waybill.commerce.process import Process
+
+ORDER = "order"
+INVENTORY = "inventory"
+PAYMENT = "payment"
+NOTIFICATION = "notification"
+PROVIDER = "provider"
+"""The databases, by the names that `waybill psql` knows."""
+
+
+class Need(Enum):
+    """What a rule needs of a blueprint; the value says what is missing where it is not there."""
+
+    TOTAL = "its orders have no total"
+    DEADLINE = "its orders have no deadline"
+    STOCK = "it reserves no stock"
+    PAYMENT = "it takes no payment"
+    PROVIDER_LEDGER = "its payment provider keeps no ledger that could be read"
+    NOTIFICATIONS = "it tells customers nothing"
+    BROKER = "holds by construction: in direct mode the outbox is the topic"
+    SMTP_LEDGER = "needs an SMTP server's ledger: mail goes to the log here"
+    IN_PROGRESS = "void: a key and its order are one commit, there is no state in between"
+    HISTORY = "needs a client's history: --history FILE"
+
+
+@dataclass(frozen=True)
+class Route:
+    """A consumer's reading of one service's outbox. Names of databases, topic and types."""
+
+    consumer: str
+    source: str
+    topic: str
+    types: tuple[str, ...]
+    """What it acts on; it skips the topic's other types (protocol C9)."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """One blueprint, deployed over these databases."""
+
+    name: str
+    process: Process
+    services: Mapping[str, Service]
+    """By database."""
+    topics: Mapping[str, Sequence[type[Event]]]
+    databases: frozenset[str]
+
+    @property
+    def offers(self) -> frozenset[Need]:
+        """The needs that it meets, but for those that depend on the run."""
+        events = {event for events in self.topics.values() for event in events}
+        met = {
+            Need.TOTAL: "total_amount" in OrderCreated.__struct_fields__,
+            Need.DEADLINE: self.process.has_deadline,
+            Need.STOCK: StockReserved in events and INVENTORY in self.services,
+            Need.PAYMENT: PaymentSucceeded in events and PAYMENT in self.services,
+            Need.PROVIDER_LEDGER: PaymentSucceeded in events and PROVIDER in self.databases,
+            Need.NOTIFICATIONS: NOTIFICATION in self.services,
+        }
+        return frozenset(need for need, is_met in met.items() if is_met)
+
+    @property
+    def terminal(self) -> list[str]:
+        """The statuses that never change."""
+        return sorted(self.process.terminal)
+
+    @property
+    def edges(self) -> list[tuple[str | None, str]]:
+        """The edges of the state machine; None is where an order begins."""
+        lifecycle = self.process.lifecycle
+        edges = [(here, there) for here in lifecycle for there in sorted(lifecycle[here])]
+        return [(None, self.process.initial), *edges]
+
+    @property
+    def routes(self) -> Iterator[Route]:
+        """Who reads what from whom."""
+        for consumer, service in self.services.items():
+            for topic, events in service.acts_on.items():
+                (source,) = [
+                    name for name, other in self.services.items() if other.publishes == topic
+                ]
+                types = tuple(sorted(event.__name__ for event in events))
+                yield Route(consumer, source, topic, types)
+
+    def consumer_id(self, database: str) -> str:
+        """The consumer id (and producer's name) of the service with this database."""
+        return self.services[database].name
+
+
+def choreography_scope(databases: frozenset[str]) -> Scope:
+    """The blueprint `choreography` over these databases."""
+    return Scope(
+        name=choreography.PROCESS.name,
+        process=choreography.PROCESS,
+        services={
+            name.removesuffix("-service"): service
+            for name, service in choreography.SERVICES.items()
+        },
+        topics=choreography.TOPICS,
+        databases=databases,
+    )
+
+
+DATABASES = frozenset((ORDER, INVENTORY, PAYMENT, NOTIFICATION, PROVIDER))
+"""All that the embedded platform has."""
