@@ -99,7 +99,7 @@ def test_a_second_platform_on_the_same_data_is_refused(stopped: PlatformProcess)
             ("up",),
             "inventory",
             "UPDATE messaging.outbox_meta SET revision = 'messaging_9999'",
-            f"UPDATE messaging.outbox_meta SET revision = '{HEAD_REVISION}'",
+            f"UPDATE messaging.outbox_meta SET revision = '{HEAD_REVISION}'",  # noqa: S608 - a constant
         ),
         (
             ("serve", "order"),

@@ -24,6 +24,7 @@ from waybill.messaging.adapters.postgres.source import SESSION
 from waybill.messaging.adapters.postgres.topics import read_topic
 from waybill.messaging.core.codec import EventType, JsonCodec
 from waybill.messaging.core.errors import TransientError, UndecodableMessageError
+from waybill.messaging.core.identity import new_id
 from waybill.messaging.core.lanes import ALL_LANES, lane_of
 from waybill.messaging.testing.contracts.log import (
     OTHER_TOPIC,
@@ -377,9 +378,8 @@ async def test_two_sources_are_recorded_in_one_statement(
     counted = Counted()
     async with world.consuming.transaction() as transaction:
         counted.inner = transaction
-        await member.lock(counted)
-        await member.record(counted, batch.scanned)
-    assert counted.statements == 2
+        claimed = await member.record(counted, batch.scanned, [new_id()])
+    assert (counted.statements, len(claimed)) == (1, 1)
     await commit(member, world.consuming, batch)
     await other.close()
 

@@ -105,10 +105,13 @@ class Subscription(Protocol):
     async def lock(self, transaction: Transaction) -> None:
         """First statement of a batch without positions: fence this member. LeaseLostError."""
 
-    async def record(self, transaction: Transaction, positions: Positions) -> None:
-        """First statement of a batch: fence this member, and store its positions.
+    async def record(
+        self, transaction: Transaction, positions: Positions, message_ids: Sequence[UUID] = ()
+    ) -> set[UUID]:
+        """First statement of a batch: fence this member, store its positions, claim its messages.
 
-        They commit with the effects, or roll back with them. Raises LeaseLostError.
+        The ids that this transaction may apply, as Inbox.claim says; one round trip for all. They
+        commit with the effects, or roll back with them. Raises LeaseLostError.
         """
 
     async def acknowledge(self, positions: Positions) -> None:

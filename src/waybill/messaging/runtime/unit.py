@@ -14,13 +14,13 @@ from waybill.messaging.core.errors import (
     PermanentError,
     TransientError,
 )
+from waybill.messaging.core.message import Positions
 from waybill.messaging.core.unit import Received, UnitOfWork
 from waybill.messaging.runtime.tracing import log_fields
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from waybill.messaging.core.message import Positions
     from waybill.messaging.core.ports import DeadLetter, Subscription, Transaction
     from waybill.messaging.runtime.policy import ConsumerPolicy
     from waybill.messaging.runtime.ports import ServicePorts
@@ -89,9 +89,7 @@ class ConsumerUnit:
         fresh: Sequence[Received] = ()
         spans: BatchSpans | None = None
         async with ports.database.transaction() as transaction:
-            await self._fence(transaction, subscription, positions)
-            if received:
-                fresh = await self._claim(transaction, received)
+            fresh = await self._begin(transaction, subscription, received, positions)
             if fresh:
                 spans = self._tracing.start(fresh)
                 await self._decide(transaction, spans.received if spans else fresh)
@@ -118,8 +116,7 @@ class ConsumerUnit:
         """
         try:
             async with self._ports.database.transaction() as transaction:
-                await subscription.lock(transaction)
-                fresh = await self._claim(transaction, received)
+                fresh = await self._begin(transaction, subscription, received, Positions({}))
                 if fresh:
                     await self._decide(transaction, fresh)
                 _roll_back()
@@ -131,26 +128,22 @@ class ConsumerUnit:
             raise TransientError(str(error)) from error
         return None
 
-    async def _fence(
-        self, transaction: Transaction, subscription: Subscription, positions: Positions
-    ) -> None:
-        """The unit's first statement; it also records positions that are known from the start."""
-        if not positions:
-            await subscription.lock(transaction)
-            return
-        if crash_points.hook is not None:
-            await crash_points.hook("consumer.before_record", self._consumer)
-        await subscription.record(transaction, positions)
-        if crash_points.hook is not None:
-            await crash_points.hook("consumer.after_record", self._consumer)
-
-    async def _claim(
-        self, transaction: Transaction, received: Sequence[Received]
+    async def _begin(
+        self,
+        transaction: Transaction,
+        subscription: Subscription,
+        received: Sequence[Received],
+        positions: Positions,
     ) -> Sequence[Received]:
+        """The unit's first statements: what of these messages it may apply."""
         ids = [each.message.id for each in received]
         if crash_points.hook is not None:
             await crash_points.hook("consumer.before_claim", self._consumer)
-        claimed = await self._ports.inbox.claim(transaction, self._consumer, ids)
+        if positions:
+            claimed = await subscription.record(transaction, positions, ids)
+        else:
+            await subscription.lock(transaction)
+            claimed = await self._ports.inbox.claim(transaction, self._consumer, ids)
         if crash_points.hook is not None:
             await crash_points.hook("consumer.after_claim", self._consumer)
         if len(claimed) == len(received):

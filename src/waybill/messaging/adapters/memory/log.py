@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 
 from waybill.messaging.adapters.memory.database import Clock, MemoryDatabase, in_memory
+from waybill.messaging.adapters.memory.inbox import MemoryInbox
 from waybill.messaging.core.errors import LeaseLostError
 from waybill.messaging.core.identity import new_id
 from waybill.messaging.core.lanes import ALL_LANES
@@ -135,7 +136,9 @@ class MemorySubscription:
         """See Subscription."""
         await self._own_rows(in_memory(transaction))
 
-    async def record(self, transaction: Transaction, positions: Positions) -> None:
+    async def record(
+        self, transaction: Transaction, positions: Positions, message_ids: Sequence[UUID] = ()
+    ) -> set[UUID]:
         """See Subscription."""
         memory = in_memory(transaction)
         rows = await self._own_rows(memory)
@@ -146,6 +149,7 @@ class MemorySubscription:
             row = rows[source]
             recorded = msgspec.structs.replace(row, positions=row.positions | lanes)
             await memory.put(CONSUMER_SOURCE, (self._consumer, source), recorded)
+        return await MemoryInbox().claim(transaction, self._consumer, message_ids)
 
     async def acknowledge(self, positions: Positions) -> None:
         """See Subscription."""

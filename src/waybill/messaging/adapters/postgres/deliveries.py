@@ -67,16 +67,23 @@ _MARKS = """
 SELECT id FROM messaging.deliveries WHERE id = ANY($1::uuid[]) AND cancelled_at IS NOT NULL
 """
 _LOCK_IDS = """
-SELECT id, state FROM messaging.deliveries
+SELECT FROM messaging.deliveries
 WHERE id = ANY($1::uuid[]) ORDER BY kind, key FOR UPDATE
 """
-# `id = ANY` besides the join: a plan made on an empty table would scan a full one.
+# `id = ANY` besides the join: a plan made on an empty table would scan a full one. What was
+# captured is recorded over anything, a refusal only over what is open (protocol M6).
 _SETTLE = """
+WITH own AS (
+    SELECT id, state FROM messaging.deliveries
+    WHERE id = ANY($1::uuid[]) ORDER BY kind, key FOR UPDATE
+)
 UPDATE messaging.deliveries AS d
 SET state = s.state, outcome = s.outcome, settled_at = clock_timestamp(),
     lease_token = NULL, lease_until = NULL
-FROM unnest($1::uuid[], $2::text[], $3::bytea[]) AS s (id, state, outcome)
-WHERE d.id = s.id AND d.id = ANY($1::uuid[])
+FROM own JOIN unnest($1::uuid[], $2::text[], $3::bytea[]) AS s (id, state, outcome) USING (id)
+WHERE d.id = own.id AND d.id = ANY($1::uuid[])
+  AND (own.state IN ('PENDING', 'PARKED') OR own.state = 'REFUSED' AND s.state = 'DELIVERED')
+RETURNING d.id
 """
 _POSTPONE = """
 UPDATE messaging.deliveries AS d
@@ -143,15 +150,11 @@ class PostgresDeliveries:
         """See Deliveries.settle."""
         if not settled:
             return set()
-        rows = await transaction.fetch(_LOCK_IDS, [delivery.id for delivery, _ in settled])
-        states = {row[0]: row[1] for row in rows}
-        decided = [
+        rows = [
             (delivery.id, _state(settlement), msgspec.json.encode(settlement))
             for delivery, settlement in settled
-            if _decides(states.get(delivery.id), settlement)
         ]
-        if decided:
-            await transaction.execute(_SETTLE, *_columns(decided))
+        decided = await transaction.fetch(_SETTLE, *_columns(rows))
         return {row[0] for row in decided}
 
     async def postpone(
@@ -198,13 +201,6 @@ def _columns(rows: Iterable[tuple[object, ...]]) -> list[list[object]]:
 
 def _state(settlement: Settlement) -> str:
     return "DELIVERED" if isinstance(settlement, Delivered) else "REFUSED"
-
-
-def _decides(state: str | None, settlement: Settlement) -> bool:
-    """What was captured is recorded over anything; a refusal only over what is open (M6)."""
-    if isinstance(settlement, Delivered):
-        return state in {"PENDING", "PARKED", "REFUSED"}
-    return state in {"PENDING", "PARKED"}
 
 
 def _postponed(delivery: Delivery, what: Retry | Park) -> tuple[UUID, str, int, bool, float, str]:

@@ -13,21 +13,30 @@ if TYPE_CHECKING:
 
     from waybill.messaging.core.ports import Database, Transaction
 
-# Protocol C1, C3, C5: sorted, one statement, open and discarded verdicts passed over. `= ANY` and
-# not a join: a generic plan made on an empty table would scan all dead letters at every batch.
-CLAIM = """
-INSERT INTO messaging.inbox (consumer, message_id)
-SELECT $1, claimed.id
-FROM unnest($2::uuid[]) WITH ORDINALITY AS claimed (id, place)
-WHERE claimed.id <> ALL (ARRAY(
-    SELECT letter.message_id FROM messaging.dead_letters AS letter
-    WHERE letter.consumer = $1 AND letter.message_id = ANY ($2::uuid[])
-      AND letter.verdict IN ('OPEN', 'DISCARDED')
-))
-ORDER BY place
-ON CONFLICT DO NOTHING
-RETURNING message_id
-"""
+IDS = "unnest($2::uuid[]) WITH ORDINALITY AS claimed (id, place)"
+
+
+def claim_from(ids: str) -> str:
+    """The statement that claims these rows (`claimed.id`, `claimed.place`) for consumer `$1`.
+
+    Protocol C1, C3, C5: sorted, open and discarded verdicts passed over. `= ANY` and not a join: a
+    generic plan made on an empty table would scan all dead letters at every batch.
+    """
+    return f"""
+    INSERT INTO messaging.inbox (consumer, message_id)
+    SELECT $1, claimed.id FROM {ids}
+    WHERE claimed.id <> ALL (ARRAY(
+        SELECT letter.message_id FROM messaging.dead_letters AS letter
+        WHERE letter.consumer = $1 AND letter.message_id = ANY ($2::uuid[])
+          AND letter.verdict IN ('OPEN', 'DISCARDED')
+    ))
+    ORDER BY place
+    ON CONFLICT DO NOTHING
+    RETURNING message_id
+    """  # noqa: S608 - constants
+
+
+CLAIM = claim_from(IDS)
 
 # Protocol D5: a row stays while a source may still hold the message that it stands for. A minute
 # for the source's clock, and for rows whose times are not quite in the order of their numbers.

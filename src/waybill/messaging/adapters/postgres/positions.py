@@ -12,13 +12,13 @@ from uuid import UUID
 
 import msgspec
 
+from waybill.messaging.adapters.postgres.inbox import IDS, claim_from
 from waybill.messaging.core.errors import LeaseLostError
 from waybill.messaging.core.lanes import ALL_LANES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from waybill.messaging.core.message import Positions
     from waybill.messaging.core.ports import Database, Row, Transaction
 
 
@@ -71,30 +71,27 @@ _LOCK = """
 SELECT source FROM messaging.consumer_source
 WHERE consumer = $1 AND lease_token = $2 ORDER BY source FOR UPDATE
 """
-# Fences and moves in one round trip: the lock comes first and in order (protocol C3, D1), the
-# arrays are merged where they lie. NULL is a lane that was not read; a position only goes forward.
+# Fences, moves and claims in one round trip: the lock comes first and in order (protocol C3, D1),
+# and the inbox is asked only under it. What cannot be stored as a whole is found by the count.
 _RECORD = f"""
 WITH own AS (
     SELECT source FROM messaging.consumer_source
-    WHERE consumer = $1 AND lease_token = $2 AND source = ANY($3::text[])
+    WHERE consumer = $1 AND lease_token = $3 AND source = ANY($4::text[])
     ORDER BY source FOR UPDATE
-), read AS (
-    SELECT n.source,
-           ($4::bigint[])[(n.place - 1) * {ALL_LANES} + 1 : n.place * {ALL_LANES}] AS positions,
-           ($5::uuid[])[(n.place - 1) * {ALL_LANES} + 1 : n.place * {ALL_LANES}] AS last_ids
-    FROM unnest($3::text[]) WITH ORDINALITY AS n (source, place)
+), moved AS (
+    UPDATE messaging.consumer_source AS c
+    SET positions = ($5::bigint[])[(n.place - 1) * {ALL_LANES} + 1 : n.place * {ALL_LANES}],
+        last_ids = ($6::uuid[])[(n.place - 1) * {ALL_LANES} + 1 : n.place * {ALL_LANES}],
+        updated_at = clock_timestamp()
+    FROM own JOIN unnest($4::text[]) WITH ORDINALITY AS n (source, place) USING (source)
+    WHERE c.consumer = $1 AND c.source = own.source
+    RETURNING c.source
+), fence AS (
+    SELECT count(*) = cardinality($4::text[]) AS holds FROM moved
+), claimed AS (
+    {claim_from(f"fence JOIN {IDS} ON fence.holds")}
 )
-UPDATE messaging.consumer_source AS c
-SET (positions, last_ids) = (
-        SELECT array_agg(greatest(p.before, p.after, 0) ORDER BY p.lane),
-               array_agg(CASE WHEN p.after > coalesce(p.before, 0) THEN p.new_id ELSE p.old_id END
-                         ORDER BY p.lane)
-        FROM unnest(c.positions, read.positions, c.last_ids, read.last_ids) WITH ORDINALITY
-            AS p (before, after, old_id, new_id, lane)
-    ),
-    updated_at = clock_timestamp()
-FROM own JOIN read USING (source)
-WHERE c.consumer = $1 AND c.lease_token = $2 AND c.source = own.source
+SELECT fence.holds, ARRAY(SELECT message_id FROM claimed) AS claimed FROM fence
 """  # noqa: S608 - constants
 _BEGIN = f"""
 UPDATE messaging.consumer_source
@@ -190,18 +187,27 @@ class PositionStore:
         if len(rows) != len(self._sources):
             raise LeaseLostError(f"another member reads for {self._consumer} now")
 
-    async def record(self, transaction: Transaction, token: UUID, positions: Positions) -> None:
-        """Fence, and move the positions of all touched sources, in one statement."""
-        touched = sorted({source for source, _ in positions.lanes})
-        place = {source: at * ALL_LANES for at, source in enumerate(touched)}
-        seqs: list[int | None] = [None] * (len(touched) * ALL_LANES)
-        last_ids: list[UUID | None] = [None] * len(seqs)
-        for (source, lane), (seq, last_id) in positions.lanes.items():
-            seqs[place[source] + lane] = seq
-            last_ids[place[source] + lane] = last_id
-        count = await transaction.execute(_RECORD, self._consumer, token, touched, seqs, last_ids)
-        if count != len(touched):
+    async def record(
+        self,
+        transaction: Transaction,
+        token: UUID,
+        lanes: Mapping[str, Lanes],
+        message_ids: Sequence[UUID],
+    ) -> set[UUID]:
+        """Fence, store where the lanes of these sources are, and claim, in one statement."""
+        sources = sorted(lanes)
+        (row,) = await transaction.fetch(
+            _RECORD,
+            self._consumer,
+            sorted(message_ids),
+            token,
+            sources,
+            [seq for source in sources for seq in lanes[source].positions],
+            [last_id for source in sources for last_id in lanes[source].last_ids],
+        )
+        if not row["holds"]:
             raise LeaseLostError(f"another member reads for {self._consumer} now")
+        return set(row["claimed"])
 
 
 class Lanes:
@@ -212,6 +218,10 @@ class Lanes:
     ) -> None:
         self.positions = list(positions or [0] * ALL_LANES)
         self.last_ids: list[UUID | None] = list(last_ids or [None] * ALL_LANES)
+
+    def copy(self) -> Lanes:
+        """Another one at the same place."""
+        return Lanes(self.positions, self.last_ids)
 
     def move(self, lane: int, seq: int, last_id: UUID | None) -> None:
         """A lane was read up to here."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
-    from waybill.messaging.adapters.postgres.positions import PositionStore, Stored
+    from waybill.messaging.adapters.postgres.positions import Lanes, PositionStore, Stored
     from waybill.messaging.adapters.postgres.source import LogSettings, OutboxSource
     from waybill.messaging.core.message import Appended
 
@@ -190,6 +190,11 @@ class SourceReader:
             self._ready_bytes = 0
             return taken
         return [self._ready.popleft() for _ in range(limit)]
+
+    @property
+    def committed_lanes(self) -> Lanes:
+        """How far the consumer has committed."""
+        return self._place.committed
 
     def committed(self, lane: int, seq: int, last_id: UUID | None) -> None:
         """The consumer has committed this lane up to here."""

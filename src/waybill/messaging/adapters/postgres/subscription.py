@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
-    from waybill.messaging.adapters.postgres.positions import PositionStore
+    from waybill.messaging.adapters.postgres.positions import Lanes, PositionStore
     from waybill.messaging.adapters.postgres.reader import SourceReader
     from waybill.messaging.adapters.postgres.source import LogSettings
     from waybill.messaging.core.message import Record
@@ -118,10 +118,17 @@ class OutboxSubscription:
         """See Subscription.lock."""
         await self._store.lock(transaction, self._checked_token())
 
-    async def record(self, transaction: Transaction, positions: Positions) -> None:
+    async def record(
+        self, transaction: Transaction, positions: Positions, message_ids: Sequence[UUID] = ()
+    ) -> set[UUID]:
         """See Subscription.record."""
-        if positions:
-            await self._store.record(transaction, self._checked_token(), positions)
+        lanes: dict[str, Lanes] = {}
+        for (source, lane), (seq, last_id) in positions.lanes.items():
+            moved = lanes.get(source)
+            if moved is None:
+                moved = lanes[source] = self._readers[source].committed_lanes.copy()
+            moved.move(lane, seq, last_id)
+        return await self._store.record(transaction, self._checked_token(), lanes, message_ids)
 
     async def acknowledge(self, positions: Positions) -> None:
         """See Subscription.acknowledge: the report itself goes out in the background."""

@@ -79,6 +79,28 @@ class LogContract:
     least five times a second; every call stands for another process.
     """
 
+    async def test_record_claims_what_is_new_with_the_positions(
+        self,
+        producing: Database,
+        outbox: Outbox,
+        consuming: Database,
+        make_log: Callable[[], Log],
+    ) -> None:
+        """Protocol C1, D1: claims commit and roll back with the positions; a repeat gets none."""
+        await publish(producing, outbox, [a_message("a"), a_message("b")])
+        async with subscribed(make_log()) as subscription:
+            batch = await next_records(subscription)
+            ids = [record.message.id for record in batch.records]
+            with pytest.raises(LookupError):
+                async with consuming.transaction() as transaction:
+                    await subscription.record(transaction, batch.scanned, ids)
+                    raise LookupError
+            async with consuming.transaction() as transaction:
+                claimed = await subscription.record(transaction, batch.scanned, ids)
+            assert claimed == set(ids)
+            async with consuming.transaction() as transaction:
+                assert not await subscription.record(transaction, batch.scanned, ids)
+
     async def test_every_committed_message_comes_once_in_lane_order(
         self,
         producing: Database,
