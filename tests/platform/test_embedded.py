@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,10 +21,12 @@ import pytest
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.platform.embedded import EmbeddedPostgres, binaries, borrowed
 from waybill.platform.embedded.account import server_account
+from waybill.platform.embedded.cluster import complaint
+from waybill.platform.embedded.lock import FileLock
 from waybill.platform.embedded.processes import end_processes, processes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 STARTER = """
 import asyncio, sys
@@ -202,6 +206,27 @@ async def test_a_server_that_dies_is_started_again(data_directory: Path) -> None
     assert any("starting it again" in line for line in told)
 
 
+async def test_e2_while_it_cannot_start_again_the_place_is_kept(
+    data_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E2: a full disk, say, lets no second platform in between, and passes without a restart."""
+    monkeypatch.setattr("waybill.platform.embedded.server.RETRY_SECONDS", 0.05)
+    told: list[str] = []
+    async with EmbeddedPostgres(data_directory, progress=told.append) as server:
+        await write(server)
+        watching = asyncio.create_task(server.watch())
+        journal = files_of(data_directory) / "pg_wal"
+        journal.rename(journal.with_name("elsewhere"))
+        end_processes(files_of(data_directory), at_once=True)
+        await until(lambda: sum("does not start" in line for line in told) > 1)
+        with pytest.raises(ConfigurationError, match="in use"):
+            EmbeddedPostgres(data_directory).claim()
+        journal.with_name("elsewhere").rename(journal)
+        await until(server.running)
+        assert await count_of(server) == 1
+        watching.cancel()
+
+
 async def test_a_pid_that_was_given_to_somebody_else_is_not_believed(data_directory: Path) -> None:
     """After a reboot the pid file may name any process: it is neither feared nor ended (E1)."""
     async with EmbeddedPostgres(data_directory):
@@ -346,6 +371,62 @@ async def test_it_runs_as_the_user_it_must(data_directory: Path) -> None:
         }
         assert owner == account.uid != 0
         assert server.pid in processes_of(files_of(data_directory))
+
+
+@contextmanager
+def no_room() -> Iterator[None]:
+    """No file can grow by a byte, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_takes_no_lock_away(data_directory: Path) -> None:
+    """The pid in a lock's file is for a message; the lock holds without it."""
+    data_directory.mkdir()
+    (data_directory / "lock").touch()
+    lock = FileLock(data_directory / "lock")
+    with no_room():
+        assert lock.acquire()
+    assert not FileLock(data_directory / "lock").acquire()
+    lock.release()
+
+
+async def test_the_log_is_bounded_on_a_full_disk_too(
+    data_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has no room for a copy is cut all the same, and the supervisor goes on."""
+    told: list[str] = []
+    async with EmbeddedPostgres(data_directory, progress=told.append) as server:
+        log = data_directory / "postgres.log"
+        monkeypatch.setattr("waybill.platform.embedded.server.LOG_BYTES_MAX", 10)
+        with no_room():
+            server._bound_log()
+        assert log.stat().st_size <= 10
+        assert not log.with_name("postgres.log.1").exists()
+    assert any("cut without a copy" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "it said nothing"),
+        ("LOG:  a\nLOG:  b\n", "LOG:  b"),
+        ('x db ERROR:  a\nx db PANIC:  could not write "w"\ny FATAL:  c', 'could not write "w"'),
+        (
+            "x db FATAL:  the database system is in recovery mode\nx FATAL:  no room\n",
+            "no room",
+        ),
+        ("x db FATAL:  terminating connection due to a crash\nx FATAL:  no room", "no room"),
+        ("initdb: error: a\nchild ended", "a"),
+    ],
+)
+def test_the_reason_of_an_end_is_found_among_what_follows_from_it(text: str, said: str) -> None:
+    """An operator reads why the server ended, not what its clients were told meanwhile."""
+    assert complaint(text) == said
 
 
 async def test_the_log_is_bounded(data_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 def disk_used(settings: Settings) -> Measure:
     """What closes every service's writes (promises, overload 3)."""
+    data = settings.data_directory
 
     async def read() -> float:
-        return used_share(settings.data_directory)
+        # PostgreSQL's files may be a link or a mount of their own (as root's are).
+        return max(used_share(data), used_share(data / "postgres"))
 
     return Measure(
-        what=f"used share of the disk of {settings.data_directory.absolute()}",
+        what=f"used share of the disk of {data.absolute()}",
         setting=variable_of("disk_used_share_max"),
         limit=settings.disk_used_share_max,
         read=read,

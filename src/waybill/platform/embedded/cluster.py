@@ -69,6 +69,10 @@ _FIXED: Final[Mapping[str, str]] = {
 """Given at every start: guarantees stand on them."""
 
 
+_SAID_TO_CLIENTS: Final = ("the database system is", "terminating connection")
+"""Follows from whatever is wrong, in any number, and is no reason."""
+
+
 class Cluster:
     """The cluster of one data directory. Call it only while holding the directory's lock."""
 
@@ -214,7 +218,7 @@ class Cluster:
             secret.unlink(missing_ok=True)
         if status != 0:
             shutil.rmtree(draft, ignore_errors=True)
-            raise ConfigurationError(f"initdb failed in {draft.parent}: {first_complaint(text)}")
+            raise ConfigurationError(f"initdb failed in {draft.parent}: {complaint(text)}")
         draft.rename(self.files)
         sync_directory(self.files.parent)
 
@@ -230,12 +234,12 @@ class Cluster:
         return path
 
 
-def first_complaint(text: str) -> str:
-    """The line of a PostgreSQL program's output that says what is wrong."""
+def complaint(text: str) -> str:
+    """The line of a PostgreSQL program's output that says why it ended: the first of the worst."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    marks = ("FATAL:", "PANIC:", "error:", "ERROR:")
-    for line in lines:
-        for mark in marks:
-            if mark in line:
-                return line[line.index(mark) + len(mark) :].strip()
+    for mark in ("PANIC:", "FATAL:", "error:", "ERROR:"):
+        for line in lines:
+            said = line.partition(mark)[2].strip()
+            if said and not said.startswith(_SAID_TO_CLIENTS):
+                return said
     return lines[-1] if lines else "it said nothing"

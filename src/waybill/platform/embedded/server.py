@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import quote
 
 from waybill.messaging.core.errors import ConfigurationError
-from waybill.platform.embedded.cluster import SUPERUSER, Cluster, first_complaint
+from waybill.platform.embedded.cluster import SUPERUSER, Cluster, complaint
 from waybill.platform.embedded.lock import FileLock
 from waybill.platform.embedded.processes import end_processes, processes_of
 from waybill.platform.embedded.secrets import Secrets
@@ -34,6 +34,9 @@ LOG_BYTES_MAX: Final = 10_000_000
 PROGRESS_SECONDS: Final = 2.0
 WATCH_SECONDS: Final = 0.2
 RETRY_SECONDS: Final = 2.0
+JOURNAL_FILE_BYTES: Final = 16 * 1024 * 1024
+"""PostgreSQL needs room for one more to start, and panics without it."""
+_COMPLAINT_BYTES_MAX: Final = 100_000
 _POLL_SECONDS: Final = 0.01
 
 
@@ -115,11 +118,7 @@ class EmbeddedPostgres:
         """
         self.claim()
         try:
-            for must_prepare in self._starting():
-                if must_prepare:
-                    await asyncio.to_thread(self._prepare)
-                else:
-                    await asyncio.sleep(_POLL_SECONDS)
+            await self._bring_up()
         except BaseException:  # cancelled by a signal, too
             await self.stop()
             raise
@@ -150,20 +149,21 @@ class EmbeddedPostgres:
     async def watch(self) -> None:
         """Run until cancelled: start the server again if it died, keep its log bounded.
 
-        In shared use also take over from the process that ran it. An outage costs time only.
+        In shared use also take over from the process that ran it. An outage costs time only: what
+        keeps it from starting (a full disk, say) may pass, and meanwhile our place stays ours.
         """
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             self._bound_log()
             if self._process is not None and self._process.poll() is not None:
-                self._progress(f"PostgreSQL ended ({self._complaint()}): starting it again")
+                self._progress(f"PostgreSQL ended ({self._ending()}): starting it again")
                 self._process = None
-            if self._process is None and self._server.acquire():
-                try:
-                    await self.start()
-                except ConfigurationError as error:  # a full disk, say: it may pass
-                    self._progress(str(error))
-                    await asyncio.sleep(RETRY_SECONDS)
+            try:
+                if self._process is None and self._server.acquire():
+                    await self._bring_up()
+            except (ConfigurationError, OSError) as error:
+                self._progress(str(error))
+                await asyncio.sleep(RETRY_SECONDS)
 
     def remove(self) -> None:
         """Delete every byte of the data directory's databases. Raises if somebody uses them."""
@@ -197,6 +197,13 @@ class EmbeddedPostgres:
                 f"{self._data} is in use by another waybill (process {self._place.holder()}): "
                 "stop it with `waybill down`, or choose another directory with --data"
             )
+
+    async def _bring_up(self) -> None:
+        for must_prepare in self._starting():
+            if must_prepare:
+                await asyncio.to_thread(self._prepare)
+            else:
+                await asyncio.sleep(_POLL_SECONDS)
 
     def _starting(self) -> Iterator[bool]:
         """Yields until the server is ready; True asks for `_prepare` before the next turn."""
@@ -261,19 +268,33 @@ class EmbeddedPostgres:
     def _log_size(self) -> int:
         return self._cluster.log.stat().st_size if self._cluster.log.exists() else 0
 
+    def _ending(self) -> str:
+        assert self._process is not None  # noqa: S101 - whose end is told
+        status = self._process.returncode
+        return self._complaint() if status >= 0 else f"by signal {-status}"
+
     def _complaint(self) -> str:
         try:
             with self._cluster.log.open("rb") as log:
-                log.seek(self._log_start)
-                return first_complaint(log.read(100_000).decode(errors="replace"))
+                log.seek(max(self._log_start, self._log_size() - _COMPLAINT_BYTES_MAX))
+                said = complaint(log.read(_COMPLAINT_BYTES_MAX).decode(errors="replace"))
+            free = shutil.disk_usage(self._cluster.files).free
         except OSError:
             return "its log cannot be read"
+        if free < JOURNAL_FILE_BYTES:  # on a full disk its log ends before the reason
+            said += f"; {free} bytes are free on its disk, make room"
+        return said
 
     def _bound_log(self) -> None:
         """Keep one older log; the server appends, so cutting the file under it is safe."""
         if self._log_size() > LOG_BYTES_MAX:
             log = self._cluster.log
-            shutil.copyfile(log, log.with_name(log.name + ".1"))
+            older = log.with_name(log.name + ".1")
+            try:
+                shutil.copyfile(log, older)
+            except OSError as error:  # no room for both: the bound comes first
+                older.unlink(missing_ok=True)
+                self._progress(f"{log} was cut without a copy: {error.strerror}")
             os.truncate(log, 0)
             self._log_start = 0
 
