@@ -36,6 +36,7 @@ from waybill.messaging.core.identity import new_id
 from waybill.messaging.core.outcome import Delivered, NotFound, Refused
 from waybill.messaging.runtime.deliverer import Deliverer
 from waybill.messaging.runtime.ports import SilentObserver
+from waybill.messaging.testing.crash_points import CrashPlan
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -264,6 +265,24 @@ async def test_money_of_a_cancelled_order_goes_back_once(
     assert await desk.ledger() == (1, 0, 1)
     rows = await payment.rows("SELECT status, refunded_at IS NOT NULL, version FROM app.payments")
     assert rows == [("REFUNDED", True, 3)]
+
+
+async def test_money_whose_capture_was_not_answered_is_found_although_the_order_is_cancelled(
+    payment: Service, provider: Service
+) -> None:
+    """M6: the provider wrote and its answer got lost; a cancel asks first, and never guesses."""
+    desk = cashier(payment, provider)
+    ask = reserved()
+    cancelled = OrderCancelled(order_id=ask.order_id, reason=Reason.CUSTOMER_CANCELLED)
+    with CrashPlan() as plan:
+        lost = plan.do_then_fail("provider.before_write", match="charge")
+        async with desk.open():
+            await desk.handle(ask)
+            await lost.reached()
+            await desk.handle(cancelled)
+            (told,) = await desk.answers(1)
+    assert isinstance(told, PaymentSucceeded)
+    assert await desk.ledger() == (1, 0, 0)
 
 
 async def test_a_batch_of_200_takes_as_many_statements_as_a_batch_of_one(

@@ -15,7 +15,6 @@ from waybill.messaging.core.errors import ConfigurationError, OutcomeUnknownErro
 from waybill.messaging.testing.crash_points import CrashPlan, CutConnectionError
 
 IN_A_UNIT = [
-    *("consumer.before_record", "consumer.after_record"),
     *("consumer.before_claim", "consumer.after_claim"),
     *("outbox.before_append", "outbox.after_append"),
     *("consumer.before_commit", "consumer.after_commit"),

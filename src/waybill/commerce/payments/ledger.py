@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -9,10 +10,11 @@ from uuid import UUID
 import msgspec
 
 from waybill.messaging.core import crash_points
+from waybill.messaging.core.errors import OutcomeUnknownError, TransientError
 from waybill.messaging.core.outcome import Delivered, NotFound, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from waybill.messaging.core.ports import Database, Row, Settlement
@@ -90,45 +92,47 @@ class Ledger:
     async def charge(self, charges: Sequence[tuple[Charge, bool]]) -> list[Settlement]:
         """Capture or decline (the flag says which) in one statement; each one's answer."""
         first = {charge.key: (charge, captured) for charge, captured in charges}
-        if crash_points.hook is not None:
-            await crash_points.hook("provider.before_write", "charge")
-        rows = await self._database.fetch(
-            _INSERT_CHARGES,
-            list(first),
-            [self._new_id() for _ in first],
-            [charge.order_id for charge, _ in first.values()],
-            [charge.amount for charge, _ in first.values()],
-            [charge.currency for charge, _ in first.values()],
-            ["CAPTURED" if captured else "DECLINED" for _, captured in first.values()],
-            self._now(),
-        )
-        if crash_points.hook is not None:
-            await crash_points.hook("provider.after_write", "charge")
-        known = {row["idempotency_key"]: row for row in rows}
-        repeated = [key for key in first if key not in known]
-        if repeated:
-            rows = await self._database.fetch(_CHARGES, repeated)
-            known |= {row["idempotency_key"]: row for row in rows}
+        with _unknown_if_lost():
+            if crash_points.hook is not None:
+                await crash_points.hook("provider.before_write", "charge")
+            rows = await self._database.fetch(
+                _INSERT_CHARGES,
+                list(first),
+                [self._new_id() for _ in first],
+                [charge.order_id for charge, _ in first.values()],
+                [charge.amount for charge, _ in first.values()],
+                [charge.currency for charge, _ in first.values()],
+                ["CAPTURED" if captured else "DECLINED" for _, captured in first.values()],
+                self._now(),
+            )
+            if crash_points.hook is not None:
+                await crash_points.hook("provider.after_write", "charge")
+            known = {row["idempotency_key"]: row for row in rows}
+            repeated = [key for key in first if key not in known]
+            if repeated:
+                rows = await self._database.fetch(_CHARGES, repeated)
+                known |= {row["idempotency_key"]: row for row in rows}
         return [_answer(known[charge.key], charge) for charge, _ in charges]
 
     async def refund(self, refunds: Sequence[Refund]) -> list[Settlement]:
         """Give back in one transaction what was captured and is still there; each one's answer."""
         first = {refund.key: refund for refund in refunds}
-        async with self._database.transaction() as transaction:
-            await transaction.execute(
-                _INSERT_REFUNDS,
-                list(first),
-                [self._new_id() for _ in first],
-                [refund.charge_key for refund in first.values()],
-                [refund.amount for refund in first.values()],
-                [refund.currency for refund in first.values()],
-                self._now(),
-            )
-            rows = await transaction.fetch(_REFUNDS, list(first))
+        with _unknown_if_lost():
+            async with self._database.transaction() as transaction:
+                await transaction.execute(
+                    _INSERT_REFUNDS,
+                    list(first),
+                    [self._new_id() for _ in first],
+                    [refund.charge_key for refund in first.values()],
+                    [refund.amount for refund in first.values()],
+                    [refund.currency for refund in first.values()],
+                    self._now(),
+                )
+                rows = await transaction.fetch(_REFUNDS, list(first))
+                if crash_points.hook is not None:
+                    await crash_points.hook("provider.before_write", "refund")
             if crash_points.hook is not None:
-                await crash_points.hook("provider.before_write", "refund")
-        if crash_points.hook is not None:
-            await crash_points.hook("provider.after_write", "refund")
+                await crash_points.hook("provider.after_write", "refund")
         known = {row["idempotency_key"]: row for row in rows}
         return [
             _answer(known[refund.key], refund) if refund.key in known else NOTHING_TO_REFUND
@@ -149,6 +153,15 @@ class Ledger:
         """What became of the refund under this key."""
         rows = await self._database.fetch(_REFUNDS, [key])
         return _outcome(rows[0]) if rows else NotFound()
+
+
+@contextmanager
+def _unknown_if_lost() -> Iterator[None]:
+    """A statement without an answer may have moved money: never "nothing happened" (M6)."""
+    try:
+        yield
+    except TransientError as error:
+        raise OutcomeUnknownError(f"the ledger did not answer: {error}") from error
 
 
 def _answer(row: Row, asked: Charge | Refund) -> Settlement:

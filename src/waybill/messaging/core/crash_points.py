@@ -18,47 +18,47 @@ hook: Hook | None = None
 
 @dataclass(frozen=True)
 class Point:
-    """Where a point stands. `is_final`: what was done there stands, whatever comes after it."""
+    """Where a point stands. `is_unknown`: an error there does not tell whether the act stands."""
 
     sentence: str
-    is_final: bool = False
+    is_unknown: bool = False
 
 
-def final(sentence: str) -> Point:
-    """A point behind an act that nothing takes back."""
-    return Point(sentence, is_final=True)
+def unknown(sentence: str) -> Point:
+    """A point behind an act that nothing takes back, and nothing proves if its answer is lost."""
+    return Point(sentence, is_unknown=True)
 
 
 _points = {
     "outbox.before_append": Point("The effects are written, their messages not yet."),
     "outbox.after_append": Point("The messages are written under their lanes' locks; COMMIT next."),
-    "transaction.after_commit": final("COMMIT was answered, and nobody heard it yet."),
+    "transaction.after_commit": unknown("COMMIT was answered, and nobody heard it yet."),
     "consumer.before_claim": Point("A batch was read; positions and inbox come first."),
     "consumer.after_claim": Point("Positions and inbox rows are written, effects not yet."),
     "consumer.before_commit": Point("A batch is decided and written; the unit ends next."),
-    "consumer.after_commit": final("A batch is committed; its source does not know yet."),
+    "consumer.after_commit": unknown("A batch is committed; its source does not know yet."),
     "consumer.before_acknowledge": Point("The source is about to be told about a batch."),
-    "consumer.after_acknowledge": final("The subscription took note of a batch."),
+    "consumer.after_acknowledge": Point("The subscription took note of a batch."),
     "source.before_report": Point("The producer's database is about to hear the positions."),
-    "source.after_report": final("The producer's database has heard the positions."),
+    "source.after_report": Point("The producer's database has heard the positions."),
     "positions.before_commit": Point("Positions over messages of no concern commit next."),
-    "positions.after_commit": final("Positions over messages of no concern are committed."),
+    "positions.after_commit": unknown("Positions over messages of no concern are committed."),
     "redrive.before_commit": Point("A dead letter was applied again; the unit ends next."),
-    "redrive.after_commit": final("A dead letter and its verdict are committed."),
+    "redrive.after_commit": unknown("A dead letter and its verdict are committed."),
     "owe.before_insert": Point("A handler owes an outside call; its row comes next."),
     "owe.after_insert": Point("The row of an outside call is written in the handler's unit."),
     "delivery.before_claim": Point("A deliverer is about to lease what is due."),
-    "delivery.after_claim": final("Deliveries are leased, and their calls not yet begun."),
+    "delivery.after_claim": Point("Deliveries are leased, and their calls not yet begun."),
     "delivery.before_call": Point("An outside call is about to be made."),
-    "delivery.after_call": final("An outside call was answered; the answer is not stored."),
+    "delivery.after_call": unknown("An outside call was answered; the answer is not stored."),
     "delivery.before_query": Point("The outside is about to be asked what became of a call."),
     "delivery.after_query": Point("The outside said what became of a call; it is not stored."),
     "settle.before_commit": Point("Outcomes of outside calls are written; the unit ends next."),
-    "settle.after_commit": final("Outcomes of outside calls are committed."),
+    "settle.after_commit": unknown("Outcomes of outside calls are committed."),
     "job.before_run": Point("Periodic work is leased and not begun."),
-    "job.after_run": final("Periodic work is done, and its end not stored."),
+    "job.after_run": unknown("Periodic work is done, and its end not stored."),
     "job.before_finish": Point("The end of periodic work is about to be stored."),
-    "job.after_finish": final("The end of periodic work is stored."),
+    "job.after_finish": Point("The end of periodic work is stored."),
 }
 
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 COMMITTED = "transaction.after_commit"
 """Where COMMIT is answered, and the answer can still be lost."""
 
+ACTIONS = ("kill", "fail", "do_then_fail", "delay", "block")
+"""What can be armed; each is a method of CrashPlan."""
+
 DELAY_SECONDS = 0.2
 REACH_SECONDS = 10.0
 
@@ -137,7 +140,7 @@ class CrashPlan:
     def fail(
         self, point: str, error: BaseException | None = None, **occurrence: Unpack[Occurrence]
     ) -> Armed:
-        """Raise: TransientError, or CutConnectionError where the act stands, or what is given."""
+        """Raise `error`, or what an adapter does there: TransientError, or CutConnectionError."""
         return self._arm(Armed("fail", point, _raiser(error or _error_at(point)), **occurrence))
 
     def do_then_fail(
@@ -238,7 +241,7 @@ def _end_of(point: str) -> str:
 
 def _error_at(point: str) -> Exception:
     known = crash_points.registered().get(point)
-    if known is not None and known.is_final:
+    if known is not None and known.is_unknown:
         return CutConnectionError(f"the connection was cut at {point}")
     return TransientError(f"the connection failed at {point}")
 
