@@ -2,6 +2,30 @@
 
 from __future__ import annotations
 
-from waybill.operations.audit import money, stock
+from waybill.operations.audit import (
+    consumers,
+    dead_letters,
+    idempotency,
+    money,
+    notifications,
+    orders,
+    outbox,
+    personal_data,
+    replies,
+    stock,
+)
 
-RULES = tuple(sorted((*stock.RULES, *money.RULES), key=lambda rule: rule.id))
+_SUBJECTS = (
+    orders,
+    idempotency,
+    outbox,
+    consumers,
+    dead_letters,
+    stock,
+    money,
+    notifications,
+    personal_data,
+    replies,
+)
+
+RULES = tuple(sorted((rule for each in _SUBJECTS for rule in each.RULES), key=lambda r: r.id))

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 async def side_by_side(
     left: AsyncIterator[Found], right: AsyncIterator[Found], key: Sequence[str]
 ) -> AsyncIterator[tuple[Found | None, Found | None]]:
-    """Pairs with the same key, and what only one side has. A full outer join in constant memory.
+    """Pairs with the same key, and what only one side has: a full outer join, row by row.
 
-    Both sides must ascend strictly by the key's columns, as PostgreSQL sorts uuid or COLLATE "C".
-    Raises ValueError for a side that does not.
+    Both sides must ascend by the key's columns, as PostgreSQL sorts uuid or COLLATE "C"; of rows
+    with one key the first finds its pair, the others stand alone. Raises ValueError for a side
+    that descends.
     """
     here, there = _Side(left, key), _Side(right, key)
     await here.move()
@@ -47,6 +48,6 @@ class _Side:
         self.row = await anext(self._rows, None)
         if self.row is not None:
             key = tuple([self.row[name] for name in self._names])
-            if self.key and key <= self.key:
+            if self.key and key < self.key:
                 raise ValueError(f"{key} comes after {self.key}: a side must ascend")
             self.key = key

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from waybill.operations.audit.history_index import HistoryIndex
     from waybill.operations.audit.scope import Need, Scope
     from waybill.operations.audit.snapshot import Reading
 
@@ -33,6 +34,7 @@ class Books:
     """Orders that a parked delivery or an open dead letter names: they wait for an operator."""
     reported: Mapping[tuple[str, str], tuple[int, ...]] = field(default_factory=dict)
     """What sources knew of (consumer, source) before the snapshots were taken: positions."""
+    history: HistoryIndex | None = None
 
     def stream(self, database: str, statement: str, *arguments: object) -> AsyncIterator[Found]:
         """Rows of a statement in one database's snapshot."""

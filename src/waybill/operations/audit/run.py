@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.operations.audit.catalogue import RULES
+from waybill.operations.audit.history_index import history_index
 from waybill.operations.audit.quiescence import read_standing
 from waybill.operations.audit.report import Outcome, Report, RuleResult, Violation, shown
 from waybill.operations.audit.rule import Books, Kind
-from waybill.operations.audit.scope import DATABASES, Need, choreography_scope
+from waybill.operations.audit.scope import DATABASES, ORDER, Need, choreography_scope
 from waybill.operations.audit.snapshot import Reading, ReadLimits
 
 if TYPE_CHECKING:
@@ -117,6 +118,8 @@ class _Run:
         if wanted[Kind.QUIESCENT]:
             looking = await self._open(urls, stack)
             results |= await self._quiescent(wanted[Kind.QUIESCENT], readings, looking)
+        if wanted[Kind.HISTORY] and self._options.history:
+            results |= await self._told(wanted[Kind.HISTORY], readings, self._options.history)
         return results
 
     async def _open(self, urls: Mapping[str, str], stack: AsyncExitStack) -> dict[str, Reading]:
@@ -190,6 +193,15 @@ class _Run:
                 return after, f"not quiescent: {told} (wait with --settle SECONDS)"
             await asyncio.sleep(POLL_SECONDS)
             before = after
+
+    async def _told(
+        self, rules: list[Rule], readings: Mapping[str, Reading], history: Path
+    ) -> dict[str, RuleResult]:
+        """The file first: what it tells of was committed before the snapshot, then."""
+        with history_index(history) as index:
+            async with readings[ORDER].snapshot():
+                books = Books(self._scope, readings, history=index)
+                return {rule.id: await self._whole(rule, books) for rule in rules}
 
     async def _whole(self, rule: Rule, books: Books) -> RuleResult:
         tally = _Tally(rule, self._options.rows_max)

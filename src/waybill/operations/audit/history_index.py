@@ -1,0 +1,81 @@
+"""A client's history, sorted on disk: what is asked by key needs no memory for the whole file."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from contextlib import closing, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from waybill.operations.history import read_history
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from waybill.operations.history import Entry
+
+INSERT_ROWS = 5_000
+PAGE_ROWS = 1_000
+CACHE_KILOBYTES = 16_384
+
+_TABLE = """
+CREATE TABLE placed (
+    scope TEXT, key TEXT, customer_id TEXT, payload_hash TEXT, status INTEGER, outcome TEXT,
+    order_id TEXT, body_hash TEXT
+)
+"""
+_INSERT = "INSERT INTO placed VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+Rows = list[tuple[str | None, ...]]
+
+
+class HistoryIndex:
+    """The requests to place an order of one history file, in a file of its own."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def pages(self, query: str) -> Iterator[Rows]:
+        """The rows of a query, a page at a time. Blocks."""
+        with closing(self._connection.cursor()) as cursor:
+            cursor.execute(query)
+            while page := cursor.fetchmany(PAGE_ROWS):
+                yield page
+
+
+@contextmanager
+def history_index(path: Path) -> Iterator[HistoryIndex]:
+    """Read the whole file; the index is gone at the end of the block. Blocks.
+
+    Raises ConfigurationError that names the line which is no entry of a history.
+    """
+    with tempfile.TemporaryDirectory(prefix="waybill-audit-") as directory:
+        # Autocommit: nobody else will ever open it, and nothing of it outlives the block.
+        connection = sqlite3.connect(Path(directory) / "history", isolation_level=None)
+        with closing(connection):
+            connection.execute("PRAGMA journal_mode = OFF")
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.execute(f"PRAGMA cache_size = -{CACHE_KILOBYTES}")
+            connection.execute(_TABLE)
+            connection.execute("BEGIN")
+            rows = (_row(entry) for entry in read_history(path) if entry.operation == "place")
+            while page := list(islice(rows, INSERT_ROWS)):
+                connection.executemany(_INSERT, page)
+            connection.execute("COMMIT")
+            connection.execute("CREATE INDEX by_key ON placed (scope, key)")
+            yield HistoryIndex(connection)
+
+
+def _row(entry: Entry) -> tuple[str | int | None, ...]:
+    return (
+        entry.scope,
+        entry.key,
+        entry.customer_id,
+        entry.payload_hash,
+        entry.status,
+        entry.outcome,
+        entry.order_id,
+        entry.body_hash,
+    )

@@ -1,0 +1,261 @@
+"""The outbox, which in direct mode is the log: complete, in order, and kept until it is read.
+
+Only rows above the recorded horizon count (protocol A2): what retention dropped proves nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from waybill.messaging.core.lanes import DEAD_LETTER_LANE, lane_of
+from waybill.operations.audit.rule import Books, Kind, Rule, one_after_another, statement
+from waybill.operations.audit.scope import INVENTORY, NOTIFICATION, ORDER, PAYMENT, Need
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from waybill.operations.audit.rule import Found
+
+MESSAGING = (ORDER, INVENTORY, PAYMENT, NOTIFICATION)
+"""Databases with an outbox and an inbox."""
+
+_EVENT_IDS = """
+SELECT id AS event_id, count(*) AS rows, min(seq) AS first_seq, max(seq) AS last_seq
+FROM messaging.outbox GROUP BY id HAVING count(*) > 1 ORDER BY id
+"""
+
+# Of an aggregate whose first events retention dropped, the rest must still be without a gap.
+_GAPLESS = """
+SELECT aggregatetype, aggregateid AS key, version, place + shift AS expected, seq FROM (
+    SELECT aggregatetype, aggregateid, aggregate_version AS version, seq,
+           row_number() OVER way AS place,
+           CASE WHEN meta.whole THEN 0
+                ELSE first_value(aggregate_version) OVER way - 1 END AS shift
+    FROM messaging.outbox
+    CROSS JOIN (SELECT coalesce(detaching, horizon) = 1 AS whole FROM messaging.outbox_meta) AS meta
+    WHERE aggregate_version IS NOT NULL
+    WINDOW way AS (PARTITION BY aggregatetype, aggregateid ORDER BY aggregate_version)
+) AS numbered WHERE version <> place + shift ORDER BY key, version
+"""
+
+_IN_ORDER = """
+SELECT aggregatetype, aggregateid AS key, lane, seq, aggregate_version AS version, before FROM (
+    SELECT aggregatetype, aggregateid, lane, seq, aggregate_version,
+           lag(aggregate_version) OVER (PARTITION BY aggregatetype, aggregateid ORDER BY seq)
+               AS before
+    FROM messaging.outbox WHERE aggregate_version IS NOT NULL
+) AS numbered WHERE aggregate_version < before ORDER BY key, seq
+"""
+
+# The key stands in the value as the order's id, in the form in which our codec writes it.
+_HEADERS = """
+SELECT seq, lane, id AS event_id, type, topic, aggregateid AS key, producer, correlation_id
+FROM messaging.outbox
+WHERE (lane = $1) <> (topic LIKE '%.DLT')
+   OR (lane <> $1 AND (topic <> ALL ($2::text[]) OR type <> ALL ($3::text[]) OR producer <> $4))
+   OR aggregateid = '' OR correlation_id = '' OR version < 1 OR headers NOT LIKE '{%}'
+   OR (aggregate_version IS NOT NULL
+       AND position(convert_to('"orderId":"' || aggregateid || '"', 'UTF8') IN payload) = 0)
+ORDER BY seq
+"""
+_LANES = """
+SELECT DISTINCT lane, aggregateid AS key FROM messaging.outbox WHERE lane <> $1
+"""
+
+# A row exists from the first event on, and its version counts the events (contracts, commerce).
+# $1, $2: each status with the types that must have been told by then; $3: types told once at most
+# and only in that status.
+_TOLD = """
+WITH kept AS (
+    SELECT coalesce(detaching, horizon) = 1 AS whole, horizon_at + interval '1 minute' AS since
+    FROM messaging.outbox_meta
+), wanted (status, type) AS (
+    SELECT * FROM unnest($1::text[], $2::text[])
+), told AS (
+    SELECT aggregateid AS key, type, count(*) AS events, max(aggregate_version) AS version
+    FROM messaging.outbox WHERE aggregate_version IS NOT NULL GROUP BY aggregateid, type
+), newest AS (
+    SELECT key, max(version) AS version FROM told GROUP BY key
+)
+SELECT r.{id} AS order_id, r.status, w.type, 'was not told' AS problem
+FROM app.{table} AS r JOIN wanted AS w USING (status) CROSS JOIN kept
+WHERE (kept.whole OR r.created_at > kept.since) AND NOT EXISTS (
+    SELECT FROM told WHERE told.key = r.{id}::text AND told.type = w.type
+)
+UNION ALL
+SELECT r.{id}, r.status, t.type, 'was told ' || t.events || ' times, it may be once in its status'
+FROM app.{table} AS r JOIN told AS t ON t.key = r.{id}::text
+WHERE t.type = ANY ($3::text[]) AND (t.events > 1 OR NOT EXISTS (
+    SELECT FROM wanted AS w WHERE w.status = r.status AND w.type = t.type
+))
+UNION ALL
+SELECT r.{id}, r.status, NULL, 'its version is ' || r.version || ', its last event is number '
+       || coalesce(n.version, 0)
+FROM app.{table} AS r CROSS JOIN kept LEFT JOIN newest AS n ON n.key = r.{id}::text
+WHERE r.version <> coalesce(n.version, 0)
+  AND (n.version IS NOT NULL OR kept.whole OR r.created_at > kept.since)
+UNION ALL
+SELECT app.uuid_or_null(t.key), NULL, t.type, 'was told of an order that is not here'
+FROM told AS t WHERE NOT EXISTS (SELECT FROM app.{table} AS r WHERE r.{id}::text = t.key)
+ORDER BY 1, 3
+"""
+
+
+def _told(table: str, id_: str = "order_id") -> str:
+    return _TOLD.replace("{table}", table).replace("{id}", id_)
+
+
+def _orders_tell(books: Books, _database: str) -> Iterable[object]:
+    process = books.scope.process
+    begun = process.steps[0].ask
+    statuses = {process.initial, *process.lifecycle}
+    wanted = [(status, begun) for status in sorted(statuses)]
+    endings = [(ending.status, ending.event) for ending in (process.confirmed, process.failed)]
+    wanted += endings
+    return [*map(list, zip(*wanted, strict=True)), [event for _, event in endings]]
+
+
+def _stock_tells(books: Books, _database: str) -> Iterable[object]:
+    (step,) = [step for step in books.scope.process.steps if step.name == "stock"]
+    wanted = [
+        ("RESERVED", step.done),
+        ("COMMITTED", step.done),
+        ("REJECTED", step.refused),
+        ("RELEASED", step.undone),
+    ]
+    return [*map(list, zip(*wanted, strict=True)), []]
+
+
+def _payments_tell(books: Books, _database: str) -> Iterable[object]:
+    (step,) = [step for step in books.scope.process.steps if step.name == "payment"]
+    wanted = [
+        ("SUCCEEDED", step.done),
+        ("REFUND_PENDING", step.done),
+        ("REFUNDED", step.done),
+        ("REFUNDED", step.undone),
+        ("FAILED", step.refused),
+    ]
+    return [*map(list, zip(*wanted, strict=True)), []]
+
+
+def _contract(books: Books, database: str) -> Iterable[object]:
+    service = books.scope.services[database]
+    events = books.scope.topics[service.publishes] if service.publishes else ()
+    topics = [service.publishes] if service.publishes else []
+    return [DEAD_LETTER_LANE, topics, [event.__name__ for event in events], service.name]
+
+
+async def one_lane_a_key(books: Books, database: str) -> AsyncIterator[Found]:
+    """Each key stands in the lane of its hash, so in one lane (protocol O4)."""
+    async for row in books.stream(database, _LANES, DEAD_LETTER_LANE):
+        expected = lane_of(row["key"])
+        if row["lane"] != expected:
+            yield {"key": row["key"], "lane": row["lane"], "expected_lane": expected}
+
+
+_OWN_POSITIONS = """
+SELECT consumer, source, positions FROM messaging.consumer_source
+WHERE positions IS NOT NULL ORDER BY consumer, source
+"""
+
+
+async def retention_waits(books: Books) -> AsyncIterator[Found]:
+    """I15 in direct mode (protocol D3, D5): a source knows each reader, and never too far on.
+
+    What a source knew was read before the snapshots: a report follows the commit that it tells of.
+    """
+    routes = {
+        (books.scope.consumer_id(route.consumer), books.scope.consumer_id(route.source))
+        for route in books.scope.routes
+    }
+    for database in books.scope.services:
+        async for row in books.stream(database, _OWN_POSITIONS):
+            place = (row["consumer"], row["source"])
+            if place not in routes:
+                continue
+            reported = books.reported.get(place)
+            if reported is None:
+                yield {
+                    "consumer": place[0],
+                    "source": place[1],
+                    "problem": "is not registered: retention does not wait for it",
+                }
+                continue
+            for lane, (own, told) in enumerate(zip(row["positions"], reported, strict=True)):
+                if told > own:
+                    yield {
+                        "consumer": place[0],
+                        "source": place[1],
+                        "problem": "is reported further than it has read",
+                        "lane": lane,
+                        "position": own,
+                        "reported": told,
+                    }
+
+
+_BY_SEQ = 'waybill psql {database} -c "SELECT * FROM messaging.outbox WHERE seq = {seq}"'
+_BY_KEY = (
+    'waybill psql {database} -c "SELECT lane, seq, id, type, aggregate_version FROM '
+    "messaging.outbox WHERE aggregateid = '{key}' ORDER BY seq\""
+)
+
+RULES = (
+    Rule(
+        id="I15",
+        kind=Kind.QUIESCENT,
+        title="retention waits for every reader (direct mode's drained outbox)",
+        compare=retention_waits,
+        look_at="waybill consumers list",
+    ),
+    Rule(
+        id="I16",
+        kind=Kind.QUIESCENT,
+        title="what was sent is in the topic",
+        needs=frozenset((Need.BROKER,)),
+    ),
+    Rule(
+        id="I17",
+        kind=Kind.QUIESCENT,
+        title="the topic holds nothing that was not sent",
+        needs=frozenset((Need.BROKER,)),
+    ),
+    Rule(
+        id="I18",
+        kind=Kind.QUIESCENT,
+        title="every state change wrote its event, every ending exactly one",
+        looks={
+            ORDER: statement(_told("orders", "id"), _orders_tell),
+            INVENTORY: statement(_told("reservations"), _stock_tells),
+            PAYMENT: statement(_told("payments"), _payments_tell),
+        },
+        look_at=(
+            'waybill psql {database} -c "SELECT seq, id, type, aggregate_version FROM '
+            "messaging.outbox WHERE aggregateid = '{order_id}' ORDER BY seq\""
+        ),
+    ),
+    Rule(
+        id="I19",
+        kind=Kind.ALWAYS,
+        title="event ids are unique, an aggregate's versions have no gap",
+        looks=dict.fromkeys(
+            MESSAGING, one_after_another(statement(_EVENT_IDS), statement(_GAPLESS))
+        ),
+        look_at=_BY_KEY,
+    ),
+    Rule(
+        id="I20",
+        kind=Kind.QUIESCENT,
+        title="an aggregate's events stand in version order",
+        looks=dict.fromkeys(MESSAGING, statement(_IN_ORDER)),
+        look_at=_BY_KEY,
+    ),
+    Rule(
+        id="I21",
+        kind=Kind.QUIESCENT,
+        title="one lane a key, the key is the order's id, the envelope is complete",
+        looks=dict.fromkeys(
+            MESSAGING, one_after_another(statement(_HEADERS, _contract), one_lane_a_key)
+        ),
+        look_at=_BY_SEQ,
+    ),
+)

@@ -1,0 +1,35 @@
+"""Personal data: event payloads hold references, never an address, a card number or a token."""
+
+from __future__ import annotations
+
+from waybill.operations.audit.outbox import MESSAGING
+from waybill.operations.audit.rule import Kind, Rule, statement
+
+# `encode` takes any bytes. A run of digits counts only if it is no part of a UUID or of a decimal
+# number; 13 to 19 of them are a card's (ISO/IEC 7812). JSON escapes nothing of what is looked for.
+_FOUND = r"""
+SELECT seq, lane, id AS event_id, type, aggregateid AS key, found.what FROM (
+    SELECT o.*, encode(o.payload, 'escape') || ' ' || o.headers AS text FROM messaging.outbox AS o
+    WHERE lane < 16
+) AS o CROSS JOIN LATERAL (
+    SELECT CASE
+        WHEN text LIKE '%@%' AND text ~ '[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+\.[A-Za-z]{2}'
+            THEN 'e-mail address'
+        WHEN text LIKE '%eyJ%' AND text ~ 'eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}' THEN 'token'
+        WHEN text LIKE '%Bearer %' THEN 'token'
+        WHEN text ~ '[^0-9A-Za-z.-][0-9]{13,19}[^0-9A-Za-z.-]' THEN 'card number'
+        WHEN text ~ '[^0-9A-Za-z.-][0-9]{4}([ -])[0-9]{4}\1[0-9]{4}\1[0-9]{1,7}[^0-9A-Za-z.-]'
+            THEN 'card number'
+        END AS what
+) AS found WHERE found.what IS NOT NULL ORDER BY seq
+"""
+
+RULES = (
+    Rule(
+        id="I45",
+        kind=Kind.ALWAYS,
+        title="no e-mail address, card number or token in event payloads",
+        looks=dict.fromkeys(MESSAGING, statement(_FOUND)),
+        look_at='waybill psql {database} -c "SELECT * FROM messaging.outbox WHERE seq = {seq}"',
+    ),
+)
