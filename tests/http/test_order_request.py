@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from decimal import Decimal
 from typing import Any
@@ -13,7 +14,7 @@ from tests.http.edge_memory import CUSTOMER, MOUSE, order_body
 
 from waybill.commerce.http.problem import Problem
 from waybill.commerce.money import AMOUNT_MAX
-from waybill.commerce.orders.request import OrderContent, fingerprint, parse_order
+from waybill.commerce.orders.request import OrderContent, _unusual, _usual, fingerprint, parse_order
 
 LINE = {"productId": str(MOUSE), "quantity": 1, "unitPrice": 1}
 
@@ -282,3 +283,72 @@ def _outcome(body: bytes) -> OrderContent | Problem:
         return parse_order(body)
     except Problem as problem:
         return problem
+
+
+_ODD = st.sampled_from(
+    [
+        *('"', "\\", ":", ",", "{", "}", "[", "]", "-", "e", "E", ".", "0", "9", " ", "\n"),
+        *("\x00", "\u0661", "\\u0063", "00", "1e1", "null"),
+        *('"currency":"USD",', '"quantity":3,', '"sku":1,'),
+    ]
+)
+_VALUES = st.fixed_dictionaries(
+    {},
+    optional={
+        "quantity": st.sampled_from(["1", "10000", "10001", "-0", "2.0", '"2"', "1e1", "true"]),
+        "unitPrice": st.sampled_from(["0", "0.00", "0.01", "01", "1.230", "9999999999.99", '"5"']),
+        "currency": st.sampled_from(['"JPY"', '""', '" "', "null", '"E:R"', '"EUR","currency":1']),
+        "customerId": st.sampled_from([f'"{CUSTOMER.replace("-", "")}"', f'"{CUSTOMER}" ', "1"]),
+    },
+)
+
+
+@settings(max_examples=1000, deadline=None, derandomize=True)
+@given(_VALUES, st.lists(st.tuples(st.integers(0, 400), st.integers(0, 3), _ODD), max_size=2))
+def test_the_short_way_accepts_nothing_that_the_long_way_refuses(
+    values: dict[str, str], changes: list[tuple[int, int, str]]
+) -> None:
+    """Protocol I6: usual bodies are read in another way, never by another rule."""
+    text = _raw(**values).decode()
+    for at, cut, odd in changes:
+        before = at % len(text)
+        text = text[:before] + odd + text[before + cut :]
+    short = _usual(text.encode())
+    if short is not None:
+        long = _unusual(text.encode())
+        assert short == long
+        assert fingerprint(short) == fingerprint(long)
+
+
+@pytest.mark.parametrize("member", ["quantity", "unitPrice", "currency", "customerId"])
+@pytest.mark.parametrize(
+    "value", [b"[" * 20_000, b'"\xff"', b'"\xed\xa0\x80"', b'"x', b'{"a":' * 9_000]
+)
+def test_no_bytes_break_the_short_way(member: str, value: bytes) -> None:
+    """Promise I6: deep nesting and broken UTF-8 are a 400 in every place, never our fault."""
+    assert _refusal(_raw(**{member: "@"}).replace(b"@", value)).errors
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        _raw(),
+        _raw(unitPrice="5", quantity="10000"),
+        b" " + _raw(currency='"USD"') + b"\n",
+        json.dumps(order_body(items=[LINE] * 100), indent=2).encode(),
+        json.dumps({"customerId": CUSTOMER, "items": [LINE]}).encode(),
+    ],
+)
+def test_usual_bodies_go_the_short_way(body: bytes) -> None:
+    """Whatever the spaces between its members; what it finds is what the long way finds."""
+    assert _usual(body) == _unusual(body)
+
+
+def test_the_fingerprint_is_the_documented_hash() -> None:
+    """C5: SHA-256 of seed 003's canonical JSON; keys that are stored must go on matching."""
+    text = (
+        f'{{"customerId":"{CUSTOMER}","items":[{{"productId":"{MOUSE}","quantity":2,'
+        '"unitPrice":5.00}],"currency":"EUR"}'
+    )
+    found = fingerprint(parse_order(_raw(unitPrice="5")))
+    assert found == hashlib.sha256(text.encode()).hexdigest()
