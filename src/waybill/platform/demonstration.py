@@ -14,6 +14,7 @@ from random import SystemRandom
 from typing import TYPE_CHECKING
 
 from waybill.messaging.core.errors import ConfigurationError
+from waybill.platform import event_loop
 from waybill.platform.composition import Platform
 from waybill.platform.demo import Demo, DemoFailedError, Shop
 from waybill.platform.embedded import EmbeddedPostgres
@@ -49,7 +50,7 @@ def run_demo(
         data_directory=data_directory or (own or Path()) / "data", port_base=base
     )
     try:
-        asyncio.run(_until_signal(console, settings, began))
+        event_loop.run(_until_signal(console, settings, began))
     finally:
         if own is not None:
             shutil.rmtree(own, ignore_errors=True)

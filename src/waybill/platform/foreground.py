@@ -14,6 +14,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from waybill.platform import event_loop
 from waybill.platform.composition import Platform
 from waybill.platform.embedded import EmbeddedPostgres
 from waybill.platform.logs import set_up_logs
@@ -42,7 +43,7 @@ def run_in_foreground(settings: Settings, services: Sequence[str], *, shared: bo
     if tracing is not None:
         tracing.install()
     try:
-        asyncio.run(_until_signal(settings, services, shared=shared))
+        event_loop.run(_until_signal(settings, services, shared=shared))
     finally:
         if tracing is not None:
             tracing.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ CONTROL = re.compile(
 )
 
 
+@lru_cache(maxsize=1024)  # statements are constants: judged once
 def refuse_control(statement: str) -> None:
     """Raise RuntimeError for SQL that would end a unit's transaction, or nest one (O7, E4)."""
     if CONTROL.match(statement):

@@ -80,9 +80,10 @@ def _milliseconds(seconds: float) -> str:
 class PostgresDatabase:
     """See core.ports.Database. Open one with `connect`."""
 
-    def __init__(self, pool: asyncpg.Pool, server: Server, acquire_timeout_seconds: float) -> None:
+    def __init__(self, pool: asyncpg.Pool, server: Server, settings: PostgresSettings) -> None:
         self._pool = pool
-        self._acquire_timeout_seconds = acquire_timeout_seconds
+        self._free = asyncio.Semaphore(settings.pool_max)
+        self._acquire_timeout_seconds = settings.acquire_timeout_seconds
         self.server = server
         """Which server this was when the pool was opened (protocol D6)."""
 
@@ -109,7 +110,7 @@ class PostgresDatabase:
             except BaseException:
                 pool.terminate()
                 raise
-        return cls(pool, server, settings.acquire_timeout_seconds)
+        return cls(pool, server, settings)
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """See Database.transaction."""
@@ -140,7 +141,17 @@ class PostgresDatabase:
     async def acquire(self) -> asyncpg.pool.PoolConnectionProxy:
         """A connection out of the pool. Raises TransientError when none comes in time."""
         with translated():
-            return await self._pool.acquire(timeout=self._acquire_timeout_seconds)
+            if self._free.locked():
+                async with asyncio.timeout(self._acquire_timeout_seconds):
+                    await self._free.acquire()
+            else:
+                await self._free.acquire()
+            try:
+                # One is free: waiting by the pool's own timer would cost as much as a statement.
+                return await self._pool.acquire()
+            except BaseException:
+                self._free.release()
+                raise
 
     async def release(self, connection: asyncpg.pool.PoolConnectionProxy) -> None:
         """Give it back. One that is broken is replaced at its next use."""
@@ -148,6 +159,8 @@ class PostgresDatabase:
             await self._pool.release(connection)
         except DRIVER_ERRORS:
             discard(connection)
+        finally:
+            self._free.release()
 
 
 async def _keep_session(_connection: asyncpg.Connection) -> None:

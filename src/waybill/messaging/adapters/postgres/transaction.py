@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 class PostgresTransaction:
     """See core.ports.Transaction. Made by PostgresDatabase.transaction only."""
 
-    __slots__ = ("_acts", "_connection", "_ended", "_failure", "may_end")
+    __slots__ = ("_acts", "_connection", "_ended", "_failure", "_is_open", "may_end")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._is_open = connection.is_in_transaction
         self._acts = CommitActs()
         self._failure: Exception | None = None
         self._ended = False
@@ -141,7 +142,7 @@ class PostgresTransaction:
 
     def _check_open(self) -> None:
         """A COMMIT that stood among other statements cannot be taken back: stop here, loudly."""
-        if not self._connection.is_in_transaction():
+        if not self._is_open():
             self.discard()
             self._failure = RuntimeError("a statement ended the transaction of this unit of work")
             raise self._failure
