@@ -6,10 +6,10 @@ WHERE = --data '$(DATA)' --port-base $(PORT_BASE)
 VENV = .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup runtime demo up down logs seed reset test check format lock
+.PHONY: help setup runtime demo up down logs seed reset test check format lock bench-ratios
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Make .venv with everything for development (done by the others when it is due)
 	@scripts/setup dev
@@ -45,6 +45,9 @@ check: setup ## Format, lint, types, import contracts, locks: what a commit must
 format: setup ## Format the code
 	@$(VENV)/ruff format
 	@$(VENV)/ruff check --fix
+
+bench-ratios: setup ## Measure against DBOS and pgbench, an hour: make bench-ratios ARGS="--quick --only R7"
+	@$(VENV)/python -m benchmarks $(ARGS)
 
 lock: setup ## Resolve the dependencies again
 	@$(VENV)/python scripts/lock.py

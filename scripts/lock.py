@@ -50,6 +50,7 @@ def requirements(project: dict[str, Any]) -> dict[str, list[str]]:
         "requirements-setup.lock": [UV],
         "requirements.lock": runtime,
         "requirements-dev.lock": [*runtime, UV, *project["dependency-groups"]["dev"]],
+        "benchmarks/requirements.lock": project["dependency-groups"]["benchmarks"],
     }
 
 

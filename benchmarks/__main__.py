@@ -1,0 +1,136 @@
+"""`python -m benchmarks`: measure the ratios one after the other, and print and keep the table."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import sys
+import time
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.bench import Bench
+from benchmarks.cluster import Scratch, durability
+from benchmarks.effort import QUICK, Effort
+from benchmarks.pairs import Budget
+from benchmarks.ratios import (
+    commits,
+    dbos,
+    durable_commits,
+    held_snapshot,
+    hot_product,
+    large_tables,
+    poison,
+    work_an_order,
+)
+from benchmarks.report import Result, line, markdown, write
+from benchmarks.targets import TARGETS
+from waybill.platform.embedded import EmbeddedPostgres
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    Measurement = Callable[[Bench, Budget], Awaitable[list[Result]]]
+
+RESULTS = Path(__file__).parent / "results"
+MEASUREMENTS: dict[str, tuple[Measurement, float]] = {
+    "R4 R5": (commits.measure, 1.0),
+    "R7": (dbos.measure, 1.2),
+    "R9": (work_an_order.measure, 1.0),
+    "R10": (durable_commits.measure, 1.0),
+    "R11": (hot_product.measure, 1.0),
+    "R12": (poison.measure, 2.0),
+    "R13": (held_snapshot.measure, 1.5),
+    "R16": (large_tables.measure, 2.5),
+}
+"""Which ratios a module measures, and how long it takes compared with the others."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what was asked for; 0 unless a ratio has no number."""
+    options = _parser().parse_args(arguments)
+    effort = QUICK if options.quick else Effort()
+    given = {
+        name: getattr(options, name)
+        for name in ("rounds", "seconds", "minutes", "snapshot_seconds", "orders_many")
+        if getattr(options, name) is not None
+    }
+    results = asyncio.run(_all(replace(effort, **given), options))
+    return 1 if any(result.spread is None for result in results) else 0
+
+
+async def _all(effort: Effort, options: argparse.Namespace) -> list[Result]:
+    wanted = {name.upper() for name in options.only.replace(",", " ").split()}
+    chosen = {
+        names: parts for names, parts in MEASUREMENTS.items() if wanted & set(names.split())
+    } or MEASUREMENTS
+    budget = Budget(effort.minutes * 60)
+    results: list[Result] = []
+    async with Scratch(options.data) as scratch:
+        circumstances = await _circumstances(scratch, effort)
+        bench = Bench(scratch, effort, budget, _say)
+        parts = sum(part for _, part in chosen.values())
+        for names, (measurement, part) in chosen.items():
+            _say(f"{names} ({budget.used() / 60:.1f} of {effort.minutes:g} minutes used)")
+            found = await _one(names, measurement, bench, budget.part(part / parts))
+            parts -= part
+            results += found
+            for result in found:
+                _say(line(result))
+            write(options.out, results, circumstances)
+    _say("\n" + markdown(results, circumstances))
+    _say(f"written to {options.out}")
+    return results
+
+
+async def _one(names: str, measurement: Measurement, bench: Bench, budget: Budget) -> list[Result]:
+    """A measurement that fails is told and costs no other one its number."""
+    try:
+        return await measurement(bench, budget)
+    except Exception as error:  # noqa: BLE001 - the edge of the loop over ratios
+        reason = f"no number: {type(error).__name__}: {error}"
+        _say(f"  {reason}")
+        numbers = [number for number in TARGETS if number.split()[0] in names.split()]
+        return [Result(number, None, notes=[reason[:500]]) for number in numbers]
+
+
+async def _circumstances(scratch: Scratch, effort: Effort) -> dict[str, str]:
+    async with EmbeddedPostgres(scratch.directory / "template") as server:
+        settings = await durability(server)
+    return {
+        **settings,
+        "cores": str(len(os.sched_getaffinity(0))),
+        "Python": platform.python_version(),
+        "Waybill": version("waybill"),
+        "connections of the load": str(effort.connections),
+        "seconds a side": f"{effort.seconds:g}",
+        "load average at the start": f"{os.getloadavg()[0]:.1f}",
+        "at": time.strftime("%Y-%m-%d %H:%M %Z"),
+    }
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", default="", help="ratios to measure, as in: --only R4,R7")
+    parser.add_argument("--quick", action="store_true", help="small sizes: at most 12 minutes")
+    parser.add_argument("--rounds", type=int, help="of each ratio (default 5; --quick: 2)")
+    parser.add_argument("--seconds", type=float, help="of a side's window (default 10)")
+    parser.add_argument("--snapshot-seconds", type=float, help="R13 (default 120)")
+    parser.add_argument("--orders-many", type=int, help="R16 (default 1000000)")
+    parser.add_argument("--minutes", type=float, help="bound of the whole run (default 60)")
+    parser.add_argument("--data", type=Path, help="where scratch data go (default: TMPDIR)")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""What every ratio is given: scratch data, sizes, a budget of time, and a voice."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from benchmarks.load_side import Scenario, measure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from benchmarks.cluster import Scratch
+    from benchmarks.effort import Effort
+    from benchmarks.load_side import Rates
+    from benchmarks.pairs import Budget
+    from benchmarks.platform_processes import Topology
+
+
+@dataclass
+class Bench:
+    """The surroundings of a measurement."""
+
+    scratch: Scratch
+    effort: Effort
+    budget: Budget
+    say: Callable[[str], None]
+    best_topology: Topology = "a process a service"
+    """Which of the two confirms more; the first ratio that compares them sets it."""
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def name(self, what: str) -> str:
+        """A directory name that was not used yet."""
+        return f"{what}-{next(self._numbers)}"
+
+    async def waybill(self, scenario: Scenario, what: str = "waybill") -> Rates:
+        """Measure one side on fresh data."""
+        with self.scratch.fresh(self.name("data")) as data:
+            return await self.waybill_on(data, scenario, what)
+
+    async def waybill_on(
+        self, data: Path, scenario: Scenario, what: str, *, audit: bool = True
+    ) -> Rates:
+        """Measure one side on these data."""
+        rates = await measure(data, self.effort, scenario, audit=audit)
+        self.say(
+            f"  {what}: {rates.confirmed:.0f} confirmed/s, {rates.accepted:.0f} accepted/s, "
+            f"{rates.orders} orders"
+        )
+        return rates

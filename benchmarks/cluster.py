@@ -1,0 +1,112 @@
+"""Scratch PostgreSQL servers, all with the settings that `waybill up` gives its own.
+
+A side begins on a copy of the same freshly provisioned data, so that no side pays for the rows of
+another one. Everything is below one directory, which is removed at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import asyncpg
+
+from waybill.platform.embedded import EmbeddedPostgres
+from waybill.platform.provisioning import database_of, provision
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+
+class ScratchError(Exception):
+    """The place for scratch data does not do."""
+
+
+class Scratch:
+    """A directory of scratch data. Use it as a context; it removes itself."""
+
+    def __init__(self, parent: Path | None) -> None:
+        self._parent = parent
+        self.directory = Path()
+
+    async def __aenter__(self) -> Self:
+        self.directory = Path(tempfile.mkdtemp(prefix="waybill-ratios-", dir=self._parent))
+        self.directory.chmod(0o711)  # PostgreSQL may have to run as another user
+        template = self.directory / "template"
+        async with EmbeddedPostgres(template) as server:
+            await provision(server)
+        if (template / "postgres").is_symlink():
+            raise ScratchError(
+                f"PostgreSQL's user cannot enter {self.directory}: name another place with --data"
+            )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def copy(self, name: str, source: str = "template") -> Path:
+        """A copy of the template (or of another copy) whose bytes are on the disk."""
+        target = self.directory / name
+        shutil.rmtree(target, ignore_errors=True)
+        subprocess.run(  # noqa: S603 - our own directories
+            ["cp", "-a", "--", self.directory / source, target],  # noqa: S607 - the system's
+            check=True,
+        )
+        os.sync()  # else the next side would be measured while these bytes are written
+        return target
+
+    @contextmanager
+    def fresh(self, name: str) -> Iterator[Path]:
+        """Freshly provisioned data for as long as this lasts."""
+        data = self.copy(name)
+        try:
+            yield data
+        finally:
+            self.remove(data)
+
+    def remove(self, data: Path) -> None:
+        """Give the room back."""
+        shutil.rmtree(data, ignore_errors=True)
+
+
+@asynccontextmanager
+async def connected(
+    data: Path, service: str = "", *, database: str = ""
+) -> AsyncIterator[asyncpg.Connection]:
+    """The superuser's connection to a service's database on a server that runs."""
+    name = database or (database_of(service) if service else "postgres")
+    connection = await asyncpg.connect(EmbeddedPostgres(data).url(name))
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def value(data: Path, service: str, statement: str, *arguments: object) -> Any:  # noqa: ANN401 - the column's
+    """The first column of the first row."""
+    async with connected(data, service) as connection:
+        return await connection.fetchval(statement, *arguments)
+
+
+async def execute(data: Path, statements: Mapping[str, str]) -> None:
+    """A script in each service's database."""
+    for service, script in statements.items():
+        async with connected(data, service) as connection:
+            await connection.execute(script)
+
+
+async def durability(server: EmbeddedPostgres) -> dict[str, str]:
+    """What decides whether a commit is durable, and on what."""
+    names = ["fsync", "synchronous_commit", "full_page_writes", "wal_sync_method", "wal_level"]
+    connection = await asyncpg.connect(server.url())
+    try:
+        found = {name: str(await connection.fetchval(f"SHOW {name}")) for name in names}
+        found["server_version"] = str(await connection.fetchval("SHOW server_version"))
+    finally:
+        await connection.close()
+    return found

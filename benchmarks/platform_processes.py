@@ -1,0 +1,136 @@
+"""Waybill's own processes, as a user starts them: one for all services, or one a service."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import asynccontextmanager, closing
+from typing import TYPE_CHECKING, Final, Literal
+
+import httpx2
+
+from waybill.platform.services import PLANS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+
+Topology = Literal["one process", "a process a service"]
+TOPOLOGIES: Final[tuple[Topology, ...]] = ("one process", "a process a service")
+READY_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 40.0
+PORTS: Final = 11
+ENVIRONMENT: Final = {
+    "WAYBILL_PAYMENT_FORCE_OUTCOME": "success",
+    "WAYBILL_LOG_LEVEL": "warning",
+}
+"""Every payment succeeds, so that every order that is accepted must be confirmed."""
+
+
+class PlatformFailedError(Exception):
+    """The platform did not come up, or ended by itself."""
+
+
+def free_port_base() -> int:
+    """A block of ports that is free right now."""
+    for base in range(23000 + os.getpid() % 400 * 20, 60000, 20):
+        try:
+            for offset in range(PORTS):
+                with closing(socket.socket()) as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(("127.0.0.1", base + offset))
+        except OSError:
+            continue
+        return base
+    raise PlatformFailedError("there is no free block of ports")
+
+
+class PlatformProcesses:
+    """The processes of one platform on one data directory."""
+
+    def __init__(self, data: Path, topology: Topology, environment: Mapping[str, str]) -> None:
+        self.data = data
+        self.port_base = free_port_base()
+        self._log = data.with_suffix(".log")
+        self._environment = {**os.environ, **ENVIRONMENT, **environment}
+        self._commands = (
+            [("up",)] if topology == "one process" else [("serve", name) for name in PLANS]
+        )
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    async def start(self) -> None:
+        """Return when every service is ready. The first one also runs PostgreSQL."""
+        for command in self._commands:
+            self._launch(command)
+            if not self._all_launched():
+                await self._ready(1)
+        await self._ready(len(PLANS))
+
+    async def stop(self) -> None:
+        """Drain and end, PostgreSQL last. May be repeated."""
+        for process in reversed(self._processes):
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            await asyncio.to_thread(_end, process)
+        self._processes.clear()
+
+    def _launch(self, command: tuple[str, ...]) -> None:
+        place = ("--data", str(self.data), "--port-base", str(self.port_base))
+        with self._log.open("ab") as log:
+            process = subprocess.Popen(  # noqa: S603 - ourselves
+                [sys.executable, "-m", "waybill", *command, *place],
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+            )
+        self._processes.append(process)
+
+    def _all_launched(self) -> bool:
+        return len(self._processes) == len(self._commands)
+
+    async def _ready(self, wanted: int) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        async with httpx2.AsyncClient(timeout=5, trust_env=False) as client:
+            while sum([await self._is_ready(client, name) for name in PLANS]) < wanted:
+                if any(process.poll() is not None for process in self._processes):
+                    raise PlatformFailedError(f"a process ended by itself: {self.tail()}")
+                if time.monotonic() > deadline:
+                    raise PlatformFailedError(f"not ready in {READY_SECONDS:.0f} s: {self.tail()}")
+                await asyncio.sleep(0.05)
+
+    async def _is_ready(self, client: httpx2.AsyncClient, name: str) -> bool:
+        url = f"http://127.0.0.1:{self.port_base + PLANS[name].port_offset}/readyz"
+        try:
+            return (await client.get(url)).is_success
+        except httpx2.TransportError:
+            return False
+
+    def tail(self) -> str:
+        """The end of its log."""
+        return self._log.read_text(errors="replace")[-1000:] if self._log.exists() else ""
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@asynccontextmanager
+async def running(
+    data: Path, topology: Topology, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[PlatformProcesses]:
+    """A platform that is ready, for as long as this lasts."""
+    processes = PlatformProcesses(data, topology, environment or {})
+    try:
+        await processes.start()
+        yield processes
+    finally:
+        await processes.stop()

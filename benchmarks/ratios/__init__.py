@@ -1,0 +1,1 @@
+"""One module a ratio, or two that are measured together."""

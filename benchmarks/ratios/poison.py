@@ -1,0 +1,162 @@
+"""R12: messages that cannot be decoded, and messages that fail in the database, to a clean run.
+
+Undecodable ones are planted into the outboxes of three services while the load runs: one for each
+hundred that they append, under the lane's lock as an append would (protocol O1). What fails in the
+database fails by a constraint that refuses one order in a thousand at one stage; afterwards the
+constraints are dropped and the dead letters redriven, so that every order is confirmed in the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from benchmarks.cluster import connected, execute, value
+from benchmarks.load_side import Scenario
+from benchmarks.ratios.two_sides import compare
+from waybill.messaging.adapters.postgres.schema import LANE_LOCK_CLASS
+from waybill.messaging.core.identity import new_id
+from waybill.messaging.core.lanes import lane_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import asyncpg
+
+    from benchmarks.bench import Bench
+    from benchmarks.pairs import Budget
+    from benchmarks.report import Result
+
+# The limits exist to stop a consumer on such a day; here it has to go on.
+ENVIRONMENT: Final = {"WAYBILL_DEAD_LETTERS_MAX": "1000000"}
+PLANTED: Final = {
+    "order": ("Order", "OrderCreated", "order-events", "order-service"),
+    "inventory": ("Inventory", "StockReserved", "inventory-events", "inventory-service"),
+    "payment": ("Payment", "PaymentSucceeded", "payment-events", "payment-service"),
+}
+EACH: Final = 100
+PAUSE_SECONDS: Final = 0.05
+GARBAGE: Final = b'{"eventType": "OrderCreated", \xff\xfe'
+APPENDED: Final = "SELECT last_value FROM messaging.outbox_seq"
+PLANT: Final = f"""
+WITH locked AS MATERIALIZED (SELECT pg_advisory_xact_lock({LANE_LOCK_CLASS}, $3))
+INSERT INTO messaging.outbox (
+    seq, lane, id, aggregatetype, aggregateid, type, payload, version, aggregate_version, topic,
+    correlation_id, causation_id, traceparent, producer, headers, occurred_at
+)
+SELECT nextval('messaging.outbox_seq'), $3, $1, $5, $2, $6, $4, 1, NULL, $7, $2, NULL, NULL, $8,
+       '{{}}', clock_timestamp()
+FROM locked
+"""  # noqa: S608 - a constant
+
+STAGES: Final = {
+    "inventory": ("app.reservations", "order_id", "true"),
+    "payment": ("app.payments", "order_id", "true"),
+    "order": ("app.order_timeline", "order_id", "event <> 'PaymentSucceeded'"),
+    "notification": ("app.notifications", "order_id", "true"),
+}
+"""Where an order's way fails: one stage an order, a message of each service's consumer."""
+MESSAGES_AN_ORDER: Final = 6
+FAILING_OF: Final = 1000 * len(STAGES) // MESSAGES_AN_ORDER
+"""One order in so many fails at each stage: one message in a thousand altogether."""
+REDRIVE: Final = """
+UPDATE messaging.dead_letters
+SET verdict = 'REDRIVE', verdict_by = 'bench-ratios', verdict_reason = 'the constraint is gone',
+    verdict_at = clock_timestamp()
+WHERE verdict = 'OPEN'
+"""
+DISCARD: Final = """
+UPDATE messaging.dead_letters
+SET verdict = 'DISCARDED', verdict_by = 'bench-ratios', verdict_reason = 'planted',
+    verdict_at = clock_timestamp()
+WHERE verdict = 'OPEN'
+"""
+OPEN_LETTERS: Final = """
+SELECT count(*) FROM messaging.dead_letters WHERE verdict IN ('OPEN', 'REDRIVE')
+"""
+REDRIVEN_SECONDS: Final = 60.0
+
+
+class PoisonWithoutEffectError(Exception):
+    """Nothing became a dead letter: the run was a clean one."""
+
+
+async def measure(bench: Bench, budget: Budget) -> list[Result]:
+    """Each kind of poison against runs without any, with the same settings."""
+    clean = "clean", Scenario(environment=ENVIRONMENT)
+    garbage = Scenario(environment=ENVIRONMENT, beside=plant, mend=discard)
+    failing = Scenario(environment=ENVIRONMENT, prepare=refuse_some, mend=redrive)
+    half = budget.part(0.5)
+    return [
+        await compare(bench, half, "R12 undecodable", ("1 % undecodable", garbage), clean),
+        await compare(bench, budget, "R12 failing", ("0.1 % failing", failing), clean),
+    ]
+
+
+async def plant(data: Path) -> None:
+    """Runs beside the load: a record that nobody can decode for each hundred appended."""
+    async with asyncio.TaskGroup() as group:
+        for service in PLANTED:
+            group.create_task(_plant_into(data, service))
+
+
+async def _plant_into(data: Path, service: str) -> None:
+    async with connected(data, service) as connection:
+        planted, first = 0, int(await connection.fetchval(APPENDED))
+        while True:
+            appended = int(await connection.fetchval(APPENDED)) - first
+            for _ in range(appended // EACH - planted):
+                await _plant_one(connection, service)
+                planted += 1
+            await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def _plant_one(connection: asyncpg.Connection, service: str) -> None:
+    key = str(new_id())
+    await connection.execute(PLANT, new_id(), key, lane_of(key), GARBAGE, *PLANTED[service])
+
+
+async def discard(data: Path) -> None:
+    """An operator's verdict on what was planted."""
+    found = 0
+    for service in STAGES:
+        found += await _wait_for_letters(data, service)
+        await execute(data, {service: DISCARD})
+    if not found:
+        raise PoisonWithoutEffectError("no planted record became a dead letter")
+
+
+async def _wait_for_letters(data: Path, service: str) -> int:
+    """How many there are, once no more come."""
+    before = -1
+    while (now := int(await value(data, service, OPEN_LETTERS))) != before:
+        before = now
+        await asyncio.sleep(1)
+    return before
+
+
+async def refuse_some(data: Path) -> None:
+    """Constraints that one order in so many breaks, at a stage that its id decides."""
+    for place, (service, (table, column, unless)) in enumerate(STAGES.items()):
+        last = f"('x' || right({column}::text, 6))::bit(24)::int"
+        await execute(
+            data,
+            {
+                service: f"ALTER TABLE {table} ADD CONSTRAINT planted CHECK "
+                f"({unless if unless != 'true' else 'false'} OR {last} % {FAILING_OF} <> {place}) "
+                "NOT VALID"
+            },
+        )
+
+
+async def redrive(data: Path) -> None:
+    """Drop the constraints and have every letter applied."""
+    letters = sum([await _wait_for_letters(data, service) for service in STAGES])
+    if not letters:
+        raise PoisonWithoutEffectError("no message broke a constraint")
+    for service, (table, _, _) in STAGES.items():
+        await execute(data, {service: f"ALTER TABLE {table} DROP CONSTRAINT planted; {REDRIVE}"})
+    async with asyncio.timeout(REDRIVEN_SECONDS):
+        for service in STAGES:
+            while await value(data, service, OPEN_LETTERS):  # noqa: ASYNC110 - rows have no event
+                await asyncio.sleep(0.2)

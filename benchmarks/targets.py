@@ -1,0 +1,41 @@
+"""What each ratio should be: "must" on two cores, and the moonshot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Target:
+    """One line of the table. `at_most`: the figure must not exceed it, else not fall below."""
+
+    title: str
+    must: float
+    moonshot: float
+    unit: str = "x"
+    at_most: bool = False
+
+    def verdict(self, value: float) -> str:
+        """How far the figure gets."""
+        if self._reached(value, self.moonshot):
+            return "moonshot"
+        return "must" if self._reached(value, self.must) else "missed"
+
+    def _reached(self, value: float, bound: float) -> bool:
+        return value <= bound if self.at_most else value >= bound
+
+
+TARGETS = {
+    "R4": Target("accepted orders/s over HTTP ÷ pgbench single-row commits/s", 0.15, 0.5),
+    "R5": Target("confirmed orders/s, HTTP in ÷ pgbench single-row commits/s", 0.08, 0.15),
+    "R7": Target("confirmed orders/s, HTTP in ÷ the same saga as DBOS workflows", 10, 30),
+    "R9 flushes": Target("WAL flushes an order: seed design ÷ ours, half load", 20, 100),
+    "R9 rows": Target("row versions an order: seed design ÷ ours, half load", 1.2, 1.8),
+    "R10": Target("confirmed orders/s with synchronous_commit on ÷ off", 0.85, 0.97),
+    "R11": Target("confirmed orders/s, one hot SKU ÷ uniform SKUs", 0.8, 1.0),
+    "R12 undecodable": Target("confirmed orders/s, 1 % undecodable messages ÷ clean", 0.95, 0.98),
+    "R12 failing": Target("confirmed orders/s, 0.1 % failing in the database ÷ clean", 0.7, 0.9),
+    "R13 reader": Target("messages read/s under a held snapshot ÷ before it", 0.95, 1.0),
+    "R13 dead": Target("dead tuples in the outboxes after it", 0, 0, unit="", at_most=True),
+    "R16": Target("confirmed orders/s on the large tables ÷ on 10^4 orders", 0.8, 0.95),
+}
