@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from waybill.commands import audit, consumers, dead_letters, deliveries, topics
+from waybill.commands import audit, bench, consumers, dead_letters, deliveries, topics
 from waybill.commands.options import Data, PortBase  # noqa: TC001 - read by typer
 from waybill.commands.output import say
 from waybill.commands.place import remember, settings_of
@@ -35,6 +35,9 @@ for name, group in (
 ):
     app.add_typer(group, name=name)
 app.command("audit", short_help="Prove that nothing was lost, doubled or stranded.")(audit.audit)
+app.command("bench", short_help="Measure what a platform carries, and what an order costs.")(
+    bench.bench
+)
 
 
 def main() -> None:

@@ -24,13 +24,19 @@ def remember(data: Path | None, port_base: int | None) -> None:
     _before.set((data, port_base))
 
 
+def given(data: Path | None, port_base: int | None) -> tuple[Path | None, int | None]:
+    """What the command line says; None where it says nothing. After the command wins."""
+    data_before, port_before = _before.get()
+    return (
+        data if data is not None else data_before,
+        port_base if port_base is not None else port_before,
+    )
+
+
 def settings_of(data: Path | None, port_base: int | None) -> Settings:
     """Options after the command win over those before it, and both over the environment."""
-    data_before, port_before = _before.get()
-    return Settings.load(
-        data_directory=data if data is not None else data_before,
-        port_base=port_base if port_base is not None else port_before,
-    )
+    data, port_base = given(data, port_base)
+    return Settings.load(data_directory=data, port_base=port_base)
 
 
 @asynccontextmanager

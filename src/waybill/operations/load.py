@@ -18,6 +18,7 @@ from waybill.messaging.core.errors import MessagingError
 from waybill.operations.generator import Generator
 from waybill.operations.history import HistoryWriter
 from waybill.operations.http_client import Connection
+from waybill.operations.metrics import metric
 from waybill.operations.percentiles import Percentiles
 from waybill.operations.plan import Plan, Result
 from waybill.operations.sent_orders import CUSTOMER, PRODUCTS
@@ -65,14 +66,7 @@ async def raise_stock(plan: Plan) -> None:
 
 async def counter(plan: Plan, name: str) -> float:
     """A counter of the order service, summed over its labels."""
-    connection = Connection(plan.host, plan.port_base + 1)
-    answer = await connection.request("GET", "/metrics")
-    connection.close()
-    return sum(
-        float(line.rpartition(" ")[2])
-        for line in answer.body.decode().splitlines()
-        if line.startswith(name) and line[len(name)] in " {"
-    )
+    return await metric(plan.host, plan.port_base + 1, name)
 
 
 async def run(plan: Plan, *, history: HistoryWriter | None = None, watch_every: int = 0) -> Load:

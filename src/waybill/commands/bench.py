@@ -1,0 +1,94 @@
+"""`waybill bench`: how much a platform carries, and what an order costs it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from waybill.commands.options import Data, PortBase  # noqa: TC001 - read by typer
+
+RATES = (100.0, 0.0)
+
+
+def bench(
+    data: Data = None,
+    port_base: PortBase = None,
+    *,
+    rate: Annotated[
+        list[float] | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=1_000_000,
+            help="Orders per second; 0: as many as the connections carry. May be repeated. "
+            "Default: 100, then 0.",
+        ),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="Of each measurement.")] = 30.0,
+    warm_up_seconds: Annotated[float, typer.Option(min=0, help="Before each, not counted.")] = 5.0,
+    settle_seconds: Annotated[
+        float,
+        typer.Option(min=0, help="Pause for PostgreSQL's row counters, which are up to 10 s late."),
+    ] = 10.5,
+    connections: Annotated[int, typer.Option(min=1, max=10_000, help="Of the load.")] = 32,
+    watch_every: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Look at each N-th order by GET too; 0: none.")
+    ] = 0,
+    processes: Annotated[
+        bool, typer.Option("--processes", help="One process a service, not one for all.")
+    ] = False,
+    running: Annotated[
+        bool,
+        typer.Option("--running", help="Measure the platform that runs on --data, --port-base."),
+    ] = False,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where bench.json, bench.md and the plots go.")
+    ] = Path("waybill-bench"),
+) -> None:
+    """Place orders at a rate, or as many as are carried, and measure; then audit.
+
+    Starts a platform of its own on free ports and (without --data) on data that are dropped
+    again. Latency counts from the intended send. Figures are written only if the audit is clean.
+    Exit status: 0 measured, 1 not, or the audit is not clean.
+
+    Example: waybill bench --rate 100 --rate 0 --seconds 30 --out waybill-bench
+    """
+    from rich.console import Console  # noqa: PLC0415 - fast help
+
+    from waybill.commands.place import given, settings_of  # noqa: PLC0415 - as above
+    from waybill.operations.bench.target import PhasePlan  # noqa: PLC0415 - as above
+    from waybill.platform.benchmark import BenchOptions, run_bench  # noqa: PLC0415 - as above
+
+    if processes and running:
+        raise typer.BadParameter("--processes is for a platform of its own, not for --running")
+    data, port_base = given(data, port_base)
+    if running:
+        settings = settings_of(data, port_base)
+        data, port_base = settings.data_directory, settings.port_base
+    options = BenchOptions(
+        plans=[
+            PhasePlan(
+                rate=each,
+                seconds=seconds,
+                warm_up_seconds=warm_up_seconds,
+                settle_seconds=settle_seconds,
+                connections=connections,
+                watch_every=watch_every,
+            )
+            for each in (rate or RATES)
+        ],
+        out=out,
+        data_directory=data,
+        port_base=port_base,
+        processes=processes,
+        running=running,
+        command=" ".join(["waybill", *sys.argv[1:]]),
+    )
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 140
+    if not run_bench(console, options):
+        raise typer.Exit(1)

@@ -1,0 +1,86 @@
+"""A whole bench: every phase with one set of instruments, then the audit.
+
+No clean audit, no number: results exist only if every rule that applies was looked at and holds.
+"""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from waybill.operations.audit import AuditOptions, audit
+from waybill.operations.bench.confirmations import Confirmations
+from waybill.operations.bench.counters import Counters
+from waybill.operations.bench.durability import read_durability
+from waybill.operations.bench.phase import Phases
+from waybill.operations.bench.sampler import Sampler
+from waybill.operations.history import HistoryWriter
+from waybill.operations.load import raise_stock
+from waybill.operations.plan import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from waybill.operations.audit import Report
+    from waybill.operations.bench.durability import Durability
+    from waybill.operations.bench.figures import Measured, Sample
+    from waybill.operations.bench.phase import Progress
+    from waybill.operations.bench.target import PhasePlan, Target
+
+AUDIT_SETTLE_SECONDS: Final = 60.0
+COLLECT_AFTER: Final = 50_000
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was measured, and what the audit says of it."""
+
+    report: Report
+    durability: Durability
+    phases: tuple[Measured, ...]
+    samples: tuple[Sample, ...]
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether the figures may be shown at all."""
+        return self.report.exit_status == 0
+
+
+async def measure(
+    target: Target, plans: Sequence[PhasePlan], *, history: Path, progress: Progress
+) -> Outcome:
+    """Run the phases and the audit. Raises MessagingError if the platform cannot be measured."""
+    _spare_the_collector()
+    progress.step("raising the stock")
+    await raise_stock(Plan(0, 0, 0, host=target.host, port_base=target.port_base))
+    durability = await read_durability(target.urls["order"], target.data_directory)
+    with HistoryWriter(history) as writer:
+        confirmations = Confirmations(target.order_reader_url, look_seconds=plans[0].look_seconds)
+        async with (
+            confirmations,
+            Counters(target) as counters,
+            Sampler(target, confirmations) as sampler,
+        ):
+            phases = Phases(
+                target,
+                counters=counters,
+                confirmations=confirmations,
+                sampler=sampler,
+                history=writer,
+                progress=progress,
+            )
+            measured = tuple([await phases.run(plan) for plan in plans])
+    progress.step("audit")
+    report = await audit(
+        target.urls, AuditOptions(settle_seconds=AUDIT_SETTLE_SECONDS, history=history)
+    )
+    return Outcome(report, durability, measured, tuple(sampler.samples))
+
+
+def _spare_the_collector() -> None:
+    """A long look for cycles would make the load generator late, and that would be measured."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)

@@ -1,0 +1,59 @@
+"""The platform that is measured, and what is asked of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+LOOK_SECONDS: Final = 0.002
+"""The confirmations are looked for so often while orders come at a rate."""
+LOOK_SECONDS_FLAT_OUT: Final = 0.05
+"""And so often while as many come as are carried: looking must not take their place."""
+STATISTICS_SECONDS: Final = 10.5
+"""PostgreSQL's backends report their row counts 10 s after their last transaction at the latest."""
+DRAIN_SECONDS_MAX: Final = 120.0
+"""After the last order was sent, everything must be at rest within this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A platform on this machine: its addresses, and its processes as they are now."""
+
+    host: str
+    port_base: int
+    process_ports: Sequence[int]
+    """One port of each of the platform's processes."""
+    urls: Mapping[str, str]
+    """Service roles, by database."""
+    owner_urls: Mapping[str, str]
+    order_reader_url: str
+    data_directory: Path
+    python: Callable[[], Sequence[int]]
+    postgres: Callable[[], Sequence[int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhasePlan:
+    """One measurement. `rate` is orders per second; 0: as many as the connections carry."""
+
+    rate: float
+    seconds: float
+    warm_up_seconds: float
+    settle_seconds: float = STATISTICS_SECONDS
+    connections: int = 32
+    watch_every: int = 0
+    """Look at each n-th order by GET too, as a cross-check; 0: at none."""
+
+    @property
+    def look_seconds(self) -> float:
+        """How often confirmations are looked for."""
+        return LOOK_SECONDS if self.rate else LOOK_SECONDS_FLAT_OUT
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.rate:g} orders/s" if self.rate else "flat out"

@@ -1,0 +1,100 @@
+"""`waybill bench` over real processes: its files, and that it keeps silent on books that lie."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.acceptance.database import rows
+from tests.acceptance.processes import MOUSE
+
+from waybill.operations.history import read_history
+from waybill.platform.embedded.processes import processes_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.acceptance.conftest import NewPlatform
+    from tests.acceptance.processes import PlatformProcess
+
+pytestmark = pytest.mark.acceptance
+
+SHORT = ("--seconds", "3", "--warm-up-seconds", "0.5", "--settle-seconds", "1")
+
+
+def bench(
+    platform: PlatformProcess, out: Path, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """Run it to its end on the platform's data and ports."""
+    command = platform.command("bench", *SHORT, "--out", str(out), *arguments)
+    return subprocess.run(
+        command,
+        env={**os.environ, "TMPDIR": str(out.parent)},  # what is kept after a violation
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_a_platform_of_its_own_is_measured_and_nothing_is_left(
+    new_platform: NewPlatform, tmp_path: Path
+) -> None:
+    """Two phases over one process a service: JSON, table, plots; the processes end with it."""
+    with new_platform() as platform:
+        shown = bench(
+            platform, tmp_path / "out", "--processes", *("--rate", "40", "--rate", "0"),
+            *("--connections", "4", "--watch-every", "5"),
+        )  # fmt: skip
+        assert shown.returncode == 0, shown.stdout + shown.stderr
+        assert not processes_of(platform.data / "postgres" / "data")
+    names = {"bench.json", "bench.md", "latency.png", "throughput.png", "memory.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
+    assert (tmp_path / "out" / "bench.md").read_text().splitlines()[6] in shown.stdout
+    found = json.loads((tmp_path / "out" / "bench.json").read_bytes())
+    assert found["durability"]["settings"]["fsync"] == "on"
+    assert found["audit"].startswith("audit: clean")
+    assert found["topology"].endswith("one process a service")
+    paced, flat_out = found["phases"]
+    assert (paced["name"], flat_out["name"]) == ("40 orders/s", "flat out")
+    assert paced["accepted"] == paced["confirmed"] == 120, paced
+    for phase in (paced, flat_out):
+        check(phase)
+    assert paced["confirmedPolled"]["samples"] > 0
+    assert len(found["samples"]) >= 6
+
+
+def check(phase: dict[str, Any]) -> None:
+    """What holds whatever the machine: counts, and the order of the latencies."""
+    assert phase["accepted"] == phase["confirmed"]
+    post, seen, written = (phase[name] for name in ("post", "confirmedSeen", "confirmedWritten"))
+    assert 0 < post["p50"] <= post["p90"] <= post["p99"] <= post["max"]
+    assert written["p50"] < seen["p50"]
+    assert written["samples"] == seen["samples"] == phase["confirmed"]
+    cost = phase["anOrder"]
+    assert 20 <= cost["rowsInserted"] <= 40, cost
+    assert cost["rowsUpdated"] > 3
+    assert 0.05 < cost["commits"] < 20
+    assert cost["statements"] > cost["commits"]
+    assert cost["walBytes"] > 3_000
+    assert min(cost["pythonCpuMicroseconds"], cost["postgresCpuMicroseconds"]) > 50
+    assert phase["pythonBytesMax"] > 4 * 30_000_000, "of four processes"
+    assert phase["postgresBytesMax"] > 20_000_000
+
+
+def test_without_a_clean_audit_there_is_no_number(
+    platform: PlatformProcess, tmp_path: Path
+) -> None:
+    """One unit of stock that nobody accounts for, and no figure is shown or written."""
+    rows(platform.data, "inventory", "UPDATE app.products SET sold = sold + 1 WHERE id = $1", MOUSE)
+    shown = bench(platform, tmp_path / "out", "--running", "--rate", "20", "--seconds", "1")
+    assert shown.returncode == 1, shown.stdout + shown.stderr
+    assert "I30" in shown.stdout
+    assert "no clean audit, no figures" in shown.stdout
+    assert "confirmed a second" not in shown.stdout
+    assert not (tmp_path / "out").exists()
+    (kept,) = tmp_path.glob("waybill-bench-*/history.jsonl")
+    assert {entry.outcome for entry in read_history(kept)} == {"ok"}
