@@ -7,7 +7,7 @@ platform answers: a status line, headers with Content-Length, a body.
 from __future__ import annotations
 
 import asyncio
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 
 class Answer(NamedTuple):
@@ -79,8 +79,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio's: connected."""
-        assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101 - TCP's is
-        self._transport = transport
+        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's is none by class
         self._received = b""
 
     def connection_lost(self, exc: Exception | None) -> None:
