@@ -62,17 +62,18 @@ SELECT consumer, message_id, count(*) AS rows FROM messaging.inbox
 GROUP BY consumer, message_id HAVING count(*) > 1 ORDER BY message_id
 """
 
-# One fact may walk several edges, but every edge once, and by one message.
+# One fact may walk several edges, each once, or none; and one message brought it.
 _FACTS_TWICE = """
 SELECT order_id, event, count(*) AS entries,
        string_agg(DISTINCT message_id::text, ', ') AS message_id
 FROM app.order_timeline GROUP BY order_id, event
-HAVING count(*) > 1 AND (count(*) > count(DISTINCT coalesce(to_status, ''))
+HAVING count(*) > 1 AND (count(*) > count(DISTINCT to_status)
     OR min(coalesce(message_id::text, '')) <> max(coalesce(message_id::text, '')))
 ORDER BY order_id
 """
 _MOVES_TWICE = """
-SELECT message_id, product_id, count(*) AS moves, string_agg(kind, ', ') AS kinds
+SELECT message_id, product_id, count(*) AS moves, string_agg(kind, ', ') AS kinds,
+       min(order_id::text) AS order_id
 FROM app.stock_ledger WHERE message_id IS NOT NULL
 GROUP BY message_id, product_id HAVING count(*) > 1 ORDER BY message_id
 """
@@ -156,7 +157,8 @@ async def skipped_left_nothing(books: Books) -> AsyncIterator[Found]:
         applied = books.stream(route.consumer, _APPLIED, consumer)
         async for message, done in side_by_side(skipped, applied, ("message_id",)):
             if message is not None and done is not None:
-                yield {"consumer": consumer, "source": route.source, **dict(message)}
+                place = {"database": route.consumer, "consumer": consumer}
+                yield {**place, "source": route.source, **dict(message)}
 
 
 async def no_lag(books: Books) -> AsyncIterator[Found]:

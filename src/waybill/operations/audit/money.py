@@ -45,7 +45,7 @@ HAVING count(*) > 1 OR c.outcome IS DISTINCT FROM 'CAPTURED'
 ORDER BY r.charge_key
 """
 _REFUND_KEYS = """
-SELECT idempotency_key, count(*) AS refunds FROM app.refunds
+SELECT idempotency_key, count(*) AS refunds, min(charge_key) AS charge_key FROM app.refunds
 GROUP BY idempotency_key HAVING count(*) > 1 ORDER BY idempotency_key
 """
 
@@ -56,14 +56,11 @@ ORDER BY order_id
 """
 
 _PAYMENT_ROWS = """
-SELECT order_id, count(*) AS payments, NULL::uuid AS payment_id FROM app.payments
+SELECT order_id, count(*) AS payments, min(payment_id::text) AS payment_id FROM app.payments
 GROUP BY order_id HAVING count(*) > 1
 UNION ALL
-SELECT NULL, count(*), payment_id FROM app.payments GROUP BY payment_id HAVING count(*) > 1
-UNION ALL
-SELECT p.order_id, count(*), NULL FROM app.payments p
-JOIN messaging.deliveries d ON d.kind = 'charge' AND d.key = p.order_id::text
-GROUP BY p.order_id HAVING count(*) > 1
+SELECT min(order_id::text)::uuid, count(*), payment_id::text FROM app.payments
+GROUP BY payment_id HAVING count(*) > 1
 """
 _PROVIDER_KEYS = """
 SELECT order_id, count(*) AS charges, string_agg(idempotency_key, ', ') AS keys FROM app.charges

@@ -20,7 +20,8 @@ MESSAGING = (ORDER, INVENTORY, PAYMENT, NOTIFICATION)
 """Databases with an outbox and an inbox."""
 
 _EVENT_IDS = """
-SELECT id AS event_id, count(*) AS rows, min(seq) AS first_seq, max(seq) AS last_seq
+SELECT id AS event_id, count(*) AS rows, min(seq) AS first_seq, max(seq) AS last_seq,
+       min(aggregateid) AS key
 FROM messaging.outbox GROUP BY id HAVING count(*) > 1 ORDER BY id
 """
 
@@ -59,7 +60,8 @@ WHERE (lane = $1) <> (topic LIKE '%.DLT')
 ORDER BY seq
 """
 _LANES = """
-SELECT DISTINCT lane, aggregateid AS key FROM messaging.outbox WHERE lane <> $1
+SELECT lane, aggregateid AS key, min(seq) AS seq FROM messaging.outbox WHERE lane <> $1
+GROUP BY lane, aggregateid
 """
 
 # A row exists from the first event on, and its version counts the events (contracts, commerce).
@@ -150,7 +152,7 @@ async def one_lane_a_key(books: Books, database: str) -> AsyncIterator[Found]:
     async for row in books.stream(database, _LANES, DEAD_LETTER_LANE):
         expected = lane_of(row["key"])
         if row["lane"] != expected:
-            yield {"key": row["key"], "lane": row["lane"], "expected_lane": expected}
+            yield {**dict(row), "expected_lane": expected}
 
 
 _OWN_POSITIONS = """

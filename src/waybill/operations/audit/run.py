@@ -236,9 +236,9 @@ class _Tally:
         async for row in rows:
             self._count += 1
             if len(self._rows) < self._rows_max:
-                values = shown(row.items())
-                place = {} if database is None else {"database": database}
-                self._rows.append(Violation({**place, **values}, _filled(self._rule, values)))
+                place = [] if database is None else [("database", database)]
+                values = shown([*place, *row.items()])
+                self._rows.append(Violation(values, _filled(self._rule, values)))
         self._seconds += time.monotonic() - began
 
     def result(self) -> RuleResult:

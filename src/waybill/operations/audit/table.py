@@ -27,8 +27,8 @@ def show_report(report: Report, console: Console) -> None:
         _violations(rule, console)
     if report.waiting:
         told = ", ".join(f"{count} {what}" for what, count in report.waiting.items())
-        console.print(Text(f"\nwaits for an operator: {told}"))
-    console.print(Text(f"\n{report.told()}"))
+        console.print(Text(f"\nwaits for an operator: {told}"), soft_wrap=True)
+    console.print(Text(f"\n{report.told()}"), soft_wrap=True)
 
 
 def matrix(rules: Iterable[RuleResult]) -> Table:
