@@ -6,7 +6,7 @@ WHERE = --data '$(DATA)' --port-base $(PORT_BASE)
 VENV = .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup runtime demo up down logs seed reset test check format lock bench-ratios
+.PHONY: help setup runtime demo up down logs seed reset test check format lock bench bench-ratios
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ check: setup ## Format, lint, types, import contracts, locks: what a commit must
 format: setup ## Format the code
 	@$(VENV)/ruff format
 	@$(VENV)/ruff check --fix
+
+bench: setup ## Measure what it carries and what an order costs: make bench ARGS="--rate 100"
+	@$(VENV)/waybill bench $(ARGS)
 
 bench-ratios: setup ## Measure against DBOS and pgbench, an hour: make bench-ratios ARGS="--quick --only R7"
 	@$(VENV)/python -m benchmarks $(ARGS)

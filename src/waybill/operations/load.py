@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import uvloop
+
 from waybill.messaging.core.errors import MessagingError
 from waybill.operations.generator import Generator
 from waybill.operations.history import HistoryWriter
@@ -128,7 +130,9 @@ def main() -> int:
     try:
         with ExitStack() as stack:
             history = options.history and stack.enter_context(HistoryWriter(options.history))
-            load = asyncio.run(all_of_it(history))
+            # uvloop takes half of asyncio's CPU an order, and the platform is to have it
+            runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
+            load = runner.run(all_of_it(history))
     except (MessagingError, OSError) as error:
         sys.stderr.write(f"load: {error}\n")
         return 1

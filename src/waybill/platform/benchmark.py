@@ -24,6 +24,7 @@ from waybill.operations.bench.results import Results, as_markdown, write_results
 from waybill.operations.bench.run import measure
 from waybill.platform.benched import own_platform, running_platform
 from waybill.platform.demonstration import free_port_base
+from waybill.platform.event_loop import run
 from waybill.platform.settings import Settings
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def run_bench(console: Console, options: BenchOptions) -> bool:
     scratch.chmod(0o711)  # PostgreSQL's own user must be able to pass
     kept = False
     try:
-        outcome = asyncio.run(_measured(console, options, scratch))
+        outcome = run(_measured(console, options, scratch))
         kept = not outcome.is_clean
     except BenchFailedError:
         kept = True
@@ -102,7 +103,7 @@ def _show_kept(console: Console, options: BenchOptions, scratch: Path) -> None:
 
 async def _measured(console: Console, options: BenchOptions, scratch: Path) -> Outcome:
     running = asyncio.current_task()
-    assert running is not None  # noqa: S101 - asyncio.run made one
+    assert running is not None  # noqa: S101 - run made one
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     if options.running:
         settings = Settings.load(data_directory=options.data_directory, port_base=options.port_base)
