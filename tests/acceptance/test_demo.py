@@ -42,6 +42,7 @@ def test_the_demo_shows_every_outcome_and_leaves_nothing(data_directory: Path) -
     assert shown.stderr == ""
     for words in ("CONFIRMED", "CANCELLED", "201, then 200", "409", "captured", "refunded"):
         assert words in shown.stdout
+    assert re.search(r"audit: clean: 3\d rules hold", shown.stdout)
     assert re.search(r"first confirmed order after \d+\.\d s", shown.stdout)
     assert list(home.iterdir()) == []
     assert standing_in(home) == []

@@ -14,15 +14,21 @@ from random import SystemRandom
 from typing import TYPE_CHECKING
 
 from waybill.messaging.core.errors import ConfigurationError
+from waybill.operations.audit import AuditOptions, audit
+from waybill.operations.audit.table import show_report
 from waybill.platform import event_loop
 from waybill.platform.composition import Platform
 from waybill.platform.demo import Demo, DemoFailedError, Shop
 from waybill.platform.embedded import EmbeddedPostgres
 from waybill.platform.logs import set_up_logs
+from waybill.platform.provisioning import SERVICES, urls_of
 from waybill.platform.settings import PORT_SPAN, Settings
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+SETTLE_SECONDS_MAX = 60.0
+"""The last mail may be on its way when the last act is over."""
 
 PORT_BASES = range(18_080, 32_000, 20)
 """Below the ports that the kernel gives to clients."""
@@ -86,6 +92,7 @@ async def _until_signal(console: Console, settings: Settings, began: float) -> N
                         seconds = time.monotonic() - started
                         console.print(f"platform started in {seconds:.1f} s, on {_ports(settings)}")
                         await _act(console, settings, platform, began)
+                        await _prove(console, server)
                 finally:
                     writer.close()
     finally:
@@ -108,3 +115,13 @@ async def _act(console: Console, settings: Settings, platform: Platform, began: 
         console.print(f"\nfirst confirmed order after {first:.1f} s")
     finally:
         await shop.close()
+
+
+async def _prove(console: Console, server: EmbeddedPostgres) -> None:
+    """The audit has the last word: the status is 0 only if every rule holds."""
+    urls = {service: urls_of(server, service).service for service in SERVICES}
+    report = await audit(urls, AuditOptions(settle_seconds=SETTLE_SECONDS_MAX))
+    if report.exit_status:
+        show_report(report, console)
+        raise DemoFailedError(report.told())
+    console.print(f"\n{report.told()} (the rules: waybill audit --matrix)")
