@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.messaging.ledger import CODEC
 
-from waybill.messaging.core.errors import OverloadedError, TransientError
+from waybill.messaging.core.errors import OutcomeUnknownError, OverloadedError, TransientError
 from waybill.messaging.runtime.brake import Brake, Measure
 from waybill.messaging.testing.memory_service import MemoryService
 
@@ -16,6 +16,7 @@ class Tank:
     def __init__(self, limit: float = 10) -> None:
         self.level: float = 0
         self.away = False
+        self.error: type[Exception] = TransientError
         self.looks = 0
         self.measure = Measure(what="the tank", setting="TANK_MAX", limit=limit, read=self.read)
 
@@ -23,7 +24,7 @@ class Tank:
         """Its level."""
         self.looks += 1
         if self.away:
-            raise TransientError("connection refused")
+            raise self.error("connection refused")
         return self.level
 
 
@@ -72,9 +73,11 @@ async def test_i5_a_look_that_takes_long_is_rarer() -> None:
     assert looks == 10
 
 
-async def test_i5_what_cannot_be_measured_leaves_it_as_it_was() -> None:
+@pytest.mark.parametrize("error", [TransientError, OutcomeUnknownError])
+async def test_i5_what_cannot_be_measured_leaves_it_as_it_was(error: type[Exception]) -> None:
     """Protocol I5: an outage by itself neither closes nor opens the intake."""
     service, tank = MemoryService(CODEC), Tank()
+    tank.error = error
     brake = Brake("brake", [tank.measure], ports=service.ports)
     async with service.running(brake):
         tank.away = True

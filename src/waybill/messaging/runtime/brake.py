@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from waybill.messaging.core.errors import OverloadedError, TransientError
+from waybill.messaging.core.errors import OutcomeUnknownError, OverloadedError, TransientError
 from waybill.messaging.runtime.loop import Loop
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ class Brake(Loop):
     async def _look(self, measure: Measure) -> None:
         try:
             value = await measure.read()
-        except TransientError as error:
+        except (TransientError, OutcomeUnknownError) as error:
+            # A look may be a transaction, whose COMMIT can lose its answer like any other.
             logger.debug("%s: not measured: %s", measure.what, error)
             return
         if value <= measure.limit:

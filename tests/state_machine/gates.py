@@ -1,0 +1,207 @@
+"""Where a test decides what happens next: which records a consumer gets, how an outside call ends.
+
+Everything behind a gate is the product's own; a gate only keeps it waiting, and reorders what the
+protocol lets come in any order (lanes and topics, never the records of one lane).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from waybill.messaging.core.errors import TransientError
+from waybill.messaging.core.message import Batch, Positions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from uuid import UUID
+
+    from waybill.messaging.core.message import Record
+    from waybill.messaging.core.outcome import Outcome, QueryOutcome
+    from waybill.messaging.core.ports import Delivery, Log, Subscription, Transaction
+    from waybill.messaging.runtime.outside import Call, Query
+
+    Lane = tuple[str, int]
+    Place = tuple[int, UUID | None]
+
+READ_MAX = 500
+
+
+@dataclass(frozen=True)
+class Grant:
+    """One batch: at most `records` new ones in an order chosen by `order`, and `repeats` old."""
+
+    records: int = READ_MAX
+    order: int = 0
+    repeats: int = 0
+
+
+class ConsumerGate:
+    """One consumer's life: it asks for a batch, and waits here until it is granted one."""
+
+    def __init__(self) -> None:
+        self._granted: asyncio.Future[Grant] | None = None
+        self.handed_out: list[Record] = []
+        """Everything that this member got, for repeats."""
+        self.last: tuple[Record, ...] = ()
+        self.reading = False
+        """Whether it looks for records; it does so for a millisecond of virtual time."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether the consumer asks for a batch now."""
+        return self._granted is not None and not self._granted.done()
+
+    def grant(self, grant: Grant) -> None:
+        """Let it have one batch."""
+        if self._granted is None:
+            raise AssertionError("the consumer asks for nothing")
+        self.last = ()
+        self._granted.set_result(grant)
+
+    async def passed(self) -> Grant:
+        """Wait for a grant."""
+        self._granted = asyncio.get_running_loop().create_future()
+        return await self._granted
+
+
+class GatedLog:
+    """See Log."""
+
+    def __init__(self, inner: Log, gate: ConsumerGate) -> None:
+        self._inner = inner
+        self._gate = gate
+
+    async def subscribe(self, consumer: str, topics: Sequence[str]) -> GatedSubscription:
+        """See Log.subscribe."""
+        return GatedSubscription(await self._inner.subscribe(consumer, topics), self._gate)
+
+
+class GatedSubscription:
+    """See Subscription: reads all there is, and hands out what it is told to."""
+
+    def __init__(self, inner: Subscription, gate: ConsumerGate) -> None:
+        self._inner = inner
+        self._gate = gate
+        self._records: dict[Lane, deque[Record]] = {}
+        self._ends: dict[Lane, Place] = {}
+        """Behind the last row read of each lane, of any topic."""
+
+    async def fetch(self, limit: int) -> Batch:
+        """See Subscription.fetch."""
+        grant = await self._gate.passed()
+        self._gate.reading = True
+        try:
+            batch = await self._inner.fetch(READ_MAX)
+        finally:
+            self._gate.reading = False
+        for record in batch.records:
+            self._records.setdefault((record.source, record.lane), deque()).append(record)
+        self._ends.update(batch.scanned.lanes)
+        return self._hand_out(grant, limit)
+
+    def _hand_out(self, grant: Grant, limit: int) -> Batch:
+        random = Random(grant.order)  # noqa: S311 - an order of records, drawn by the test
+        known = self._gate.handed_out
+        repeats = random.sample(known, min(grant.repeats, len(known)))
+        repeats.sort(key=lambda record: (record.source, record.lane, record.seq))
+        fresh: list[Record] = []
+        scanned: dict[Lane, Place] = {}
+        while len(fresh) < min(grant.records, limit) and self._records:
+            lane = random.choice(sorted(self._records))
+            record = self._records[lane].popleft()
+            fresh.append(record)
+            scanned[lane] = (record.seq, record.message.id)
+            if not self._records[lane]:
+                del self._records[lane]
+        for lane in [lane for lane in self._ends if lane not in self._records]:
+            scanned[lane] = self._ends.pop(lane)
+        known.extend(fresh)
+        self._gate.last = (*repeats, *fresh)
+        return Batch((*repeats, *fresh), Positions(scanned))
+
+    async def lock(self, transaction: Transaction) -> None:
+        """See Subscription.lock."""
+        await self._inner.lock(transaction)
+
+    async def record(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - passed on
+        """See Subscription.record."""
+        return await self._inner.record(*arguments, **options)
+
+    async def acknowledge(self, positions: Positions) -> None:
+        """See Subscription.acknowledge."""
+        await self._inner.acknowledge(positions)
+
+    async def rewind(self) -> None:
+        """See Subscription.rewind."""
+        self._records.clear()
+        self._ends.clear()
+        await self._inner.rewind()
+
+    async def close(self) -> None:
+        """See Subscription.close."""
+        await self._inner.close()
+
+
+class Fate(Enum):
+    """How an outside call ends."""
+
+    ANSWERED = "answered"
+    ANSWER_LOST = "done, but its answer is lost"
+    NEVER_ARRIVED = "lost on its way, and nobody knows"
+    REFUSED_CONNECTION = "nobody listens there"
+
+
+class CallGate:
+    """Outside calls of one life of a process, in the order in which they were begun."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Delivery, asyncio.Future[Fate]]] = []
+
+    def answer(self, index: int, fate: Fate) -> None:
+        """Let one of the waiting calls end so."""
+        _, decided = self.waiting.pop(index % len(self.waiting))
+        decided.set_result(fate)
+
+    def call(self, inner: Call, noted: Callable[[Delivery], None]) -> Call:
+        """The call behind this gate; `noted` hears of each one that is really made."""
+
+        async def gated(delivery: Delivery) -> Outcome:
+            fate = await self._decided(delivery)
+            if fate is Fate.REFUSED_CONNECTION:
+                raise TransientError(fate.value)
+            if fate is Fate.NEVER_ARRIVED:
+                raise ConnectionResetError(fate.value)
+            noted(delivery)
+            outcome = await inner(delivery)
+            if fate is Fate.ANSWER_LOST:
+                raise ConnectionResetError(fate.value)
+            return outcome
+
+        return gated
+
+    def query(self, inner: Query | None) -> Query | None:
+        """The query behind this gate: it is answered, or it does not get through."""
+        if inner is None:
+            return None
+
+        async def gated(delivery: Delivery) -> QueryOutcome:
+            if await self._decided(delivery) is not Fate.ANSWERED:
+                raise TransientError("the query does not get through")
+            return await inner(delivery)
+
+        return gated
+
+    async def _decided(self, delivery: Delivery) -> Fate:
+        decided: asyncio.Future[Fate] = asyncio.get_running_loop().create_future()
+        entry = (delivery, decided)
+        self.waiting.append(entry)
+        try:
+            return await decided
+        finally:
+            if entry in self.waiting:
+                self.waiting.remove(entry)

@@ -1,0 +1,335 @@
+"""The rules: all that customers, networks, machines, clocks and operators do to the platform.
+
+After every step the invariants that hold always are asked of each database that was written to;
+at the end everything is healed, comes to rest within the promised time, and the rest is asked.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+from uuid import UUID
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.state_machine.faults import Act, Fault
+from tests.state_machine.gates import Fate, Grant
+
+from waybill.messaging.adapters.postgres.verdicts import (
+    discard_dead_letters,
+    list_dead_letters,
+    redrive_dead_letters,
+)
+from waybill.platform.services import PLANS
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    import httpx2
+    from tests.state_machine.simulation import Simulation
+
+CUSTOMER = str(UUID(int=0xC))
+PRODUCTS = {UUID(int=0xA): 3, UUID(int=0xB): 6}
+SECONDS_TO_REST = 60.0
+"""Promise P1: every order ends at most so long after the last fault heals."""
+DEADLINE_SECONDS = 901.0
+JUMP_SECONDS = 5.0
+ROUNDS_MAX = 300
+DAYS_30 = 30 * 86_400.0
+FINAL = {"OrderConfirmed", "OrderCancelled"}
+"""Nobody asks again after these, so an operator who discards one has to act by hand."""
+
+services = st.sampled_from(sorted(PLANS))
+callers = st.sampled_from(["payment", "payment", "notification"])
+small = st.integers(0, 7)
+lines = st.lists(
+    st.tuples(st.sampled_from(sorted(PRODUCTS)), st.integers(1, 3)), min_size=1, max_size=2
+)
+
+
+@dataclass
+class Wish:
+    """One order as its customer knows it."""
+
+    key: str
+    body: dict[str, Any]
+    answer: bytes | None = None
+    order_id: str | None = None
+    cancelled: bool = False
+    came_too_late: bool = False
+
+
+class OrdersMachine(RuleBasedStateMachine):
+    """See the module. A test gives the class its world: what a world costs is paid once."""
+
+    world: ClassVar[Simulation]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wishes: list[Wish] = []
+        self.discarded = False
+        self._checked: dict[str, tuple[int, int]] = {}
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - whatever work returns
+        return self.world.run(work)
+
+    @initialize()
+    def begin(self) -> None:
+        """Every service runs, nothing was ordered yet."""
+        self._run(self.world.begin(PRODUCTS))
+
+    # Customers
+
+    @rule(wanted=lines, charged=st.sampled_from([True, True, True, False]))
+    def place(self, wanted: list[tuple[UUID, int]], charged: bool) -> None:  # noqa: FBT001 - hypothesis names it
+        """A customer orders; `charged` tells whether the card is good."""
+        items = [
+            {"productId": str(product), "quantity": quantity, "unitPrice": 9.99}
+            for product, quantity in wanted
+        ]
+        wish = Wish(f"key-{len(self.wishes)}", {"customerId": CUSTOMER, "items": items})
+        self.wishes.append(wish)
+        self.world.ids.upcoming(charged=charged)
+        self._heard(wish, self._post(wish.key, wish.body))
+
+    @precondition(lambda self: self.wishes)
+    @rule(which=small)
+    def retry(self, which: int) -> None:
+        """The same request again gets the first answer, byte for byte (P5)."""
+        wish = self.wishes[which % len(self.wishes)]
+        self._heard(wish, self._post(wish.key, wish.body))
+
+    @precondition(lambda self: any(wish.order_id for wish in self.wishes))
+    @rule(which=small)
+    def retry_with_another_body(self, which: int) -> None:
+        """A key that placed an order takes no other body (P5)."""
+        known = [wish for wish in self.wishes if wish.order_id]
+        wish = known[which % len(known)]
+        answer = self._post(wish.key, {**wish.body, "customerId": str(UUID(int=0xD))})
+        if answer is not None and answer.status_code != 503:
+            assert answer.status_code == 409
+            assert answer.json()["code"] == "idempotency_key_reused"
+
+    @precondition(lambda self: any(wish.order_id for wish in self.wishes))
+    @rule(which=small)
+    def cancel(self, which: int) -> None:
+        """A customer cancels; what they are told stands for ever (P8)."""
+        known = [wish for wish in self.wishes if wish.order_id]
+        wish = known[which % len(known)]
+        answer = self._run(self.world.request("POST", f"/api/orders/{wish.order_id}/cancel"))
+        if answer is None or answer.status_code == 503:
+            return
+        if answer.status_code == 200:
+            wish.cancelled = True
+            assert answer.json()["status"] == "CANCELLED"
+        else:
+            wish.came_too_late = True
+            assert answer.status_code == 409
+            assert answer.json()["code"] == "order_not_cancellable"
+        assert not (wish.cancelled and wish.came_too_late)
+
+    # Messages
+
+    @rule(service=services, records=st.integers(1, 4), order=small, repeats=st.integers(0, 2))
+    def deliver(self, service: str, records: int, order: int, repeats: int) -> None:
+        """A consumer takes a batch: lanes and topics in any order, some of it again."""
+        self._run(self.world.deliver(service, Grant(records, order, repeats)))
+
+    @rule(order=small)
+    def flow(self, order: int) -> None:
+        """Everything that waits moves one step on."""
+
+        async def once() -> None:
+            for service in PLANS:
+                await self.world.deliver(service, Grant(order=order))
+                while self.world.lives[service].calls.waiting:
+                    await self.world.answer(service, 0, Fate.ANSWERED)
+
+        self._run(once())
+
+    @precondition(lambda self: any(life.calls.waiting for life in self.world.lives.values()))
+    @rule(service=callers, which=small, fate=st.sampled_from(Fate))
+    def answer(self, service: str, which: int, fate: Fate) -> None:
+        """An outside call ends."""
+        self._run(self.world.answer(service, which, fate))
+
+    # Faults
+
+    @rule(service=services, act=st.sampled_from(Act), statements=st.integers(0, 9))
+    def go_wrong(self, service: str, act: Act, statements: int) -> None:
+        """A connection breaks, a process dies or an answer is lost, some statements from now."""
+        self.world.lives[service].process.fault = Fault(act, statements)
+
+    @rule(service=services, alone=st.booleans())
+    def kill(self, service: str, alone: bool) -> None:  # noqa: FBT001 - hypothesis names it
+        """SIGKILL between two transactions, and a new start."""
+
+        async def again() -> None:
+            await self.world.kill(service)
+            await self.world.restart(service, alone=alone)
+
+        self._run(again())
+
+    @rule(service=services)
+    def cut_off(self, service: str) -> None:
+        """A service's database cannot be reached for a while."""
+        self.world.lives[service].process.down = True
+
+    @rule()
+    def heal(self) -> None:
+        """Whatever was down is up again."""
+        self._heal()
+
+    @rule(seconds=st.sampled_from([1.0, 7.0, 31.0, 61.0, DEADLINE_SECONDS]))
+    def wait(self, seconds: float) -> None:
+        """Backoffs, leases and deadlines end."""
+        self._run(self.world.advance(seconds))
+
+    # Operators
+
+    @rule(service=services)
+    def poison(self, service: str) -> None:
+        """The next message of this consumer is one that its code cannot apply."""
+        self.world.poison_next.add(service)
+
+    @rule(which=small, fixed=st.booleans())
+    def redrive(self, which: int, fixed: bool) -> None:  # noqa: FBT001 - hypothesis names it
+        """An operator sends a dead letter again, perhaps before the code is fixed."""
+
+        async def judge() -> None:
+            found = await self._letters()
+            if found:
+                service, letter = found[which % len(found)]
+                message_id = letter.record.message.id
+                if fixed:
+                    self.world.poison.discard((service, message_id))
+                await redrive_dead_letters(
+                    self.world.pool(service),
+                    letter.consumer,
+                    [message_id],
+                    who="test",
+                    why="fixed",
+                    inbox_retention_seconds=DAYS_30,
+                )
+
+        self._run(judge())
+
+    @rule(which=small)
+    def discard(self, which: int) -> None:
+        """An operator gives a message up; what it should have done is asked again (M3)."""
+
+        async def judge() -> None:
+            found = [
+                (service, letter)
+                for service, letter in await self._letters()
+                if letter.record.message.type not in FINAL
+            ]
+            if found:
+                service, letter = found[which % len(found)]
+                await discard_dead_letters(
+                    self.world.pool(service),
+                    letter.consumer,
+                    [letter.record.message.id],
+                    who="test",
+                    why="hopeless",
+                )
+                self.discarded = True
+
+        self._run(judge())
+
+    @invariant()
+    def books_add_up(self) -> None:
+        """Kind A, in every database that was written to."""
+        self._run(self._check())
+
+    def teardown(self) -> None:
+        """Kind Q: heal, come to rest in time, and everything is as the customers were told."""
+        try:
+            if sys.exc_info()[0] is None and hasattr(self.world, "lives"):
+                self._run(self._end())
+        finally:
+            self._run(self.world.end())
+
+    async def _check(self) -> None:
+        for service, life in self.world.lives.items():
+            seen = (life.number, life.process.commits)
+            if self._checked.get(service) != seen:
+                self._checked[service] = seen
+                own = ["payment", "provider"] if service == "payment" else [service]
+                await self.world.auditor.assert_always(own)
+
+    async def _end(self) -> None:
+        self._heal()
+        self.world.poison.clear()
+        self.world.poison_next.clear()
+        await self.world.settle()
+        for service, letter in await self._letters():
+            await redrive_dead_letters(
+                self.world.pool(service),
+                letter.consumer,
+                [letter.record.message.id],
+                who="test",
+                why="drain",
+                inbox_retention_seconds=DAYS_30,
+            )
+        await self._come_to_rest()
+        await self.world.auditor.assert_at_rest()
+        rows = await self.world.databases.fetch("order", "SELECT id, status FROM app.orders")
+        statuses = {str(row["id"]): row["status"] for row in rows}
+        for wish in self.wishes:
+            if wish.order_id:
+                status = statuses[wish.order_id]
+                assert status == "CANCELLED" or not wish.cancelled
+                assert status == "CONFIRMED" or not wish.came_too_late
+
+    async def _come_to_rest(self) -> None:
+        loop = self.world.loop
+        promised = loop.elapsed + SECONDS_TO_REST
+        # Nobody but the deadline asks again for what an operator gave up (M3).
+        end = promised + (DEADLINE_SECONDS + SECONDS_TO_REST if self.discarded else 0)
+        for _ in range(ROUNDS_MAX):
+            moved = 0
+            for service, life in self.world.lives.items():
+                moved += await self.world.deliver(service, Grant())
+                while life.calls.waiting:
+                    await self.world.answer(service, 0, Fate.ANSWERED)
+                    moved += 1
+            await self._check()
+            if moved:
+                continue
+            waits = await self.world.auditor.under_way()
+            if not waits:
+                return
+            assert loop.elapsed < end, f"long after the last fault was healed: {waits}"
+            in_time = loop.elapsed < promised
+            await self.world.advance(JUMP_SECONDS if in_time else SECONDS_TO_REST)
+        raise AssertionError(f"messages still move after {ROUNDS_MAX} rounds")
+
+    def _heal(self) -> None:
+        for life in self.world.lives.values():
+            life.process.fault = None
+            life.process.down = False
+
+    async def _letters(self) -> list[tuple[str, Any]]:
+        return [
+            (service, info.letter)
+            for service in PLANS
+            for info in await list_dead_letters(self.world.pool(service))
+        ]
+
+    def _post(self, key: str, body: dict[str, Any]) -> httpx2.Response | None:
+        headers = {"Idempotency-Key": key}
+        answer: httpx2.Response | None = self._run(
+            self.world.request("POST", "/api/orders", json=body, headers=headers)
+        )
+        return answer
+
+    def _heard(self, wish: Wish, answer: httpx2.Response | None) -> None:
+        if answer is None or answer.status_code == 503:
+            return
+        assert answer.status_code in {200, 201}
+        if wish.answer is not None:
+            assert answer.content == wish.answer
+        wish.answer = answer.content
+        wish.order_id = answer.json()["id"]

@@ -1,0 +1,249 @@
+"""The whole platform in one process, on real databases, in virtual time, one step at a time.
+
+Built by the product's own composition (platform.services): its handlers, deliverers, intake,
+deadlines, HTTP routes and loops run as they are. Only the clock, the ids, the log's and the outside
+world's gates, and the databases' faults belong to the test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+import threading
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import asyncpg
+from tests.state_machine.books import Auditor
+from tests.state_machine.databases import Databases
+from tests.state_machine.faults import FaultyDatabase, Process, Turn, reach_point
+from tests.state_machine.life import Life
+from tests.state_machine.virtual_time import VirtualClock, VirtualLoop
+
+from waybill.blueprints import choreography
+from waybill.commerce.payments.simulation import simulated_success
+from waybill.messaging.adapters.postgres.connection import PostgresDatabase
+from waybill.messaging.adapters.postgres.lease import release_all
+from waybill.messaging.adapters.postgres.outbox_log import LogSettings
+from waybill.messaging.adapters.postgres.source import SourceSpec
+from waybill.messaging.core import crash_points
+from waybill.platform.composition import messaging_settings
+from waybill.platform.services import PLANS
+from waybill.platform.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    import httpx2
+    import pytest
+    from tests.state_machine.gates import Fate, Grant
+
+    from waybill.messaging.core.ports import Delivery
+
+SUCCESS_RATE = 0.8
+LOOK_SECONDS = 0.001
+"""How long a reader looks for rows before it says that there are none."""
+NEVER_SECONDS = 1e9
+HANGS_AFTER_SECONDS = 60.0
+"""Of the wall's clock: one step takes milliseconds, so this one will never end."""
+WAITS = (0.0, 1.0, 5.0, 10.0)
+"""Jumps after which a consumer that backs off or stands by asks again (caps of 10 s, L5)."""
+
+
+class Ids:
+    """UUIDs in a row, the same in every run; the next order's can be one whose charge succeeds."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+
+    def __call__(self) -> UUID:
+        """The next one."""
+        return UUID(int=next(self._numbers) * 0x9E37_79B9_7F4A_7C15 % 2**128, version=4)
+
+    def upcoming(self, *, charged: bool) -> None:
+        """Make the next one an id whose charge the simulator captures, or declines."""
+        while True:
+            number = next(self._numbers)
+            peeked = UUID(int=number * 0x9E37_79B9_7F4A_7C15 % 2**128, version=4)
+            if simulated_success(peeked, success_rate=SUCCESS_RATE) == charged:
+                self._numbers = itertools.chain([number], self._numbers)  # type: ignore[assignment]
+                return
+
+
+class Simulation:
+    """Every service, each in a life of its own. `quiet` between any two calls of these methods."""
+
+    def __init__(self, loop: VirtualLoop, urls: dict[str, str], patch: pytest.MonkeyPatch) -> None:
+        self.loop = loop
+        self.urls = urls
+        self.databases = Databases(urls)
+        self.auditor = Auditor(urls)
+        self.settings = Settings.load(payment_success_rate=SUCCESS_RATE)
+        self.messaging_settings = dataclasses.replace(
+            messaging_settings(self.settings, "state machine"),
+            log=LogSettings(poll_seconds=LOOK_SECONDS),
+            upkeep_interval_seconds=NEVER_SECONDS,
+            inbox_purge_interval_seconds=NEVER_SECONDS,
+        )
+        self._pools: dict[str, PostgresDatabase] = {}
+        self._building: Process | None = None
+        self._connect = PostgresDatabase.connect
+        patch.setattr(PostgresDatabase, "connect", self._connected)
+        patch.setattr(crash_points, "hook", reach_point)
+        _count_statements(patch, loop)
+
+    async def open(self) -> None:
+        """Prepare the databases, once."""
+        await self.databases.open()
+        await self.auditor.open()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for pool in self._pools.values():
+            await pool.close()
+        await self.auditor.close()
+        await self.databases.close()
+
+    async def begin(self, stock: dict[UUID, int]) -> None:
+        """Empty databases with this stock, and every service started."""
+        self.clock = VirtualClock(self.loop)
+        self.ids = Ids()
+        self.numbers = itertools.count()
+        self.turn = Turn()
+        self.poison: set[tuple[str, UUID]] = set()
+        self.poison_next: set[str] = set()
+        self.called: list[Delivery] = []
+        self.doorbells: dict[str, Any] = {}
+        self.lives: dict[str, Life] = {}
+        await self.databases.reset(stock, self.clock.now())
+        await self.databases.set_clock(self.clock.now())
+        for service in PLANS:
+            await self._start(service)
+        await self.loop.quiet()
+
+    async def end(self) -> None:
+        """Nothing runs any more."""
+        for life in self.lives.values():
+            await life.process.end()
+        await self.loop.quiet()
+
+    async def kill(self, service: str) -> None:
+        """SIGKILL: whatever it had in memory is gone."""
+        await self.lives[service].process.end()
+        await self.loop.quiet()
+
+    async def restart(self, service: str, *, alone: bool) -> None:
+        """Start it again. `alone` as `waybill up`: leases of its former life are void (E2)."""
+        if alone:
+            await release_all(self._pools[self.urls[service]])
+        await self._start(service)
+        await self.loop.quiet()
+
+    async def _start(self, service: str) -> None:
+        life = self.lives[service] = Life(self, service)
+        self._building = life.process
+        starting = life.process.spawn(life.start())
+        await starting
+        self._building = None
+
+    def pool(self, service: str) -> PostgresDatabase:
+        """The database as an operator's command sees it."""
+        return self._pools[self.urls[service]]
+
+    async def _connected(self, url: str, settings: Any = None) -> FaultyDatabase:  # noqa: ANN401 - PostgresSettings
+        if url not in self._pools:
+            self._pools[url] = await self._connect(url, settings)
+        if self._building is None:
+            raise AssertionError("databases are opened while a service is built")
+        return FaultyDatabase(self._pools[url], self._building, self.turn, self.loop)
+
+    def sources(self, service: str) -> dict[str, SourceSpec]:
+        """Whose outboxes this service reads, as the platform derives it."""
+        acts_on = choreography.SERVICES[service].acts_on
+        found = {}
+        for other, plan in PLANS.items():
+            topic = choreography.SERVICES[plan.name].publishes
+            if topic is not None and topic in acts_on:
+                found[plan.name] = SourceSpec(self.urls[other], frozenset((topic,)))
+        return found
+
+    async def advance(self, seconds: float) -> None:
+        """Time passes, for processes and servers alike."""
+        await self.loop.quiet()
+        self.loop.elapsed += seconds
+        await self.databases.set_clock(self.clock.now())
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Let everything run until it waits, readers' looks included; restart what was killed."""
+        await self.loop.quiet()
+        while any(life.gate.reading for life in self.lives.values()):
+            await self.loop.advance(2 * LOOK_SECONDS)
+        for service, life in list(self.lives.items()):
+            if life.process.killed:
+                await self.kill(service)
+                await self.restart(service, alone=False)
+
+    async def deliver(self, service: str, grant: Grant) -> int:
+        """Let its consumer take one batch; how many records that were. 0 if it cannot take any."""
+        for seconds in WAITS:
+            if seconds:
+                await self.advance(seconds)
+            if self.lives[service].gate.waits:
+                break
+        else:
+            return 0
+        gate = self.lives[service].gate
+        gate.grant(grant)
+        await self.settle()
+        return len(gate.last)
+
+    async def answer(self, service: str, index: int, fate: Fate) -> None:
+        """Let one outside call of this service end."""
+        calls = self.lives[service].calls
+        if calls.waiting:
+            calls.answer(index, fate)
+            await self.settle()
+
+    async def request(self, method: str, path: str, **options: Any) -> httpx2.Response | None:  # noqa: ANN401 - httpx2's
+        """An HTTP request to the order service; None if no answer ever came."""
+        life = self.lives["order"]
+        if life.client is None:
+            raise AssertionError("the order service is not started")
+        asked = life.process.spawn(life.client.request(method, path, **options))
+        await self.settle()
+        if asked.done() and not asked.cancelled():
+            return asked.result()  # type: ignore[no-any-return]
+        if not life.process.killed:
+            raise AssertionError(f"{method} {path} is never answered")
+        return None
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - whatever work returns
+        """From code that has no event loop. Time stands still, so a real one watches over it."""
+        watchdog = threading.Timer(HANGS_AFTER_SECONDS, self._give_up)
+        watchdog.start()
+        try:
+            return self.loop.run_until_complete(work)
+        finally:
+            watchdog.cancel()
+
+    def _give_up(self) -> None:
+        for task in asyncio.all_tasks(self.loop):
+            task.print_stack()
+            self.loop.call_soon_threadsafe(task.cancel)
+
+
+def _count_statements(patch: pytest.MonkeyPatch, loop: VirtualLoop) -> None:
+    """Readers have connections of their own: their statements are on the way, too."""
+
+    def counted(inner: Callable[..., Any]) -> Callable[..., Any]:
+        async def outer(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - passed on
+            with loop.statement():
+                return await inner(*arguments, **options)
+
+        return outer
+
+    patch.setattr(asyncpg, "connect", counted(asyncpg.connect))
+    for name in ("execute", "fetch", "fetchrow", "fetchval", "close"):
+        patch.setattr(asyncpg.Connection, name, counted(getattr(asyncpg.Connection, name)))
