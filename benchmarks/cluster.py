@@ -98,15 +98,3 @@ async def execute(data: Path, statements: Mapping[str, str]) -> None:
     for service, script in statements.items():
         async with connected(data, service) as connection:
             await connection.execute(script)
-
-
-async def durability(server: EmbeddedPostgres) -> dict[str, str]:
-    """What decides whether a commit is durable, and on what."""
-    names = ["fsync", "synchronous_commit", "full_page_writes", "wal_sync_method", "wal_level"]
-    connection = await asyncpg.connect(server.url())
-    try:
-        found = {name: str(await connection.fetchval(f"SHOW {name}")) for name in names}
-        found["server_version"] = str(await connection.fetchval("SHOW server_version"))
-    finally:
-        await connection.close()
-    return found

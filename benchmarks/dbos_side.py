@@ -54,7 +54,7 @@ class DbosError(Exception):
 class Setting:
     """One way to run DBOS."""
 
-    style: Literal["step", "transaction"] = "step"
+    style: Literal["step", "async step", "transaction"] = "step"
     start: Literal["direct", "queue"] = "direct"
     processes: int = 1
     concurrency: int = 8
@@ -77,6 +77,8 @@ def first_settings() -> Iterator[Setting]:
 
 def further_settings(best: Setting) -> Iterator[Setting]:
     """What else DBOS offers, at the best size."""
+    for concurrency in {8, best.concurrency}:
+        yield replace(best, style="async step", concurrency=concurrency)
     yield replace(best, style="transaction")
     for poll in (0.01, 0.1):
         yield replace(best, start="queue", poll_seconds=poll)

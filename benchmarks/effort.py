@@ -27,9 +27,9 @@ class Effort:
 
 QUICK = Effort(
     rounds=2,
-    seconds=4.0,
+    seconds=3.0,
     warm_up_seconds=1.0,
-    sweep_seconds=2.0,
+    sweep_seconds=1.5,
     snapshot_rounds=1,
     snapshot_seconds=20.0,
     snapshot_window_seconds=6.0,

@@ -145,11 +145,16 @@ class Look:
 
 
 def rates_between(before: Look, after: Look) -> Rates:
-    """What was done per second between two looks."""
+    """What was done per second between two looks.
+
+    Orders of the time before that were confirmed in between are no rate that would last: no more
+    count as confirmed than were accepted.
+    """
     seconds = after.at - before.at
+    accepted = (after.created - before.created) / seconds
     return Rates(
-        accepted=(after.created - before.created) / seconds,
-        confirmed=(after.confirmed - before.confirmed) / seconds,
+        accepted=accepted,
+        confirmed=min(accepted, (after.confirmed - before.confirmed) / seconds),
         read=(after.read - before.read) / seconds,
         orders=round(after.created),
         seconds=seconds,

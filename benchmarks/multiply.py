@@ -2,8 +2,8 @@
 
 The n-th copy of a row is the row moved into the past: its times, and the times within its UUIDv7
 ids, are n steps earlier, in every database alike, so that what belonged together still does, and
-ids ascend with time as they do in life. Every column is copied, whatever columns there are; the
-outboxes are not, as if their retention had dropped them.
+ids ascend with time as they do in life. Every column is copied, whatever columns there are. The
+outboxes are emptied, and their horizon says so, as if retention had dropped all their rows.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks.cluster import connected, value
 from waybill.platform.embedded import EmbeddedPostgres
+from waybill.platform.provisioning import SIMULATOR
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +49,14 @@ FROM (
            sum(d_sold) AS sold
     FROM app.stock_ledger GROUP BY product_id
 ) AS l WHERE l.product_id = p.id
+"""
+
+
+FORGET: Final = """
+DELETE FROM messaging.outbox;
+UPDATE messaging.outbox_meta
+SET horizon = (SELECT last_value + is_called::int FROM messaging.outbox_seq),
+    horizon_at = clock_timestamp()
 """
 
 
@@ -100,6 +109,8 @@ async def _service(data: Path, service: str, copies: int, step: int) -> None:
             await _table(connection, table, copies, step)
         if service == "inventory":
             await connection.execute(STOCK)
+        if service != SIMULATOR:
+            await connection.execute(FORGET)
         await connection.execute("VACUUM (ANALYZE)")
 
 

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 PLACED: Final = 1_000
 """Really placed, and then multiplied."""
-PLACING_RATE: Final = 500.0
+PLACING_RATE: Final = 300.0
+ROUNDS_SHARE: Final = 0.6
+"""Of the time that filling leaves; the rest is for the audit of the large side."""
 
 
 async def measure(bench: Bench, budget: Budget) -> list[Result]:
@@ -50,7 +52,8 @@ async def measure(bench: Bench, budget: Budget) -> list[Result]:
         rates = await bench.waybill_on(large, Scenario(), f"{many} orders", audit=False)
         return rates.confirmed
 
-    found = await alternate({"few": on_few, "many": on_many}, bench.effort.rounds, budget)
+    rounds = budget.part(ROUNDS_SHARE)
+    found = await alternate({"few": on_few, "many": on_many}, bench.effort.rounds, rounds)
     async with running(large, "one process"):
         await prove(large)
     for data in (placed, small, large):
