@@ -45,6 +45,7 @@ def test_a_rate_counts_to_the_last_confirmation() -> None:
     """Not to the last send, and nothing is no rate."""
     assert per_second(3_000, 100.0, 102.0) == 1_500
     assert per_second(0, 100.0, 0.0) == 0
+    assert per_second(1, 100.0, 100.0) == 0
 
 
 def test_a_distribution_is_in_milliseconds() -> None:

@@ -71,6 +71,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         (409, b'{"code":"idempotency_key_reused"}', "fail"),
         (429, b"", "fail"),
         (500, b'{"code":"internal_error"}', "info"),
+        (500, b'{"code":"unavailable"}', "info"),
         (502, b"<html>", "info"),
         (503, b'{"code":"overloaded"}', "fail"),
         (503, b'{"code":"unavailable","status":503}', "fail"),

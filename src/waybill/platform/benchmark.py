@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
 import tempfile
@@ -60,7 +59,7 @@ def run_bench(console: Console, options: BenchOptions) -> bool:
 
     Raises MessagingError if it could not be measured.
     """
-    _check_writable(options.out)
+    made = _make(options.out)
     if not plots.available():
         console.print(plots.MISSING)
     began = datetime.now(UTC)  # noqa: TID251 - the report's own date
@@ -76,6 +75,9 @@ def run_bench(console: Console, options: BenchOptions) -> bool:
     except asyncio.CancelledError:
         raise BenchFailedError("ended by SIGTERM: nothing was measured") from None
     finally:
+        for directory in made:
+            with suppress(OSError):
+                directory.rmdir()
         if kept:
             _show_kept(console, options, scratch)
         else:
@@ -88,12 +90,19 @@ def run_bench(console: Console, options: BenchOptions) -> bool:
     return outcome.is_clean
 
 
-def _check_writable(directory: Path) -> None:
-    """Before the work, not after it."""
+def _make(directory: Path) -> list[Path]:
+    """Make it before the work, not after it; what was made, the deepest first."""
     place = directory.absolute()
-    existing = next(parent for parent in (place, *place.parents) if parent.exists())
-    if not (existing.is_dir() and os.access(existing, os.W_OK)):
-        raise ConfigurationError(f"{directory} cannot be written: choose another with --out")
+    missing = [parent for parent in (place, *place.parents) if not parent.exists()]
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise ConfigurationError(
+            f"{directory} cannot be written ({error.strerror}): choose another with --out"
+        ) from error
+    return missing
 
 
 def _show_kept(console: Console, options: BenchOptions, scratch: Path) -> None:

@@ -49,7 +49,8 @@ class Sampler:
 
     async def _run(self) -> None:
         while len(self.samples) < SAMPLES_MAX:
-            self._look()
+            # Reading /proc takes milliseconds, for which no order would be sent.
+            await asyncio.to_thread(self._look)
             await asyncio.sleep(EVERY_SECONDS)
 
     def _look(self) -> None:
