@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from waybill.messaging.adapters.postgres import riding_begin
+
 if TYPE_CHECKING:
     import pytest
 
@@ -37,7 +39,7 @@ class Statements:
     background: set[str] = field(default_factory=set)
     alone: list[str] = field(default_factory=list)
     transactions: list[list[str]] = field(default_factory=list)
-    _open: dict[object, list[str]] = field(default_factory=dict)
+    _open: dict[int, list[str]] = field(default_factory=dict)
     _deaf: bool = False
 
     def listen(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,29 +47,35 @@ class Statements:
         create_pool, connect = asyncpg.create_pool, asyncpg.connect
 
         async def hear(connection: asyncpg.Connection) -> None:
-            connection.add_query_logger(lambda query: self._heard(connection, query.query))
+            session = connection.get_server_pid()
+            connection.add_query_logger(lambda query: self._heard(session, query.query))
 
         async def heard_connect(*arguments: Any, **options: Any) -> asyncpg.Connection:  # noqa: ANN401 - the driver's
             connection = await connect(*arguments, **options)
             await hear(connection)
             return connection
 
+        begin = riding_begin.Connection.begin_with_next
+
+        def heard_begin(connection: riding_begin.Connection) -> None:
+            begin(connection)
+            self._open[connection.get_server_pid()] = []
+
         def heard_pool(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the driver's
             return create_pool(*arguments, init=hear, **options)
 
         monkeypatch.setattr(asyncpg, "create_pool", heard_pool)
         monkeypatch.setattr(asyncpg, "connect", heard_connect)
+        monkeypatch.setattr(riding_begin.Connection, "begin_with_next", heard_begin)
 
-    def _heard(self, connection: object, statement: str) -> None:
+    def _heard(self, session: int, statement: str) -> None:
         if self._deaf or any(mark in statement for mark in DRIVERS_OWN):
             return
         self.said.add(statement)
-        if statement == "BEGIN":
-            self._open[connection] = []
-        elif statement in {"COMMIT", "ROLLBACK"}:
-            self.transactions.append(self._open.pop(connection, []))
-        elif connection in self._open:
-            self._open[connection].append(statement)
+        if statement in {"COMMIT", "ROLLBACK"}:
+            self.transactions.append(self._open.pop(session, []))
+        elif session in self._open:
+            self._open[session].append(statement)
         else:
             self.alone.append(statement)
 
@@ -86,9 +94,9 @@ class Statements:
         return [said for said in self.transactions if set(said) - self.background]
 
     def count(self) -> int:
-        """Round trips of those transactions, BEGIN and COMMIT too, and of lone statements."""
+        """Round trips of those transactions, COMMIT too, and of lone statements; BEGIN rides."""
         alone = [statement for statement in self.alone if statement not in self.background]
-        return len(alone) + sum(len(said) + 2 for said in self.orders())
+        return len(alone) + sum(len(said) + 1 for said in self.orders())
 
 
 class Rows:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import asyncpg
 
-from waybill.messaging.adapters.postgres import statements
+from waybill.messaging.adapters.postgres import riding_begin, statements
 from waybill.messaging.adapters.postgres.errors import DRIVER_ERRORS, discard, translated
 from waybill.messaging.adapters.postgres.server import Server, checked_server
 from waybill.messaging.adapters.postgres.transaction import PostgresTransaction
@@ -33,6 +33,9 @@ class Connection(Protocol):
 
     async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]:
         """Run one statement; its rows."""
+
+    def begin_with_next(self) -> None:
+        """Begin a transaction with the next statement."""
 
     def is_in_transaction(self) -> bool:
         """Whether a transaction is open, a failed one too."""
@@ -104,6 +107,7 @@ class PostgresDatabase:
                 command_timeout=settings.statement_timeout_seconds + settings.answer_grace_seconds,
                 server_settings=settings.session(),
                 reset=_keep_session,
+                connection_class=riding_begin.Connection,
             )
             try:
                 server = await checked_server(pool)
@@ -178,12 +182,6 @@ class _Scope:
     async def __aenter__(self) -> Transaction:
         self._connection = await self._database.acquire()
         self._transaction = PostgresTransaction(self._connection)
-        try:
-            await self._transaction.begin()
-        except BaseException:
-            self._transaction.discard()
-            await self._database.release(self._connection)
-            raise
         return self._transaction
 
     async def __aexit__(

@@ -26,22 +26,33 @@ if TYPE_CHECKING:
 class PostgresTransaction:
     """See core.ports.Transaction. Made by PostgresDatabase.transaction only."""
 
-    __slots__ = ("_acts", "_connection", "_ended", "_failure", "_is_open", "may_end")
+    __slots__ = (
+        "_acts",
+        "_begin",
+        "_begun",
+        "_connection",
+        "_ended",
+        "_failure",
+        "_is_open",
+        "may_end",
+    )
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        # Taken now: the pool's proxy knows them no more once its connection is lost.
         self._is_open = connection.is_in_transaction
+        self._begin = connection.begin_with_next
         self._acts = CommitActs()
         self._failure: Exception | None = None
+        self._begun = False
+        """BEGIN goes out with the first statement; READ COMMITTED is the session's default."""
         self._ended = False
         self.may_end = False
         """True once its block is left: until then a handler has it (protocol O7)."""
 
     async def execute(self, statement: str, *arguments: object) -> int:
         """See Transaction.execute."""
-        self._check()
-        refuse_control(statement)
-        statements.sent += 1
+        self._prepare(statement)
         try:
             status = await self._connection.execute(statement, *arguments)
         except DRIVER_ERRORS as error:
@@ -52,15 +63,21 @@ class PostgresTransaction:
 
     async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]:
         """See Transaction.fetch."""
-        self._check()
-        refuse_control(statement)
-        statements.sent += 1
+        self._prepare(statement)
         try:
             rows = await self._connection.fetch(statement, *arguments)
         except DRIVER_ERRORS as error:
             raise self._doom(error) from error
         self._check_open()
         return rows
+
+    def _prepare(self, statement: str) -> None:
+        self._check()
+        refuse_control(statement)
+        statements.sent += 1
+        if not self._begun:
+            self._begun = True
+            self._begin()
 
     def buffer(self, flush: Callable[[Transaction, Sequence[Any]], Awaitable[None]]) -> list[Any]:
         """See Transaction.buffer."""
@@ -69,14 +86,6 @@ class PostgresTransaction:
     def on_commit(self, call: Callable[[], None]) -> None:
         """See Transaction.on_commit."""
         self._acts.on_commit(call)
-
-    async def begin(self) -> None:
-        """Send BEGIN; the connection's default isolation is READ COMMITTED."""
-        statements.sent += 1
-        try:
-            await self._connection.execute("BEGIN")
-        except DRIVER_ERRORS as error:
-            raise self._doom(error) from error
 
     async def commit(self) -> None:
         """Flush, COMMIT, then the calls. A cancellation waits until the outcome is known (B60).
@@ -103,6 +112,8 @@ class PostgresTransaction:
         if not self.may_end:
             raise RuntimeError(cannot("rollback"))
         self._ended = True
+        if not self._begun:
+            return
         statements.sent += 1
         try:
             await self._connection.execute("ROLLBACK")
@@ -118,6 +129,8 @@ class PostgresTransaction:
         await self._acts.flush(self)
         self._check()
         self._ended = True
+        if not self._begun:
+            return
         statements.sent += 1
         try:
             status = await self._connection.execute("COMMIT")
