@@ -372,7 +372,7 @@ async def test_d6_source_restored_under_a_running_consumer(world: LogWorld) -> N
 
     async def told() -> bool:
         try:
-            await member.fetch(10)
+            await fetch_through_an_outage(member)
         except LeaseLostError:
             return True
         return False

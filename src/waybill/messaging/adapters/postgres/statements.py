@@ -1,4 +1,4 @@
-"""How many statements this process has sent to PostgreSQL, BEGIN and COMMIT too: round trips.
+"""How many statements this process has sent to PostgreSQL, COMMIT too: round trips.
 
 Of the whole process, as its CPU and its memory are; written by the event loop's thread only.
 """
