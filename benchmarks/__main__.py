@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
+import signal
 import sys
 import time
 import traceback
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchmarks.bench import Bench
-from benchmarks.cluster import Scratch
+from benchmarks.cluster import ScratchError, scratch
 from benchmarks.effort import QUICK, Effort
 from benchmarks.environment import LOCK
 from benchmarks.pairs import Budget
@@ -29,16 +31,21 @@ from benchmarks.ratios import (
 )
 from benchmarks.report import Result, line, markdown, write
 from benchmarks.targets import TARGETS
+from waybill.messaging.core.errors import MessagingError
 from waybill.operations.bench.durability import read_durability
 from waybill.platform.embedded import EmbeddedPostgres
 from waybill.platform.event_loop import run
 from waybill.platform.provisioning import urls_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+
+    from benchmarks.cluster import Scratch
 
     Measurement = Callable[[Bench, Budget], Awaitable[list[Result]]]
 
+T = TypeVar("T")
+STOPPED = 130
 RESULTS = Path(__file__).parent / "results"
 MEASUREMENTS: dict[str, tuple[Measurement, float]] = {
     "R4 R5": (commits.measure, 5.5),
@@ -62,8 +69,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in ("rounds", "seconds", "minutes", "snapshot_seconds", "orders_many")
         if getattr(options, name) is not None
     }
-    results = run(_all(replace(effort, **given), options))
+    try:
+        results = run(_stoppable(_all(replace(effort, **given), options)))
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        return STOPPED
+    except (ScratchError, MessagingError) as error:
+        sys.stderr.write(f"benchmarks: {error}\n")
+        return 2
     return 1 if any(result.spread is None for result in results) else 0
+
+
+async def _stoppable(work: Coroutine[Any, Any, T]) -> T:
+    """SIGTERM, too, ends what was started and removes the scratch data."""
+    task = asyncio.ensure_future(work)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await task
 
 
 async def _all(effort: Effort, options: argparse.Namespace) -> list[Result]:
@@ -73,9 +93,9 @@ async def _all(effort: Effort, options: argparse.Namespace) -> list[Result]:
     } or MEASUREMENTS
     budget = Budget(effort.minutes * 60)
     results: list[Result] = []
-    async with Scratch(options.data) as scratch:
-        circumstances = await _circumstances(scratch, effort)
-        bench = Bench(scratch, effort, budget, _say)
+    async with scratch(options.data) as place:
+        circumstances = await _circumstances(place, effort)
+        bench = Bench(place, effort, budget, _say)
         parts = sum(part for _, part in chosen.values())
         for names, (measurement, part) in chosen.items():
             _say(f"{names} ({budget.used() / 60:.1f} of {effort.minutes:g} minutes used)")
@@ -109,8 +129,8 @@ def _first(error: Exception) -> Exception:
     return error
 
 
-async def _circumstances(scratch: Scratch, effort: Effort) -> dict[str, str]:
-    data = scratch.directory / "template"
+async def _circumstances(place: Scratch, effort: Effort) -> dict[str, str]:
+    data = place.directory / "template"
     async with EmbeddedPostgres(data) as server:
         found = await read_durability(urls_of(server, "order").service, data)
     return {

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
@@ -28,26 +28,10 @@ class ScratchError(Exception):
 
 
 class Scratch:
-    """A directory of scratch data. Use it as a context; it removes itself."""
+    """A directory of scratch data; `scratch` makes and removes it."""
 
-    def __init__(self, parent: Path | None) -> None:
-        self._parent = parent
-        self.directory = Path()
-
-    async def __aenter__(self) -> Self:
-        self.directory = Path(tempfile.mkdtemp(prefix="waybill-ratios-", dir=self._parent))
-        self.directory.chmod(0o711)  # PostgreSQL may have to run as another user
-        template = self.directory / "template"
-        async with EmbeddedPostgres(template) as server:
-            await provision(server)
-        if (template / "postgres").is_symlink():
-            raise ScratchError(
-                f"PostgreSQL's user cannot enter {self.directory}: name another place with --data"
-            )
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        shutil.rmtree(self.directory, ignore_errors=True)
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
 
     def copy(self, name: str, source: str = "template") -> Path:
         """A copy of the template (or of another copy) whose bytes are on the disk."""
@@ -72,6 +56,31 @@ class Scratch:
     def remove(self, data: Path) -> None:
         """Give the room back."""
         shutil.rmtree(data, ignore_errors=True)
+
+
+@asynccontextmanager
+async def scratch(parent: Path | None) -> AsyncIterator[Scratch]:
+    """A directory with a freshly provisioned template; all of it is removed in the end."""
+    directory = _directory(parent)
+    template = directory / "template"
+    try:
+        async with EmbeddedPostgres(template) as server:
+            if (template / "postgres").is_symlink():
+                raise ScratchError(
+                    f"PostgreSQL's user cannot enter {directory}: name another place with --data"
+                )
+            await provision(server)
+        yield Scratch(directory)
+    finally:
+        EmbeddedPostgres(template).remove()  # wherever its files are
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _directory(parent: Path | None) -> Path:
+    """A new directory that PostgreSQL's own user may enter."""
+    directory = Path(tempfile.mkdtemp(prefix="waybill-ratios-", dir=parent))
+    directory.chmod(0o711)
+    return directory
 
 
 @asynccontextmanager
