@@ -54,6 +54,9 @@ class CountedTransaction:
     def on_commit(self, call: Callable[[], None]) -> None:
         self._transaction.on_commit(call)
 
+    def on_unknown(self, call: Callable[[], None]) -> None:
+        self._transaction.on_unknown(call)
+
 
 class CountedDatabase:
     """A database that counts the statements of its transactions, BEGIN and COMMIT apart."""

@@ -185,6 +185,28 @@ async def test_owed_calls_are_made_after_the_commit_without_a_claim() -> None:
     assert world.observer.counts[KIND, "attempted", "delivered"] == 2
 
 
+@pytest.mark.parametrize(("point", "calls"), [("committed", 1), ("commit", 0)])
+async def test_m6_a_call_that_may_be_owed_is_found_out_at_once(point: str, calls: int) -> None:
+    """M6: the answer to the commit is lost: made once if it is owed, long before the lease ends."""
+    world = Payments(lease_seconds=30.0)
+
+    def fault(reached: str) -> None:
+        if reached == point:
+            world.fault = lambda _point: None
+            raise OutcomeUnknownError("connection reset")
+
+    async with world.running(world.deliverer):
+        await world.clock.settle()
+        world.fault = fault
+        with pytest.raises(OutcomeUnknownError):
+            await world.owe("a", through=world.deliverer)
+        await world.clock.advance(2.0)
+        assert len(world.provider.calls) == calls
+        await world.clock.advance(60.0)
+    assert len(world.provider.calls) == calls
+    assert [len(booked) for booked in world.books.values()] == [1] * calls
+
+
 async def test_a_rolled_back_unit_owes_nothing() -> None:
     """No state, no call."""
     world = Payments()

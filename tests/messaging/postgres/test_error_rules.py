@@ -261,8 +261,9 @@ async def test_connection_lost_in_commit_is_unknown(
     with pytest.raises(OutcomeUnknownError):
         async with database.transaction() as transaction:
             transaction.on_commit(lambda: calls.append(1))
+            transaction.on_unknown(lambda: calls.append(2))
             await transaction.execute(dies_in_commit)
-    assert calls == []
+    assert calls == [2]
     assert (await database.fetch("SELECT 1"))[0][0] == 1
 
 

@@ -410,6 +410,10 @@ class Counted:
         """See Transaction."""
         self.inner.on_commit(call)
 
+    def on_unknown(self, call: Any) -> None:  # noqa: ANN401 - passed on
+        """See Transaction."""
+        self.inner.on_unknown(call)
+
 
 async def test_close_in_the_middle_of_a_fetch_is_clean(world: LogWorld) -> None:
     """A drain cancels a waiting fetch; nothing is left running."""

@@ -186,6 +186,10 @@ class CountedTransaction:
         """Passed on."""
         self._transaction.on_commit(call)
 
+    def on_unknown(self, call: Callable[[], None]) -> None:
+        """Passed on."""
+        self._transaction.on_unknown(call)
+
 
 async def test_flush_is_one_round_trip(database: PostgresDatabase) -> None:
     """However many messages, lanes and types: one statement stores them all."""

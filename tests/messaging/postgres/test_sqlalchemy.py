@@ -401,11 +401,15 @@ async def test_connection_lost_in_commit_is_unknown(
         CREATE CONSTRAINT TRIGGER die AFTER INSERT ON doomed
         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION die()
     """
+    calls: list[int] = []
     async with asyncio.timeout(FEW_SECONDS):
         async with other.transaction() as transaction:
             await transaction.execute(statement)
         await other.close()
         with pytest.raises(OutcomeUnknownError):
             async with database.transaction() as unit:
+                unit.on_commit(lambda: calls.append(1))
+                unit.on_unknown(lambda: calls.append(2))
                 await unit.execute("INSERT INTO doomed VALUES (1)")
+        assert calls == [2]
         assert (await database.fetch("SELECT 1"))[0][0] == 1

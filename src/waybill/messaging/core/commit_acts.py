@@ -42,11 +42,12 @@ def cannot(act: str) -> str:
 class CommitActs:
     """Buffers by their flush function, and the calls that follow the commit."""
 
-    __slots__ = ("_buffers", "_calls", "flushed")
+    __slots__ = ("_buffers", "_calls", "_doubts", "flushed")
 
     def __init__(self) -> None:
         self._buffers: dict[Flush, list[Any]] = {}
         self._calls: list[Callable[[], None]] = []
+        self._doubts: list[Callable[[], None]] = []
         self.flushed = False
         """True once the flush has begun: nothing may be buffered any more."""
 
@@ -66,6 +67,10 @@ class CommitActs:
     def on_commit(self, call: Callable[[], None]) -> None:
         """See Transaction.on_commit."""
         self._calls.append(call)
+
+    def on_unknown(self, call: Callable[[], None]) -> None:
+        """See Transaction.on_unknown. One of a rolled-back savepoint stays."""
+        self._doubts.append(call)
 
     def mark(self) -> Mark:
         """Where things stand now, for `rewind`."""
@@ -88,8 +93,17 @@ class CommitActs:
     def committed(self) -> None:
         """Make the calls. The commit stands, so one that raises is logged and passed over."""
         calls, self._calls = self._calls, []
-        for call in calls:
-            try:
-                call()
-            except Exception:
-                logger.exception("a call after the commit failed; the commit stands")
+        _make(calls)
+
+    def unknown(self) -> None:
+        """Make the calls for a COMMIT without an answer."""
+        doubts, self._doubts = self._doubts, []
+        _make(doubts)
+
+
+def _make(calls: Sequence[Callable[[], None]]) -> None:
+    for call in calls:
+        try:
+            call()
+        except Exception:
+            logger.exception("a call after the commit failed; what the commit did stands")

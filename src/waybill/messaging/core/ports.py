@@ -49,6 +49,12 @@ class Transaction(Protocol):
         A crash between the two loses the call: use it for hints (doorbells, counters) only.
         """
 
+    def on_unknown(self, call: Callable[[], None]) -> None:
+        """Call if the answer to COMMIT was lost: it happened, or it did not (or it still will).
+
+        Must not raise or block. As with `on_commit`, a crash loses the call.
+        """
+
 
 class Database(Protocol):
     """Where transactions come from."""

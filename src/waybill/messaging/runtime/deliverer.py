@@ -133,7 +133,14 @@ class Deliverer(Loop):
             await crash_points.hook("owe.after_insert", self.kind)
         taken = [each for each in deliveries if each.id in new]
         unit.on_commit(lambda: self._take(taken, leased_until) if room else self.wake())
+        if room:
+            unit.transaction.on_unknown(lambda: self._doubt(taken))
         return new
+
+    def _doubt(self, deliveries: Sequence[Delivery]) -> None:
+        """Free the rows if they are there: nobody was to call them before their lease ran out."""
+        for delivery in deliveries:
+            self._hand_back(delivery, "the answer to the commit that owed it was lost")
 
     def wake(self) -> None:
         """Claim soon: something may be due. A hint; the poll stays on behind it."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from waybill.messaging.core import crash_points
 from waybill.messaging.core.commit_acts import CommitActs
-from waybill.messaging.core.errors import ConfigurationError, TransientError
+from waybill.messaging.core.errors import ConfigurationError, OutcomeUnknownError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
@@ -70,6 +70,10 @@ class MemoryTransaction:
     def on_commit(self, call: Callable[[], None]) -> None:
         """See Transaction."""
         self._acts.on_commit(call)
+
+    def on_unknown(self, call: Callable[[], None]) -> None:
+        """See Transaction."""
+        self._acts.on_unknown(call)
 
     def on_apply(self, apply: Callable[[], None]) -> None:
         """For adapters: part of COMMIT itself, so it happens even if COMMIT's answer is lost."""
@@ -140,6 +144,9 @@ class MemoryTransaction:
             await asyncio.wait([ending])
             if not ending.cancelled() and ending.exception() is None:
                 self._acts.committed()
+            raise
+        except OutcomeUnknownError:
+            self._acts.unknown()
             raise
         self._acts.committed()
 

@@ -87,6 +87,10 @@ class PostgresTransaction:
         """See Transaction.on_commit."""
         self._acts.on_commit(call)
 
+    def on_unknown(self, call: Callable[[], None]) -> None:
+        """See Transaction.on_unknown."""
+        self._acts.on_unknown(call)
+
     async def commit(self) -> None:
         """Flush, COMMIT, then the calls. A cancellation waits until the outcome is known (B60).
 
@@ -104,6 +108,9 @@ class PostgresTransaction:
             await asyncio.wait([ending])
             if _take_error(ending) is None:
                 self._acts.committed()
+            raise
+        except OutcomeUnknownError:
+            self._acts.unknown()
             raise
         self._acts.committed()
 

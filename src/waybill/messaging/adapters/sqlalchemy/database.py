@@ -123,6 +123,7 @@ class _Scope:
         except DBAPIError as error:
             cause = error.orig.__cause__ if error.orig else None
             if error.connection_invalidated or (cause is not None and outcome_is_unknown(cause)):
+                self._transaction.unknown()
                 message = f"the connection broke during COMMIT: {error.orig}"
                 raise OutcomeUnknownError(message) from error
             self._raise_translated(error)

@@ -123,6 +123,10 @@ class SqlalchemyTransaction:
         """See Transaction.on_commit. Made as soon as the connection is done with the COMMIT."""
         self._acts.on_commit(call)
 
+    def on_unknown(self, call: Callable[[], None]) -> None:
+        """See Transaction.on_unknown. Never called for a joined one: its owner sees the error."""
+        self._acts.on_unknown(call)
+
     async def _driver(self) -> asyncpg.Connection:
         if self._failure is not None:
             raise self._failure
@@ -187,6 +191,10 @@ class SqlalchemyTransaction:
         """COMMIT has returned."""
         self._ended = True
         self._acts.committed()
+
+    def unknown(self) -> None:
+        """COMMIT was sent and its answer never came."""
+        self._acts.unknown()
 
     def rolled_back(self) -> None:
         """ROLLBACK, or a COMMIT that failed."""

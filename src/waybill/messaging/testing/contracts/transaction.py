@@ -69,6 +69,17 @@ class TransactionContract:
                 raise LookupError
         assert calls == []
 
+    async def test_no_doubt_about_what_is_known(self, database: Database) -> None:
+        """on_unknown calls come neither after a commit nor after a rollback."""
+        calls: list[int] = []
+        async with database.transaction() as transaction:
+            transaction.on_unknown(lambda: calls.append(1))
+        with pytest.raises(LookupError):
+            async with database.transaction() as transaction:
+                transaction.on_unknown(lambda: calls.append(2))
+                raise LookupError
+        assert calls == []
+
     async def test_failing_call_does_not_fail_the_unit(
         self, database: Database, probe: Probe
     ) -> None:

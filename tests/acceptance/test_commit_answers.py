@@ -1,0 +1,301 @@
+"""A COMMIT whose answer never arrives: the database did it, and we do not know.
+
+All connections of a whole platform go through a proxy, which cuts the one that commits after the
+server did it and before the answer passes. Whoever asks again gets the first answer, nothing
+happens twice, and the pool has every one of its connections afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from tests.acceptance.books import assert_balanced
+from tests.acceptance.database import rows, value
+from tests.acceptance.processes import OFFSETS, PlatformProcess, free_port_base, wait_for
+from tests.acceptance.proxy import CommitProxy
+
+from waybill.messaging.adapters.postgres.connection import PostgresDatabase
+from waybill.messaging.core.identity import new_id
+from waybill.platform import event_loop
+from waybill.platform.composition import Platform
+from waybill.platform.embedded import EmbeddedPostgres
+from waybill.platform.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+    from httpx2 import Response
+    from tests.acceptance.proxy import Cut, Transaction
+
+pytestmark = pytest.mark.acceptance
+
+POOL_MAX = 4
+"""As many cuts as that would leave no connection, if one were lost at each."""
+SERVICES = ("order", "inventory", "payment", "notification")
+
+
+class ServerBehind(EmbeddedPostgres):
+    """A server that is reached through a port of this machine once `port` is set."""
+
+    port = 0
+
+    def socket_file(self) -> Path:
+        """Where it listens."""
+        (directory,) = parse_qs(urlsplit(super().url()).query)["host"]
+        return Path(directory) / ".s.PGSQL.5432"
+
+    def url(self, database: str = "postgres", role: str = "postgres") -> str:
+        """See EmbeddedPostgres."""
+        direct = super().url(database, role)
+        if not self.port:
+            return direct
+        return direct.partition("?")[0].replace("@/", f"@127.0.0.1:{self.port}/")
+
+
+class LoopThread:
+    """An event loop that runs beside a test."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ready, self._over = threading.Event(), asyncio.Event()
+        self._thread = threading.Thread(target=event_loop.run, args=(self._run(),))
+        self._thread.start()
+        self._ready.wait()
+
+    async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ready.set()
+        await self._over.wait()
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - whatever work returns
+        """Wait for `work`."""
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=60)
+
+    def stop(self) -> None:
+        """End it."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._over.set)
+        self._thread.join()
+
+
+class World:
+    """A platform behind the proxy, and customers."""
+
+    def __init__(self, data: Path, stack: ExitStack) -> None:
+        base = free_port_base()
+        self.customer = PlatformProcess(data, port_base=base, environment={})
+        stack.callback(self.customer.client.close)
+        server = stack.enter_context(ServerBehind(data))
+        self.loop = LoopThread()
+        stack.callback(self.loop.stop)
+        self.proxy = CommitProxy(server.socket_file())
+        self.loop.run(self.proxy.start())
+        stack.callback(lambda: self.loop.run(self.proxy.stop()))
+        server.port = self.proxy.port
+        settings = Settings.load(
+            data_directory=data,
+            port_base=base,
+            payment_force_outcome="success",
+            database_connections_max=POOL_MAX,
+        )
+        self.platform = Platform(settings, server)
+        self.loop.run(self.platform.__aenter__())
+        stack.callback(lambda: self.loop.run(self.platform.stop()))
+        self.customer.raise_stock()
+
+    def cut(self, which: Callable[[Transaction], bool], wanted: int = 1) -> Cut:
+        """See CommitProxy.lose_answers."""
+        return self.proxy.lose_answers(which, wanted)
+
+    def place_together(self, keys: list[str]) -> list[Response]:
+        """POST these at the same time; the answers in their order."""
+        with ThreadPoolExecutor(len(keys)) as pool:
+            return list(pool.map(self.customer.place, keys))
+
+    def assert_well(self) -> None:
+        """Nothing was lost or done twice, and every pool has all of its connections."""
+        assert_balanced(self.customer)
+        for running in self.platform.running.values():
+            databases = (running.messaging.ports.database, *running.built.databases)
+            for database in databases:
+                assert isinstance(database, PostgresDatabase)
+                self.loop.run(uses_all_of(database))
+        wait_for(self.is_ready, 30, "every service is ready")
+
+    def is_ready(self) -> bool:
+        """As every service says of itself."""
+        urls = [self.customer.url(offset) for offset in OFFSETS.values()]
+        return all(self.customer.client.get(f"{url}/readyz").status_code == 200 for url in urls)
+
+
+@pytest.fixture(scope="module")
+def world(session_directory: Path, provisioned_data: Path) -> Iterator[World]:
+    """One for all tests; each leaves it well."""
+    directory = session_directory / "behind-a-proxy"
+    directory.mkdir(mode=0o711)
+    subprocess.run(["cp", "-a", provisioned_data, directory / "data"], check=True)
+    with ExitStack() as stack:
+        yield World(directory / "data", stack)
+
+
+async def uses_all_of(database: PostgresDatabase) -> None:
+    """Each connection that the pool may have is there, and answers."""
+    taken = [await database.acquire() for _ in range(POOL_MAX)]
+    try:
+        assert [await connection.fetchval("SELECT 1") for connection in taken] == [1] * POOL_MAX
+        assert not any(connection.is_in_transaction() for connection in taken)
+    finally:
+        for connection in taken:
+            await database.release(connection)
+
+
+def intake(transaction: Transaction) -> bool:
+    """New orders with their keys."""
+    return transaction.has("INSERT INTO app.idempotency_keys")
+
+
+def consumer(service: str) -> Callable[[Transaction], bool]:
+    """A batch of this service: positions and inbox rows first, then effects."""
+
+    def which(transaction: Transaction) -> bool:
+        return (
+            transaction.database == f"{service}db"
+            and transaction.has("INSERT INTO messaging.inbox")
+            and len(transaction.statements) > 1
+        )
+
+    return which
+
+
+def position(service: str) -> Callable[[Transaction], bool]:
+    """Nothing but a position, over what this service does not act on (protocol D2)."""
+
+    def which(transaction: Transaction) -> bool:
+        return (
+            transaction.database == f"{service}db"
+            and transaction.has("UPDATE messaging.consumer_source", "last_ids")
+            and not transaction.has("start = ")  # where reading begins
+            and len(transaction.statements) == 1
+        )
+
+    return which
+
+
+def settlement(service: str) -> Callable[[Transaction], bool]:
+    """Outcomes of outside calls, of this service."""
+
+    def which(transaction: Transaction) -> bool:
+        return transaction.database == f"{service}db" and transaction.has(
+            "UPDATE messaging.deliveries", "settled_at"
+        )
+
+    return which
+
+
+def cancelling(transaction: Transaction) -> bool:
+    """An order that its customer cancels."""
+    return transaction.has("UPDATE app.orders") and not transaction.has("messaging.inbox")
+
+
+def lose_one(world: World, which: Callable[[Transaction], bool]) -> str:
+    """Place an order, and see an answer lost of what follows; the order's id."""
+    cut = world.cut(which)
+    order_id: str = world.customer.place(str(new_id())).json()["id"]
+    wait_for(lambda: cut.made, 20, "the answer to such a commit is lost")
+    return order_id
+
+
+def lose(world: World, which: Callable[[Transaction], bool], wanted: int) -> None:
+    """Place orders, each of which loses an answer, and see all of them end."""
+    placed = [lose_one(world, which) for _ in range(wanted)]
+    for order_id in placed:
+        assert world.customer.ended(order_id)["status"] == "CONFIRMED"
+
+
+def test_i2_a_client_that_asks_again_gets_the_first_answer(world: World) -> None:
+    """P5, protocol I2: 503 outcome_unknown, then the order that was placed, however often."""
+    for _ in range(POOL_MAX + 1):
+        cut, key = world.cut(intake), str(new_id())
+        unknown = world.customer.place(key)
+        assert (unknown.status_code, unknown.json()["code"]) == (503, "outcome_unknown")
+        assert int(unknown.headers["Retry-After"]) >= 1
+        assert len(cut.made) == 1
+        first, second = world.customer.place(key), world.customer.place(key)
+        assert {first.status_code, second.status_code} == {200}
+        assert first.headers["Idempotent-Replayed"] == "true"
+        assert first.content == second.content
+        kept = rows(world.customer.data, "order", KEPT, key)
+        assert [str(row["order_id"]) for row in kept] == [first.json()["id"]]
+        assert kept[0]["response"] == first.content
+        assert world.customer.ended(first.json()["id"])["status"] == "CONFIRMED"
+    world.assert_well()
+
+
+KEPT = """
+SELECT k.order_id, k.response FROM app.idempotency_keys AS k
+JOIN app.orders AS o ON o.idempotency_key = k.key WHERE k.key = $1
+"""
+
+
+def test_i3_all_of_a_flush_learn_that_its_outcome_is_unknown(world: World) -> None:
+    """Protocol I2, I3: neighbours of one commit; each finds its own order under its own key."""
+    cut = world.cut(intake, 2)
+    keys = [str(new_id()) for _ in range(12)]
+    answers = world.place_together(keys)
+    assert len(cut.made) == 2
+    assert {answer.status_code for answer in answers} <= {201, 503}
+    assert sum(answer.status_code == 503 for answer in answers) >= 2
+    again = world.place_together(keys)
+    assert {answer.status_code for answer in again} == {200}
+    for before, after in zip(answers, again, strict=True):
+        assert before.status_code == 503 or before.content == after.content
+    assert len({answer.json()["id"] for answer in again}) == len(keys)
+    world.assert_well()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_p3_a_consumer_s_batch_is_not_applied_again(world: World, service: str) -> None:
+    """P3: the inbox and the position say that it happened; every order ends once."""
+    lose(world, consumer(service), POOL_MAX)
+    world.assert_well()
+
+
+def test_d2_a_position_alone_is_stored_or_stored_again(world: World) -> None:
+    """Protocol D2: over what a service skips; nothing stands still after it."""
+    lose(world, position("payment"), 2)
+    world.assert_well()
+
+
+@pytest.mark.parametrize("service", ["payment", "notification"])
+def test_m6_the_outcome_of_a_call_is_recorded_once(world: World, service: str) -> None:
+    """Protocol M6: it is stored again until that is known, and applied once."""
+    lose(world, settlement(service), POOL_MAX)
+    world.assert_well()
+
+
+def test_p8_a_cancel_that_is_repeated_finds_its_own(world: World) -> None:
+    """P8: 503 outcome_unknown, then 200: the wish was kept, once."""
+    url = f"{world.customer.url(1)}/api/orders"
+    for _ in range(50):  # until one is not confirmed before its cancel comes
+        cut = world.cut(cancelling)
+        order_id = world.customer.place(str(new_id())).json()["id"]
+        answer = world.customer.client.post(f"{url}/{order_id}/cancel")
+        if answer.status_code == 503:
+            break
+    assert answer.json()["code"] == "outcome_unknown"
+    assert len(cut.made) == 1
+    assert world.customer.client.post(f"{url}/{order_id}/cancel").status_code == 200
+    assert world.customer.ended(order_id)["status"] == "CANCELLED"
+    wishes = "SELECT count(*) FROM app.order_timeline WHERE order_id = $1::uuid AND event = $2"
+    found = value(world.customer.data, "order", wishes, order_id, "OrderCancelRequested")
+    assert found <= 1
+    world.assert_well()
