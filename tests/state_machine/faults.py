@@ -146,6 +146,8 @@ class FaultyTransaction:
         self._process = process
         self._loop = loop
         self._failure: BaseException | None = None
+        self.doubts: list[Callable[[], None]] = []
+        """For a COMMIT that was lost on its way: its client cannot know that."""
 
     async def execute(self, statement: str, *arguments: object) -> int:
         """See Transaction.execute."""
@@ -166,6 +168,11 @@ class FaultyTransaction:
     def on_commit(self, call: Callable[[], None]) -> None:
         """See Transaction.on_commit."""
         self._inner.on_commit(call)
+
+    def on_unknown(self, call: Callable[[], None]) -> None:
+        """See Transaction.on_unknown."""
+        self.doubts.append(call)
+        self._inner.on_unknown(call)
 
     def check(self) -> None:
         """An error dooms the transaction: it comes again at every later statement."""
@@ -216,6 +223,8 @@ class FaultyDatabase:
             transaction.check()
             fate = self._process.fate_of_commit()
             if fate is Act.LOSE_COMMIT:
+                for doubt in transaction.doubts:
+                    doubt()
                 raise OutcomeUnknownError(f"{self._process.name}: {fate.value}")  # noqa: TRY301 - rolled back as any
         except BaseException as error:
             # Ended by an Exception, the connection stays: the server has rolled back all the same.
