@@ -113,7 +113,8 @@ def measured(name: str, rate: float, began: float) -> Measured:
         post=found,
         confirmed_seen=found,
         confirmed_written=found,
-        confirmed_polled=None,
+        confirmed_polled=found,
+        left_out_of_poll=2,
         an_order=COST,
         python_bytes_max=90_000_000,
         postgres_bytes_max=180_000_000,
@@ -142,6 +143,7 @@ def test_the_table_has_a_column_a_phase_and_what_decides_durability() -> None:
     assert "| **confirmed a second** | **100** | **100** |" in lines
     assert "| POST, ms: p50 / p90 / p99 / max |" in page
     assert "51.0 / 91.0 / 100.0 / 101.0" in page
+    assert "51.0 / 91.0 / 100.0 / 101.0 (2 left out)" in page
     assert "| refused, unknown | 7, 1 | 7, 1 |" in lines
     assert "| statements an order | 6.00 | 6.00 |" in lines
     assert "| rows updated an order (of them HOT) | 10.00 (6.00) | 10.00 (6.00) |" in lines

@@ -144,6 +144,16 @@ async def test_refusals_are_counted_by_status(tmp_path: Path) -> None:
     assert all(entry.order_id is None and entry.body_hash for entry in entries)
 
 
+async def test_a_closed_loop_does_not_hammer_who_refuses(tmp_path: Path) -> None:
+    """It pauses after a refusal: what it would take is the platform's."""
+
+    async def no(_: Asked) -> bytes:
+        return REFUSED
+
+    result, _, _ = await sent(tmp_path / "h", no, Plan(0, 0.3, 1))
+    assert 1 <= result.refused["503"] <= 6
+
+
 async def test_what_was_never_sent_is_a_refusal(tmp_path: Path) -> None:
     """Without a listener nothing was done, and it is known."""
     with socket.socket() as probe:

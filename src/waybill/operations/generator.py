@@ -29,8 +29,8 @@ SWEEP_SECONDS: Final = 0.5
 RETRY_SECONDS: Final = 0.1
 """The pause before an unknown request is sent again; it doubles."""
 RETRY_SECONDS_MAX: Final = 2.0
-UNREACHABLE_SECONDS: Final = 0.05
-"""The pause after a connection that could not be made."""
+TURNED_AWAY_SECONDS: Final = 0.05
+"""The pause after a connection that could not be made, and in a closed loop after any refusal."""
 RESOLVING_MAX: Final = 1_000
 """Requests of unknown outcome that are sent again at a time; more stay unknown."""
 ANONYMOUS: Final = ""
@@ -143,8 +143,8 @@ class Generator:
             self._resolve_later(request)
         else:
             self._count_refused(request, answer)
-            if answer is None:
-                await asyncio.sleep(UNREACHABLE_SECONDS)
+            if answer is None or not self._plan.rate:
+                await asyncio.sleep(TURNED_AWAY_SECONDS)
 
     async def _send(
         self, connection: Connection, request: _Request, intended: float

@@ -80,6 +80,8 @@ class Measured(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     confirmed_seen: Latency
     confirmed_written: Latency
     confirmed_polled: Latency | None
+    left_out_of_poll: int
+    """Of the sample: too many were looked at already."""
     an_order: AnOrder
     python_bytes_max: int
     postgres_bytes_max: int

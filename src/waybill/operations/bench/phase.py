@@ -101,6 +101,7 @@ class Phases:
             confirmed_seen=latency(tally.seen),
             confirmed_written=latency(tally.written),
             confirmed_polled=latency(watcher.latencies) if plan.watch_every else None,
+            left_out_of_poll=watcher.left_out,
             an_order=an_order(before, after, rows, result.accepted),
             python_bytes_max=memory[0],
             postgres_bytes_max=memory[1],

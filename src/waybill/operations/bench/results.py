@@ -70,6 +70,11 @@ def _latency(found: Latency | None) -> str:
     return " / ".join(f"{value:.1f}" for value in (found.p50, found.p90, found.p99, found.max))
 
 
+def _polled(phase: Measured) -> str:
+    left_out = f" ({phase.left_out_of_poll} left out)" if phase.left_out_of_poll else ""
+    return _latency(phase.confirmed_polled) + left_out
+
+
 def _each(show: Callable[[AnOrder], str]) -> Callable[[Measured], str]:
     return lambda phase: show(phase.an_order)
 
@@ -88,7 +93,7 @@ ROWS: Final[Sequence[tuple[str, Callable[[Measured], str]]]] = (
     ("POST, ms: p50 / p90 / p99 / max", lambda p: _latency(p.post)),
     ("POST to CONFIRMED as a subscriber sees it, ms", lambda p: _latency(p.confirmed_seen)),
     ("the same, until it is written (without the COMMIT)", lambda p: _latency(p.confirmed_written)),
-    ("the same, by GET, of a sample", lambda p: _latency(p.confirmed_polled)),
+    ("the same, by GET, of a sample", _polled),
     ("statements an order", _each(lambda o: f"{o.statements:.2f}")),
     ("commits an order", _each(lambda o: f"{o.commits:.2f}")),
     ("WAL bytes an order", _each(lambda o: f"{o.wal_bytes:.0f}")),
