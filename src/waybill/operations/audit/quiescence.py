@@ -23,7 +23,7 @@ WAITING_MAX = 100_000
 COUNT_MAX = 10_000
 """Unread rows of a lane are counted no further than this."""
 
-# Attempts and due times change with every try, so that a backoff that ends is seen.
+# Attempts, due times and leases change with every try, so that a backoff that ends is seen.
 _OWN = """
 SELECT (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM messaging.outbox_seq) AS seq,
        (SELECT count(*) FROM messaging.deliveries WHERE state = 'PENDING') AS owed,
@@ -31,6 +31,7 @@ SELECT (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM messaging.out
        (SELECT coalesce(sum(attempts), 0) FROM messaging.deliveries WHERE state = 'PENDING')
            AS attempts,
        (SELECT max(next_attempt_at) FROM messaging.deliveries WHERE state = 'PENDING') AS due_at,
+       (SELECT max(lease_until) FROM messaging.deliveries WHERE state = 'PENDING') AS leased_until,
        (SELECT count(*) FROM messaging.dead_letters WHERE verdict = 'REDRIVE') AS to_redrive,
        (SELECT count(*) FROM messaging.dead_letters WHERE verdict = 'OPEN') AS open
 """
@@ -140,6 +141,7 @@ async def _own(draft: _Draft, scope: Scope, database: str, reading: Reading) -> 
     if row["open"]:
         draft.waits[f"open dead letters of {service}"] = row["open"]
     draft.marks += [row["seq"], row["owed"], row["attempts"], row["due_at"], row["open"]]
+    draft.marks.append(row["leased_until"])
     draft.waiting.update(row["key"] for row in await reading.fetch(_WAITING, WAITING_MAX + 1))
     if len(draft.waiting) > WAITING_MAX:
         raise ConfigurationError(

@@ -33,13 +33,13 @@ class AuditOptions:
     """What to look at, and how long to wait for it.
 
     `settle_seconds`: how long to wait for quiescence. `still_seconds`: pending rows that nothing
-    has touched for so long are stranded, not under way (backoffs end within 10 s, protocol L5);
-    then the rules of kind Q are looked at and name them. `rows_max`: violations shown a rule.
+    has touched for so long are stranded, not under way: a dead process's lease (30 s) and a backoff
+    (10 s) are over by then. The rules of kind Q are looked at and name them. `rows_max`: violations shown a rule.
     """
 
     kinds: frozenset[Kind] = frozenset(Kind)
     settle_seconds: float = 0.0
-    still_seconds: float = 15.0
+    still_seconds: float = 45.0
     history: Path | None = None
     rows_max: int = 20
     limits: ReadLimits = field(default_factory=ReadLimits)
