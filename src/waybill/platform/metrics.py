@@ -64,7 +64,7 @@ class StatementsCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """One counter, of the whole process like `process_cpu_seconds_total`."""
-        text = "Statements that this process has sent to databases, BEGIN and COMMIT too"
+        text = "Statements that this process has sent to databases, COMMIT too"
         yield CounterMetricFamily("process_database_statements", text, value=statements.sent)
 
 
