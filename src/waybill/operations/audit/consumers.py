@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from waybill.messaging.core.lanes import ALL_LANES
-from waybill.operations.audit.merge import side_by_side
 from waybill.operations.audit.outbox import MESSAGING
 from waybill.operations.audit.rule import Books, Kind, Rule, one_after_another, statement
 from waybill.operations.audit.scope import INVENTORY, NOTIFICATION, ORDER, PAYMENT
@@ -16,24 +15,26 @@ if TYPE_CHECKING:
     from waybill.operations.audit.rule import Found, Look
     from waybill.operations.audit.scope import Route
 
+PAGE_ROWS = 1_000
+"""Messages asked about in one statement: few enough for an index to be the way."""
+
 # What a consumer has passed of a source: above its start, up to its position (protocol D4).
 _PASSED = """
-SELECT DISTINCT ON (o.id) o.id AS message_id, o.type, o.lane, o.seq, o.aggregateid AS key
-FROM messaging.outbox o
-JOIN unnest($3::bigint[], $4::bigint[]) WITH ORDINALITY AS p (start, position, place)
-    ON o.lane = p.place - 1
-WHERE o.topic = $1 AND {type} AND o.seq > p.start AND o.seq <= p.position
-ORDER BY o.id
+SELECT o.id AS message_id, o.type, o.lane, o.seq, o.aggregateid AS key
+FROM unnest($3::bigint[], $4::bigint[]) WITH ORDINALITY AS p (start, position, place)
+JOIN messaging.outbox o ON o.lane = p.place - 1 AND o.seq > p.start AND o.seq <= p.position
+WHERE o.topic = $1 AND {type}
 """
 _PASSED_ACTED_ON = _PASSED.replace("{type}", "o.type = ANY ($2::text[])")
 _PASSED_SKIPPED = _PASSED.replace("{type}", "o.type <> ALL ($2::text[])")
-_DEALT_WITH = """
-SELECT message_id FROM messaging.inbox WHERE consumer = $1
-UNION SELECT message_id FROM messaging.dead_letters WHERE consumer = $1 ORDER BY message_id
-"""
 _APPLIED = """
-SELECT message_id FROM messaging.inbox WHERE consumer = $1 ORDER BY message_id
+SELECT message_id FROM messaging.inbox WHERE consumer = $1 AND message_id = ANY ($2::uuid[])
 """
+_DEALT_WITH = f"""{_APPLIED}
+UNION ALL
+SELECT message_id FROM messaging.dead_letters
+WHERE consumer = $1 AND message_id = ANY ($2::uuid[])
+"""  # noqa: S608 - constants
 _POSITION = """
 SELECT positions, start FROM messaging.consumer_source WHERE consumer = $1 AND source = $2
 """
@@ -135,30 +136,41 @@ async def _place(books: Books, route: Route) -> tuple[list[int], list[int]]:
 async def each_is_dealt_with(books: Books) -> AsyncIterator[Found]:
     """I22: what a consumer has passed and acts on is in its inbox or among its dead letters."""
     for route in books.scope.routes:
-        positions, start = await _place(books, route)
-        consumer = books.scope.consumer_id(route.consumer)
-        passed = books.stream(
-            route.source, _PASSED_ACTED_ON, route.topic, list(route.types), start, positions
-        )
-        dealt = books.stream(route.consumer, _DEALT_WITH, consumer)
-        async for message, done in side_by_side(passed, dealt, ("message_id",)):
-            if message is not None and done is None:
-                yield {"consumer": consumer, "source": route.source, **dict(message)}
+        async for message, is_known in _looked_up(books, route, _PASSED_ACTED_ON, _DEALT_WITH):
+            if not is_known:
+                yield message
 
 
 async def skipped_left_nothing(books: Books) -> AsyncIterator[Found]:
     """I25: a type that the consumer skips has no inbox row."""
     for route in books.scope.routes:
-        positions, start = await _place(books, route)
-        consumer = books.scope.consumer_id(route.consumer)
-        skipped = books.stream(
-            route.source, _PASSED_SKIPPED, route.topic, list(route.types), start, positions
-        )
-        applied = books.stream(route.consumer, _APPLIED, consumer)
-        async for message, done in side_by_side(skipped, applied, ("message_id",)):
-            if message is not None and done is not None:
-                place = {"database": route.consumer, "consumer": consumer}
-                yield {**place, "source": route.source, **dict(message)}
+        async for message, is_known in _looked_up(books, route, _PASSED_SKIPPED, _APPLIED):
+            if is_known:
+                yield message
+
+
+async def _looked_up(
+    books: Books, route: Route, passed: str, known: str
+) -> AsyncIterator[tuple[Found, bool]]:
+    """What a route's consumer has passed, and whether its database knows it; a page at a time."""
+    positions, start = await _place(books, route)
+    consumer = books.scope.consumer_id(route.consumer)
+    place = {"database": route.consumer, "consumer": consumer, "source": route.source}
+    messages = books.stream(route.source, passed, route.topic, list(route.types), start, positions)
+    while page := [row async for row in _first(messages, PAGE_ROWS)]:
+        ids = [row["message_id"] for row in page]
+        rows = await books.readings[route.consumer].fetch(known, consumer, ids)
+        found = {row["message_id"] for row in rows}
+        for row in page:
+            yield {**place, **dict(row)}, row["message_id"] in found
+
+
+async def _first(rows: AsyncIterator[Found], count: int) -> AsyncIterator[Found]:
+    for _ in range(count):
+        row = await anext(rows, None)
+        if row is None:
+            return
+        yield row
 
 
 async def no_lag(books: Books) -> AsyncIterator[Found]:

@@ -34,7 +34,8 @@ class AuditOptions:
 
     `settle_seconds`: how long to wait for quiescence. `still_seconds`: pending rows that nothing
     has touched for so long are stranded, not under way: a dead process's lease (30 s) and a backoff
-    (10 s) are over by then. The rules of kind Q are looked at and name them. `rows_max`: violations shown a rule.
+    (10 s) are over by then. The rules of kind Q are looked at and name them. `rows_max`:
+    violations shown a rule.
     """
 
     kinds: frozenset[Kind] = frozenset(Kind)
