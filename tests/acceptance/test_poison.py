@@ -81,7 +81,7 @@ def test_poison_is_a_dead_letter_of_each_subscriber(
     shown = shared_platform.run("dead-letters", "show", str(poison["id"]))
     assert shown.returncode == 0
     assert f"order-service {poison['lane']}:{poison['seq']}" in shown.stdout
-    assert "stacktrace" in shown.stdout
+    assert "stacktrace\n    Traceback" in shown.stdout
 
 
 def test_messages_after_it_go_on(shared_platform: PlatformProcess, poison: dict[str, Any]) -> None:

@@ -24,6 +24,9 @@ app = typer.Typer(help="Messages that could not be applied.", no_args_is_help=Tr
 
 DAY_SECONDS = 86_400.0
 
+TEXT_CHARS_MAX = 8_000
+"""Of a field, or of a line of a stack trace, on the terminal."""
+
 Consumer = Annotated[str, typer.Argument(help="The consumer that failed.")]
 MessageIds = Annotated[list[UUID], typer.Argument(help="Ids of messages, as `list` shows them.")]
 
@@ -195,10 +198,11 @@ def _print(info: LetterInfo) -> None:
         "correlation_id": record.message.correlation_id,
         "occurred_at": record.message.occurred_at,
         "value": record.message.value.decode(errors="replace"),
-        "stacktrace": letter.stacktrace,
     }
     for name, value in fields.items():
-        say(
-            f"{name.replace('_', ' '):<15} {'-' if value is None else printable(str(value), 8_000)}"
-        )
+        text = "-" if value is None else printable(str(value), TEXT_CHARS_MAX)
+        say(f"{name.replace('_', ' '):<15} {text}")
+    say("stacktrace")
+    for line in letter.stacktrace.splitlines():
+        say(f"    {printable(line, TEXT_CHARS_MAX)}")
     say("")
