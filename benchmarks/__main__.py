@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchmarks.bench import Bench
-from benchmarks.cluster import ScratchError, scratch
+from benchmarks.cluster import CannotMeasureError, scratch
 from benchmarks.effort import QUICK, Effort
 from benchmarks.environment import LOCK
 from benchmarks.pairs import Budget
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results = run(_stoppable(_all(replace(effort, **given), options)))
     except (asyncio.CancelledError, KeyboardInterrupt):
         return STOPPED
-    except (ScratchError, MessagingError) as error:
+    except (CannotMeasureError, MessagingError) as error:
         sys.stderr.write(f"benchmarks: {error}\n")
         return 2
     return 1 if any(result.spread is None for result in results) else 0
@@ -87,10 +87,7 @@ async def _stoppable(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def _all(effort: Effort, options: argparse.Namespace) -> list[Result]:
-    wanted = {name.upper() for name in options.only.replace(",", " ").split()}
-    chosen = {
-        names: parts for names, parts in MEASUREMENTS.items() if wanted & set(names.split())
-    } or MEASUREMENTS
+    chosen = _chosen(options.only)
     budget = Budget(effort.minutes * 60)
     results: list[Result] = []
     async with scratch(options.data) as place:
@@ -108,6 +105,22 @@ async def _all(effort: Effort, options: argparse.Namespace) -> list[Result]:
     _say("\n" + markdown(results, circumstances))
     _say(f"written to {options.out}")
     return results
+
+
+def _chosen(only: str) -> dict[str, tuple[Measurement, float]]:
+    """What is to be measured; everything if nothing is named. Raises CannotMeasureError."""
+    wanted = {name.upper() for name in only.replace(",", " ").split()}
+    known = {name for names in MEASUREMENTS for name in names.split()}
+    if wanted - known:
+        raise CannotMeasureError(
+            f"--only knows {', '.join(sorted(known, key=lambda name: int(name[1:])))}; "
+            f"not {', '.join(sorted(wanted - known))}"
+        )
+    return {
+        names: parts
+        for names, parts in MEASUREMENTS.items()
+        if not wanted or wanted & set(names.split())
+    }
 
 
 async def _one(names: str, measurement: Measurement, bench: Bench, budget: Budget) -> list[Result]:

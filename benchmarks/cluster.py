@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
 
-class ScratchError(Exception):
-    """The place for scratch data does not do."""
+class CannotMeasureError(Exception):
+    """What was asked for, or the place for it, does not do."""
 
 
 class Scratch:
@@ -66,7 +66,7 @@ async def scratch(parent: Path | None) -> AsyncIterator[Scratch]:
     try:
         async with EmbeddedPostgres(template) as server:
             if (template / "postgres").is_symlink():
-                raise ScratchError(
+                raise CannotMeasureError(
                     f"PostgreSQL's user cannot enter {directory}: name another place with --data"
                 )
             await provision(server)
@@ -78,7 +78,12 @@ async def scratch(parent: Path | None) -> AsyncIterator[Scratch]:
 
 def _directory(parent: Path | None) -> Path:
     """A new directory that PostgreSQL's own user may enter."""
-    directory = Path(tempfile.mkdtemp(prefix="waybill-ratios-", dir=parent))
+    try:
+        directory = Path(tempfile.mkdtemp(prefix="waybill-ratios-", dir=parent))
+    except OSError as error:
+        raise CannotMeasureError(
+            f"{parent} does not do for scratch data: {error.strerror}"
+        ) from error
     directory.chmod(0o711)
     return directory
 

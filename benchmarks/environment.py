@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from benchmarks.cluster import ScratchError
+from benchmarks.cluster import CannotMeasureError
 
 HERE: Final = Path(__file__).parent
 LOCK: Final = HERE / "requirements.lock"
@@ -41,4 +41,4 @@ async def _run(*command: str) -> None:
     _, errors = await process.communicate()
     if process.returncode != 0:
         said = errors.decode(errors="replace").strip()[-500:]
-        raise ScratchError(f"the baselines' environment {ENVIRONMENT} cannot be made: {said}")
+        raise CannotMeasureError(f"the baselines' environment {ENVIRONMENT} cannot be made: {said}")
