@@ -85,6 +85,16 @@ async def test_an_act_whose_answer_is_lost_costs_no_effect_and_doubles_none(poin
     assert len(world.copies) == 20
 
 
+@pytest.mark.parametrize("nth", range(2, 7))
+async def test_the_answer_to_any_commit_may_be_lost(nth: int) -> None:
+    """P3: joining, reading and deciding end in commits; the loop outlives each lost answer."""
+    with CrashPlan() as plan:
+        plan.fail("transaction.after_commit", nth=nth)
+        world, once = await consume_twenty()
+    assert once
+    assert len(world.copies) == 20
+
+
 async def test_a_commit_whose_answer_is_lost_stands() -> None:
     """do_then_fail at a commit: the effects are there before the error is, and read once more."""
     world = World()
@@ -197,6 +207,25 @@ async def test_a_lost_answer_is_that_of_the_task_that_was_meant() -> None:
         plan.do_then_fail("consumer.before_commit", match="a")
         outcomes = await asyncio.gather(commit("a"), commit("b"), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [CutConnectionError, type(None)]
+
+
+async def test_an_act_that_fails_by_itself_is_done_at_a_later_time() -> None:
+    """A call sends a mail whose answer is lost: the call's own answer is lost at the next one."""
+
+    async def call() -> None:
+        await come_to("delivery.before_call")
+        await come_to("mine.before_act")
+        await come_to("mine.after_act")
+        await come_to("delivery.after_call")
+
+    with CrashPlan() as plan:
+        plan.do_then_fail("delivery.before_call", KeyError("outer"))
+        plan.do_then_fail("mine.before_act", KeyError("inner"))
+        with pytest.raises(KeyError, match="inner"):
+            await call()
+        with pytest.raises(KeyError, match="outer"):
+            await call()
+        await call()
 
 
 def test_a_plan_that_reached_nothing_fails() -> None:

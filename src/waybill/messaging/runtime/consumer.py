@@ -112,7 +112,7 @@ class Consumer(Loop):
         self.state = ConsumerState.STANDBY
         try:
             subscription = await self.idle(self._log.subscribe(self.name, self._topics))
-        except TransientError as error:
+        except (TransientError, OutcomeUnknownError) as error:
             await self._back_off(error)
             return
         self._scanned.clear()
@@ -149,7 +149,7 @@ class Consumer(Loop):
         while not self.stopping:
             try:
                 await self.idle(subscription.rewind())
-            except TransientError as error:
+            except (TransientError, OutcomeUnknownError) as error:
                 await self._back_off(error)
             else:
                 return

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from waybill.messaging.core import crash_points
-from waybill.messaging.core.errors import ConfigurationError, TransientError
+from waybill.messaging.core.errors import ConfigurationError, OutcomeUnknownError, TransientError
 from waybill.messaging.core.retry import Backoff
 from waybill.messaging.runtime.loop import Loop, LoopStoppedError
 
@@ -153,7 +153,7 @@ class Scheduler(Loop):
                     await crash_points.hook("job.after_run", job.name)
         except Exception as error:
             # The user's job, at its loop's edge: it is tried again, and the others go on.
-            expected = isinstance(error, TransientError | TimeoutError)
+            expected = isinstance(error, TransientError | OutcomeUnknownError | TimeoutError)
             logger.log(
                 logging.WARNING if expected else logging.ERROR,
                 "job %s failed: %s: %s",

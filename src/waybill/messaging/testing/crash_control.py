@@ -56,6 +56,7 @@ class ControlServer(socketserver.ThreadingUnixStreamServer):
     """Listens in threads of its own, for as long as the process lives."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, path: Path, plan: CrashPlan) -> None:
         path.unlink(missing_ok=True)

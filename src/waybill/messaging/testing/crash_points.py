@@ -30,8 +30,8 @@ DELAY_SECONDS = 0.2
 REACH_SECONDS = 10.0
 
 
-_done_next: ContextVar[tuple[str, Armed] | None] = ContextVar("done_next", default=None)
-"""The act that this task is doing, by the point behind it, and what happens then."""
+_acts: ContextVar[tuple[tuple[str, Armed], ...]] = ContextVar("acts", default=())
+"""What this task is doing, by the points behind each act, and what happens there."""
 
 
 class CutConnectionError(OutcomeUnknownError, ConnectionResetError):
@@ -86,11 +86,14 @@ class Armed:
         return self._reached.wait(seconds)
 
     def is_due(self, point: str, name: str) -> bool:
-        """Count this occurrence; whether it is the one that is meant."""
+        """Count this occurrence; whether it is the one that is meant.
+
+        An act that is to be done first may fail by itself: then a later one is meant.
+        """
         if point != self.point or self._match not in {None, name}:
             return False
         self._left -= 1
-        return self._left == 0
+        return self._left == 0 or (self._left < 0 and self.action == "do_then_fail")
 
     def report(self) -> None:
         """The process is there."""
@@ -210,15 +213,15 @@ class CrashPlan:
 
     async def _reach(self, point: str, name: str) -> None:
         """See core.crash_points.Hook."""
-        expected = _done_next.get()
-        if expected is not None and expected[0] == point and expected[1] in self._armed:
-            await self._happen(expected[1])
+        for then, armed in _acts.get():
+            if then == point and armed in self._armed:
+                await self._happen(armed)
         for armed in list(self._armed):
             if armed.is_due(point, name):
                 armed.name = name
                 if armed.action == "do_then_fail":
                     # In this task alone, and in the one that an adapter commits in.
-                    _done_next.set((_end_of(point), armed))
+                    _acts.set((*_acts.get(), (_end_of(point), armed)))
                 else:
                     await self._happen(armed)
 

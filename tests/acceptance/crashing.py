@@ -1,0 +1,140 @@
+"""A platform whose crash points are armed while it runs, and customers who make it reach them."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import httpx2
+from tests.acceptance.database import rows, value
+from tests.acceptance.processes import PlatformProcess, wait_for
+from tests.acceptance.test_poison import GARBAGE, POISON
+from tests.acceptance.traffic import Traffic
+
+from waybill.messaging.adapters.postgres.errors import DRIVER_ERRORS
+from waybill.messaging.core.identity import new_id
+from waybill.messaging.core.lanes import lane_of
+from waybill.messaging.testing.crash_control import CrashControl, marks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from uuid import UUID
+
+RUNNER = "waybill.messaging.testing.crash_runner"
+REST_SECONDS = 1.6
+"""Longer than a consumer waits before it stores positions over nothing that concerns it."""
+GAP_SECONDS = 0.02
+"""Of a customer between two orders: what is to be shown needs load, not overload."""
+
+CONFIRMED = """
+SELECT aggregateid, payload FROM messaging.outbox
+WHERE type = 'OrderConfirmed' AND payload <> $1 LIMIT 1
+"""
+JUDGE = """
+UPDATE messaging.dead_letters SET value = $2, verdict = $3, verdict_by = 'a test',
+       verdict_reason = 'mended', verdict_at = clock_timestamp()
+WHERE message_id = $1 AND verdict = 'OPEN' RETURNING true
+"""
+
+
+class ArmedPlatform(PlatformProcess):
+    """`waybill up` through the crash runner; `crash` arms it."""
+
+    @property
+    def crash(self) -> CrashControl:
+        """Arms the process that runs now."""
+        return CrashControl(self._beside("control"))
+
+    @property
+    def reached(self) -> list[tuple[int, str, str]]:
+        """Process, action and point of everything that happened, in order."""
+        return [(m["pid"], m["action"], m["point"]) for m in marks(self._beside("marks"))]
+
+    def command(self, *arguments: str) -> list[str]:
+        """See PlatformProcess; only the platform itself is armed."""
+        python, option, *program = super().command(*arguments)
+        if arguments != ("up",):
+            return [python, option, *program]
+        files = ["--control", str(self._beside("control")), "--marks", str(self._beside("marks"))]
+        return [python, option, RUNNER, "--register", "waybill.commerce", *files, "--", *program]
+
+    def killed(self) -> bool:
+        """Whether it has died by SIGKILL."""
+        assert self.process is not None
+        return self.process.poll() == -signal.SIGKILL
+
+    def _beside(self, name: str) -> Path:
+        return self.data.parent / f"crash-{name}"
+
+
+class Customers(Traffic):
+    """Customers of whom some cancel, at a measured pace."""
+
+    def _place(self, client: httpx2.Client, key: str) -> None:
+        super()._place(client, key)
+        order_id = self.accepted.get(key)
+        if order_id is not None and key[0] in "0123":
+            url = f"{self._platform.url(1)}/api/orders/{order_id}/cancel"
+            with contextlib.suppress(httpx2.TransportError):
+                client.post(url)
+        self._ended.wait(GAP_SECONDS)
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """While the block runs they rest for longer than they order."""
+        over = threading.Event()
+
+        def rest() -> None:
+            while not over.is_set():
+                self.pause()
+                over.wait(REST_SECONDS)
+                self.resume()
+                over.wait(REST_SECONDS / 4)
+
+        with ThreadPoolExecutor(1) as pool:
+            resting = pool.submit(rest)
+            try:
+                yield
+            finally:
+                over.set()
+            resting.result()
+
+
+@contextmanager
+def leading_to(point: str, platform: ArmedPlatform, customers: Customers) -> Iterator[None]:
+    """While the block runs, what makes the platform come to a point that customers do not."""
+    if point.startswith("positions."):  # now and then a moment without orders
+        with customers.resting():
+            yield
+    elif point.startswith("redrive."):
+        with contextlib.suppress(*DRIVER_ERRORS):  # the letter of another point came first
+            mend_a_dead_letter(platform)
+        yield
+    elif point.endswith("_query") or point == "delivery.after_claim":
+        platform.crash.arm("fail", "delivery.after_call", match="charge")
+        yield
+    elif point.startswith("deadline."):  # stock stands still until orders are overdue
+        stock = platform.crash.arm("block", "consumer.before_claim", match="inventory-service")
+        yield
+        with contextlib.suppress(ConnectionError, FileNotFoundError):  # it was killed
+            stock.release()
+    else:
+        yield
+
+
+def mend_a_dead_letter(platform: ArmedPlatform) -> None:
+    """Garbage becomes a dead letter of two services; an operator mends and redrives one of them."""
+    data = platform.data
+    confirmed = wait_for(lambda: rows(data, "order", CONFIRMED, GARBAGE), 30, "an order confirmed")
+    key, payload = confirmed[0]["aggregateid"], confirmed[0]["payload"]
+    message_id: UUID = new_id()
+    value(data, "order", POISON, message_id, key, lane_of(key), GARBAGE)
+    for service, verdict in (("inventory", "DISCARDED"), ("notification", "REDRIVE")):
+        judge = partial(value, data, service, JUDGE, message_id, payload, verdict)
+        wait_for(judge, 30, f"a dead letter of {service}")

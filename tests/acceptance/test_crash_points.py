@@ -1,0 +1,128 @@
+"""Every crash point with every action, on real processes under load; then the books."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+import httpx2
+import pytest
+from tests.acceptance.books import assert_balanced
+from tests.acceptance.crashing import RUNNER, ArmedPlatform, Customers, leading_to
+from tests.acceptance.database import rows, rows_at
+from tests.acceptance.processes import free_port_base, wait_for
+from tests.acceptance.test_examples import all_reminded, answers, book, reminders, running
+
+from waybill.commerce import crash_points as of_commerce
+from waybill.messaging.core.crash_points import registered
+from waybill.messaging.testing.crash_control import marks
+from waybill.messaging.testing.crash_points import ACTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.conftest import TestDatabases
+
+pytestmark = pytest.mark.acceptance
+
+POINTS = list(registered())
+assert set(of_commerce.POINTS) <= set(POINTS)
+REACH_SECONDS = 30
+ENVIRONMENT = {"WAYBILL_ORDER_DEADLINE_SECONDS": "2"}
+
+
+@pytest.fixture(scope="module")
+def platform(session_directory: Path, provisioned_data: Path) -> Iterator[ArmedPlatform]:
+    """One platform for all points, on data of its own."""
+    directory = session_directory / "crash-points"
+    directory.mkdir(mode=0o711)
+    subprocess.run(["cp", "-a", provisioned_data, directory / "data"], check=True)
+    made = ArmedPlatform(directory / "data", port_base=free_port_base(), environment=ENVIRONMENT)
+    try:
+        made.start().raise_stock()
+        yield made
+    finally:
+        made.close()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def audited(platform: ArmedPlatform) -> Iterator[Customers]:
+    """Customers while the block runs; then a restart, and the books of all there ever was."""
+    with Customers(platform) as customers:
+        customers.resume()
+        yield customers
+    platform.kill()
+    platform.start()
+    customers.settle_unknown()
+    assert_balanced(platform)
+    kept = {str(row["id"]) for row in rows(platform.data, "order", "SELECT id FROM app.orders")}
+    assert customers.accepted
+    assert set(customers.accepted.values()) <= kept
+
+
+def come_to(platform: ArmedPlatform, customers: Customers, action: str, point: str) -> None:
+    """Arm, wait until it was reached, and let go what stands still."""
+    # A job that is not finished waits for its lease: let it be one that nothing waits for.
+    match = "figures" if point.startswith("job.") else None
+    armed = platform.crash.arm(action, point, match=match)
+    with leading_to(point, platform, customers):
+        assert armed.reached(REACH_SECONDS), f"{action} at {point} was never reached"
+    if action == "block":
+        armed.release()
+
+
+@pytest.mark.parametrize("action", [each for each in ACTIONS if each != "kill"])
+def test_what_goes_wrong_at_any_point_costs_nothing(platform: ArmedPlatform, action: str) -> None:
+    """P2, P3, P6: nothing is lost, doubled or stranded, whichever point fails or stands still."""
+    points = [p for p in POINTS if action != "do_then_fail" or ".before_" in p]
+    quiet = [p for p in points if p.startswith("positions.")]  # they need customers to be away
+    with audited(platform) as customers, ThreadPoolExecutor(len(points)) as pool:
+        reach = partial(come_to, platform, customers, action)
+        list(pool.map(reach, [p for p in points if p not in quiet]))
+        list(pool.map(reach, quiet))
+    assert {point for _, did, point in platform.reached if did == action} >= set(points)
+
+
+def test_a_kill_at_any_point_costs_nothing(platform: ArmedPlatform) -> None:
+    """P2, P3, P6: SIGKILL at each point in turn, under load, and a start after it."""
+    with audited(platform) as customers:
+        for point in POINTS:
+            assert platform.process is not None
+            pid = platform.process.pid
+            platform.crash.arm("kill", point)
+            with leading_to(point, platform, customers):
+                wait_for(platform.killed, REACH_SECONDS, f"killed at {point}")
+            assert platform.reached[-1] == (pid, "kill", point)
+            platform.start()
+
+
+def test_a_service_of_a_librarys_user_dies_at_the_point_that_was_named(
+    databases: TestDatabases, tmp_path: Path
+) -> None:
+    """P3 in a user's own process: killed by the runner behind its third commit, nothing doubles."""
+    url, port, log = databases.template("crash-clinic"), free_port_base(), tmp_path / "log"
+    clinic = ("uvicorn", "clinic:app", "--port", str(port))
+    where = ("--point", "consumer.after_commit", "--match", "reminders", "--nth", "3")
+    runner = (RUNNER, *where, "--marks", str(tmp_path / "marks"), "--")
+    with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+        command = [sys.executable, "-m", *runner, *clinic]
+        with running(command, log, {"DATABASE_URL": url}) as process:
+            wait_for(partial(answers, client), 30, "the clinic answers")
+            with suppress(httpx2.TransportError):
+                while True:
+                    book(client, patient=1)
+            assert process.wait(timeout=30) == -signal.SIGKILL
+        assert [mark["point"] for mark in marks(tmp_path / "marks")] == ["consumer.after_commit"]
+        with running([sys.executable, "-m", *clinic], log, {"DATABASE_URL": url}):
+            wait_for(partial(answers, client), 30, "the clinic answers")
+            visits = [row["id"] for row in rows_at(url, "SELECT id FROM visits ORDER BY id")]
+            wait_for(partial(all_reminded, client, len(visits)), 30, "reminders")
+            assert reminders(client) == visits
