@@ -6,7 +6,6 @@ another one. Everything is below one directory, which is removed at the end.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -37,11 +36,8 @@ class Scratch:
         """A copy of the template (or of another copy) whose bytes are on the disk."""
         target = self.directory / name
         shutil.rmtree(target, ignore_errors=True)
-        subprocess.run(  # noqa: S603 - our own directories
-            ["cp", "-a", "--", self.directory / source, target],  # noqa: S607 - the system's
-            check=True,
-        )
-        os.sync()  # else the next side would be measured while these bytes are written
+        _run("cp", "-a", "--", str(self.directory / source), str(target))
+        sync(target)
         return target
 
     @contextmanager
@@ -74,6 +70,15 @@ async def scratch(parent: Path | None) -> AsyncIterator[Scratch]:
     finally:
         EmbeddedPostgres(template).remove()  # wherever its files are
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def sync(directory: Path) -> None:
+    """Its file system's bytes are on the disk: else the next side would pay for writing them."""
+    _run("sync", "--file-system", str(directory))
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True)  # noqa: S603 - the system's own, on our directories
 
 
 def _directory(parent: Path | None) -> Path:

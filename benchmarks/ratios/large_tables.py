@@ -8,11 +8,10 @@ grows by what is measured, and is audited once, at the end: if that fails, no nu
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.cluster import value
+from benchmarks.cluster import sync, value
 from benchmarks.load_side import Scenario
 from benchmarks.load_side import measure as measure_side
 from benchmarks.multiply import multiply
@@ -83,6 +82,6 @@ async def _filled(bench: Bench, name: str, orders: int) -> Path:
         there = int(await value(data, "order", "SELECT count(*) FROM app.orders"))
     began = bench.budget.used()
     await multiply(data, orders // there - 1)
-    await asyncio.to_thread(os.sync)
+    await asyncio.to_thread(sync, data)
     bench.say(f"  {orders:,} orders filled in, in {bench.budget.used() - began:.0f} s")
     return data

@@ -118,32 +118,29 @@ async def _plant_one(connection: asyncpg.Connection, service: str) -> None:
 
 async def discard(data: Path) -> None:
     """An operator's verdict on what was planted."""
-    found = 0
-    for service in STAGES:
-        found += await _wait_for_letters(data, service)
-        await execute(data, {service: DISCARD})
-    if not found:
+    if not await _letters(data):
         raise PoisonWithoutEffectError("no planted record became a dead letter")
+    await execute(data, dict.fromkeys(STAGES, DISCARD))
 
 
-async def _wait_for_letters(data: Path, service: str) -> int:
+async def _letters(data: Path) -> int:
     """How many there are, once no more come."""
     before = -1
-    while (now := int(await value(data, service, OPEN_LETTERS))) != before:
+    while (now := sum([await value(data, each, OPEN_LETTERS) for each in STAGES])) != before:
         before = now
         await asyncio.sleep(1)
     return before
 
 
-async def refuse_some(data: Path) -> None:
-    """Constraints that one order in so many breaks, at a stage that its id decides."""
+async def refuse_some(data: Path, *, of: int = FAILING_OF) -> None:
+    """Constraints that one order of so many breaks, at a stage that its id decides."""
     for place, (service, (table, column, unless)) in enumerate(STAGES.items()):
         last = f"('x' || right({column}::text, 6))::bit(24)::int"
         await execute(
             data,
             {
                 service: f"ALTER TABLE {table} ADD CONSTRAINT planted CHECK "
-                f"({unless if unless != 'true' else 'false'} OR {last} % {FAILING_OF} <> {place}) "
+                f"({unless if unless != 'true' else 'false'} OR {last} % {of} <> {place}) "
                 "NOT VALID"
             },
         )
@@ -151,8 +148,7 @@ async def refuse_some(data: Path) -> None:
 
 async def redrive(data: Path) -> None:
     """Drop the constraints and have every letter applied."""
-    letters = sum([await _wait_for_letters(data, service) for service in STAGES])
-    if not letters:
+    if not await _letters(data):
         raise PoisonWithoutEffectError("no message broke a constraint")
     for service, (table, _, _) in STAGES.items():
         await execute(data, {service: f"ALTER TABLE {table} DROP CONSTRAINT planted; {REDRIVE}"})
