@@ -7,6 +7,7 @@ promise that); every sample carries `application`; no label holds an id or a per
 from __future__ import annotations
 
 import time
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import (
@@ -112,26 +113,26 @@ class ServiceMetrics:
     def published(self, topic: str, count: int) -> None:
         """See Observer."""
         self._published_total.inc(count)
-        self._published.labels(topic).inc(count)
+        self._published(topic).inc(count)
 
     def processed(self, consumer: str, result: str, count: int, seconds: float) -> None:
         """See Observer."""
-        self._processed.labels(consumer, result).inc(count)
+        self._processed(consumer, result).inc(count)
         if result == "processed":
-            self._batch_seconds.labels(consumer).observe(seconds)
+            self._batch_seconds(consumer).observe(seconds)
 
     def dead_lettered(self, consumer: str, topic: str, error_type: str) -> None:
         """See Observer."""
-        self._dead_letters.labels(topic, consumer, error_type).inc()
+        self._dead_letters(topic, consumer, error_type).inc()
 
     def retried(self, consumer: str, reason: str) -> None:
         """See Observer."""
-        self._retries.labels(consumer, reason).inc()
+        self._retries(consumer, reason).inc()
 
     def attempted(self, kind: str, outcome: str, seconds: float) -> None:
         """See Observer."""
-        self._attempts.labels(kind, outcome).inc()
-        self._attempt_seconds.labels(kind).observe(seconds)
+        self._attempts(kind, outcome).inc()
+        self._attempt_seconds(kind).observe(seconds)
 
     def progressed(self, loop: str) -> None:
         """See Observer."""
@@ -183,15 +184,15 @@ class ServiceMetrics:
     ) -> None:
         """Make the counters of what this service will publish, consume and deliver: at 0."""
         for topic in topics:
-            self._published.labels(topic)
+            self._published(topic)
         for consumer in consumers:
             for result in ("processed", "duplicate", "skipped", "failed"):
-                self._processed.labels(consumer, result)
-            self._batch_seconds.labels(consumer)
+                self._processed(consumer, result)
+            self._batch_seconds(consumer)
         for kind in deliveries:
             for outcome in ("delivered", "refused", "failed", "unknown"):
-                self._attempts.labels(kind, outcome)
-            self._attempt_seconds.labels(kind)
+                self._attempts(kind, outcome)
+            self._attempt_seconds(kind)
 
     def _gauge(self, name: str, labels: dict[str, str]) -> Gauge:
         """Made when it is first fed: a figure that nobody looks at is not shown as 0."""
@@ -216,16 +217,22 @@ class ServiceMetrics:
             self._business[name] = made
 
     def _make_messaging(self) -> None:
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(name, text, labels, registry=self.registry)
+        # A child is looked up under a lock each time; labels are bounded, so ours are kept.
+        def counter(name: str, text: str, *labels: str) -> Callable[..., Counter]:
+            return cache(Counter(name, text, labels, registry=self.registry).labels)
 
-        def seconds(name: str, text: str, *labels: str) -> Histogram:
-            return Histogram(name, text, labels, registry=self.registry, buckets=SECONDS_BUCKETS)
+        def seconds(name: str, text: str, *labels: str) -> Callable[..., Histogram]:
+            made = Histogram(name, text, labels, registry=self.registry, buckets=SECONDS_BUCKETS)
+            return cache(made.labels)
 
-        self._published_total = counter(
-            "outbox_published_total", "Messages committed to the outbox"
+        self._published_total = Counter(
+            "outbox_published_total", "Messages committed to the outbox", registry=self.registry
         )
-        counter("outbox_publish_failures_total", "Messages a relay could not send; 0 without one")
+        Counter(
+            "outbox_publish_failures_total",
+            "Messages a relay could not send; 0 without one",
+            registry=self.registry,
+        )
         self._published = counter(
             "messaging_client_sent_messages_total",
             "Messages committed to the outbox, by topic",
