@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -35,6 +37,30 @@ def message(value: bytes, *, name: str = "Paid", version: int = 1) -> Message:
     return Message(
         id=new_id(), topic="t", type=name, key="k", value=value, occurred_at=NOW, version=version
     )
+
+
+FORKS = """
+import os
+from waybill.messaging.core.identity import UuidFactory, new_id
+
+new_id()  # as a server does that loads an application before it forks its workers
+same_instant = UuidFactory(milliseconds=lambda: 1)
+same_instant()
+for _ in range(2):
+    if os.fork() == 0:
+        os.write(1, f"{same_instant()} ".encode())
+        os._exit(0)
+    os.wait()
+os.write(1, f"{same_instant()}".encode())
+"""
+
+
+def test_processes_that_were_forked_make_ids_of_their_own() -> None:
+    """P3: workers that share a start draw different bits, or one's message would be another's."""
+    answer = subprocess.run(
+        [sys.executable, "-c", FORKS], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert len(set(answer.stdout.split())) == 3
 
 
 def test_ids_are_version_7_and_ascend_even_when_the_clock_goes_back() -> None:

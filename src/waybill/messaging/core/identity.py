@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from typing import TYPE_CHECKING
 from uuid import UUID
+from weakref import WeakSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,12 +16,18 @@ if TYPE_CHECKING:
 class BufferedRandomBits:
     """`secrets.randbits` for many small draws: asks the kernel once in dozens of them.
 
-    One process's own: a fork would draw the same bits, so make a new one after it.
+    A forked process starts with bits of its own: the same ones would be the same ids, and an
+    inbox would take one message for the other.
     """
 
     def __init__(self, block_bytes: int = 256) -> None:
         self._block_bytes = block_bytes
         self._pool = 0
+        self._left = 0
+        _all_bits.add(self)
+
+    def forget(self) -> None:
+        """Draw what is left never again."""
         self._left = 0
 
     def __call__(self, bits: int) -> int:
@@ -31,6 +39,18 @@ class BufferedRandomBits:
         self._pool >>= bits
         self._left -= bits
         return drawn
+
+
+_all_bits: WeakSet[BufferedRandomBits] = WeakSet()
+
+
+def _forked() -> None:
+    for bits in _all_bits:
+        bits.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 class UuidFactory:
