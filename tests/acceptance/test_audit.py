@@ -39,7 +39,7 @@ def test_kind_a_holds_while_orders_flow_and_a_lie_is_named(
         assert whole.returncode == 2, whole.stdout
         found = json.loads(whole.stdout)
         assert (found["status"], found["quiescent"]) == ("incomplete", False)
-    assert_balanced(platform)
+    assert_balanced(platform, history=traffic.history())
     at_rest = platform.run("audit", "--settle", "30")
     assert at_rest.returncode == 0, at_rest.stdout
     assert "audit: clean" in at_rest.stdout

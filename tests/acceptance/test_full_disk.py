@@ -90,7 +90,7 @@ def assert_all_goes_on(platform: PlatformProcess, traffic: Traffic) -> None:
     wait_for(lambda: more(traffic.accepted, before + ORDERS_FIRST), ROOM_SECONDS_MAX, "orders")
     traffic.pause()
     traffic.settle_unknown()
-    assert_balanced(platform)
+    assert_balanced(platform, history=traffic.history())
     kept = {str(row["id"]) for row in rows(platform.data, "order", "SELECT id FROM app.orders")}
     assert set(traffic.accepted.values()) <= kept
     platform.wait_ready()

@@ -34,7 +34,7 @@ def test_after_kill_of_everything_at_random_instants_every_accepted_order_ends(
             platform.start()
         traffic.settle_unknown()
     assert len(traffic.accepted) > KILLS
-    assert_balanced(platform)
+    assert_balanced(platform, history=traffic.history())
     kept = {str(row["id"]) for row in rows(platform.data, "order", "SELECT id FROM app.orders")}
     assert set(traffic.accepted.values()) <= kept
     assert platform.stop() == 0

@@ -47,7 +47,7 @@ def test_a_signal_drains_within_twenty_seconds_and_the_next_start_goes_on(
         assert "Traceback" not in platform.log.read_text()
         platform.start()
         traffic.settle_unknown()
-    assert_balanced(platform)
+    assert_balanced(platform, history=traffic.history())
 
 
 def test_a_database_that_dies_answers_503_with_retry_after_and_comes_back(
@@ -68,7 +68,7 @@ def test_a_database_that_dies_answers_503_with_retry_after_and_comes_back(
         assert status == 503
         assert retry_after is not None
     traffic.settle_unknown()
-    assert_balanced(platform)
+    assert_balanced(platform, history=traffic.history())
 
 
 def test_a_signal_during_the_start_is_clean(make_platform: Callable[..., PlatformProcess]) -> None:

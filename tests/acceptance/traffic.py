@@ -1,16 +1,22 @@
-"""Customers that keep ordering while the platform dies and comes back under them."""
+"""Customers that keep ordering while the platform dies and comes back, and remember its words."""
 
 from __future__ import annotations
 
 import secrets
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 import httpx2
+from tests.acceptance.processes import CUSTOMER
+
+from waybill.operations.history import Entry, HistoryWriter, hash_of, outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from httpx2 import Response
     from tests.acceptance.processes import PlatformProcess
@@ -19,7 +25,10 @@ CUSTOMERS = 4
 
 
 class Traffic:
-    """Four customers in a loop. What was answered 2xx is accepted; what broke off is unknown."""
+    """Four customers in a loop. What was answered 2xx is accepted; what broke off is unknown.
+
+    `history()` is what they were told, for the audit.
+    """
 
     def __init__(self, platform: PlatformProcess) -> None:
         self.accepted: dict[str, str] = {}
@@ -27,6 +36,7 @@ class Traffic:
         self.unknown: set[str] = set()
         self.refused: list[tuple[int, str | None]] = []
         """Status and Retry-After of every answer that was no 2xx."""
+        self._told: list[Entry] = []
         self._platform = platform
         self._ended = threading.Event()
         self._open = threading.Event()
@@ -54,10 +64,20 @@ class Traffic:
     def settle_unknown(self) -> None:
         """Repeat every unknown request with its key: it tells what happened before."""
         for key in sorted(self.unknown):
+            began = time.monotonic()
             answer = self._platform.place(key)
+            self._tell(key, began, answer)
             assert answer.status_code in {200, 201}, answer.text
             self.accepted[key] = answer.json()["id"]
         self.unknown.clear()
+
+    def history(self) -> Path:
+        """A file with every answer so far, and every one that did not come."""
+        path = self._platform.data.parent / f"history-{secrets.token_hex(4)}.jsonl"
+        with HistoryWriter(path) as writer:
+            for entry in list(self._told):
+                writer.write(entry)
+        return path
 
     def _order(self) -> None:
         with httpx2.Client(timeout=30) as client:
@@ -68,21 +88,42 @@ class Traffic:
                 self._place(client, secrets.token_hex(16))
 
     def _place(self, client: httpx2.Client, key: str) -> None:
+        began = time.monotonic()
         try:
             answer = self._platform.place(key, client=client)
         except httpx2.ConnectError:  # it was never sent
             self._ended.wait(0.05)
             return
         except httpx2.TransportError:
+            self._tell(key, began, None)
             self.unknown.add(key)
             self._ended.wait(0.02)
             return
+        self._tell(key, began, answer)
         if answer.status_code in {200, 201}:
             self.accepted[key] = answer.json()["id"]
             return
         self.refused.append((answer.status_code, answer.headers.get("Retry-After")))
         self.unknown.add(key)
         self._ended.wait(0.02)
+
+    def _tell(self, key: str, began: float, answer: Response | None) -> None:
+        """A line of the history; None: no answer came."""
+        outcome = "info" if answer is None else outcome_of(answer.status_code, answer.content)
+        told = Entry(
+            at=datetime.now(UTC),  # noqa: TID251 - a client's own clock
+            operation="place",
+            scope="",
+            key=key,
+            customer_id=CUSTOMER,
+            payload_hash=hash_of(answer.request.content) if answer is not None else None,
+            status=answer.status_code if answer is not None else None,
+            outcome=outcome,
+            order_id=answer.json()["id"] if answer is not None and outcome == "ok" else None,
+            body_hash=hash_of(answer.content) if answer is not None else None,
+            seconds=time.monotonic() - began,
+        )
+        self._told.append(told)
 
 
 def at_once(count: int, request: Callable[[httpx2.Client, int], Response]) -> list[Response]:
