@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from benchmarks.load_side import Scenario, measure
+from benchmarks.platform_processes import TOPOLOGIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,13 +28,23 @@ class Bench:
     effort: Effort
     budget: Budget
     say: Callable[[str], None]
-    best_topology: Topology = "a process a service"
-    """Which of the two confirms more; the first ratio that compares them sets it."""
+    best_topology: Topology | None = None
+    """Which of the two confirms more, once R5 has compared them."""
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def name(self, what: str) -> str:
         """A directory name that was not used yet."""
         return f"{what}-{next(self._numbers)}"
+
+    async def topology(self) -> Topology:
+        """The one that confirms more; compared in one run each if R5 was not measured."""
+        if self.best_topology is None:
+            rates = {
+                topology: (await self.waybill(Scenario(topology), topology)).confirmed
+                for topology in TOPOLOGIES
+            }
+            self.best_topology = max(TOPOLOGIES, key=lambda topology: rates[topology])
+        return self.best_topology
 
     async def waybill(self, scenario: Scenario, what: str = "waybill") -> Rates:
         """Measure one side on fresh data."""

@@ -32,8 +32,10 @@ async def measure(bench: Bench, budget: Budget) -> list[Result]:
     async def dbos() -> float:
         return await _dbos(bench, best, bench.effort.seconds)
 
+    topology = await bench.topology()
+
     async def waybill() -> float:
-        return (await bench.waybill(Scenario(bench.best_topology))).confirmed
+        return (await bench.waybill(Scenario(topology))).confirmed
 
     found = await alternate({"dbos": dbos, "waybill": waybill}, bench.effort.rounds, budget)
     return [
@@ -41,7 +43,7 @@ async def measure(bench: Bench, budget: Budget) -> list[Result]:
             "R7",
             ratio(found["waybill"], found["dbos"]),
             {
-                f"Waybill, {bench.best_topology}": Spread.of(found["waybill"]),
+                f"Waybill, {topology}": Spread.of(found["waybill"]),
                 f"DBOS, {best}": Spread.of(found["dbos"]),
             },
             details={
