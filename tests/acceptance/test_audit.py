@@ -66,7 +66,7 @@ def test_what_cannot_run_says_so_in_one_line(
     for arguments, told in (
         (("--history", str(history)), "line 1"),
         (("--kind", "X"), "A,Q,H"),
-        (("--rows", "0"), "--rows"),
+        (("--kind", "H"), "--history FILE"),
     ):
         answer = platform.run("audit", *arguments)
         assert answer.returncode == 2, answer.stdout

@@ -56,6 +56,8 @@ def audit(
         options = AuditOptions(
             kinds=_kinds(kind), settle_seconds=settle, history=history, rows_max=rows
         )
+        if history is None and [each.value for each in options.kinds] == ["H"]:
+            raise ConfigurationError("--kind H needs what a client was told: --history FILE")
         if matrix:
             _show(matrix_of(options), as_json=as_json)
             return

@@ -81,8 +81,9 @@ def test_rows_are_bounded_and_counted_truly(filled: Filled) -> None:
 def test_under_way_is_not_violated(filled: Filled) -> None:
     """Kind Q waits for quiescence; without it nothing is claimed, and the status says so."""
     with filled.copies(["payment"]) as urls:
-        owed = "UPDATE messaging.deliveries SET state = 'PENDING' WHERE kind = 'refund'"
-        asyncio.run(execute(urls["payment"], [owed]))
+        owed = "UPDATE messaging.deliveries SET state = 'PENDING' WHERE key = "
+        one = "(SELECT min(key) FROM messaging.deliveries WHERE kind = 'charge')"
+        asyncio.run(execute(urls["payment"], [owed + one]))
         report = audited(urls, still_seconds=15.0)
         always = audited(urls, kinds=frozenset((Kind.ALWAYS,)))
     assert report.exit_status == 2
@@ -93,9 +94,20 @@ def test_under_way_is_not_violated(filled: Filled) -> None:
     assert always.exit_status == 0
 
 
+def test_what_is_stranded_and_no_rule_names_is_not_called_clean(filled: Filled) -> None:
+    """Protocol A1: a redrive that nobody carries out breaks no rule, and proves none."""
+    verdict = "UPDATE messaging.dead_letters SET verdict = 'REDRIVE', verdict_by = 'me', "
+    with filled.copies(["inventory"]) as urls:
+        given = f"{verdict} verdict_reason = 'so', verdict_at = now() WHERE verdict = 'OPEN'"
+        asyncio.run(execute(urls["inventory"], [given]))
+        report = audited(urls)
+    assert (report.exit_status, report.violated) == (2, ())
+    assert "1 dead letters of inventory-service to redrive" in report.told()
+
+
 def test_an_order_that_waits_for_an_operator_is_listed_not_violated(filled: Filled) -> None:
     """I03, protocol A1: a parked charge leaves its order open, visibly."""
-    refunded = "SELECT order_id FROM app.payments WHERE status = 'REFUNDED'"
+    refunded = "SELECT order_id FROM app.payments WHERE status = 'REFUNDED' LIMIT 1"
     with filled.copies(["order", "payment"]) as urls:
         order_id = asyncio.run(value(urls["payment"], refunded))
         pending = "UPDATE app.payments SET status = 'REFUND_PENDING', refunded_at = NULL"
@@ -103,8 +115,8 @@ def test_an_order_that_waits_for_an_operator_is_listed_not_violated(filled: Fill
         asyncio.run(execute(urls["order"], [f"{owed} '{order_id}'"]))
         asyncio.run(execute(urls["payment"], [f"{pending} WHERE order_id = '{order_id}'"]))
         before = audited(urls)
-        park = "UPDATE messaging.deliveries SET state = 'PARKED' WHERE kind = 'refund'"
-        asyncio.run(execute(urls["payment"], [park]))
+        park = "UPDATE messaging.deliveries SET state = 'PARKED' WHERE kind = 'refund' AND key = "
+        asyncio.run(execute(urls["payment"], [f"{park} '{order_id}'"]))
         after = audited(urls)
     assert {"I03", "I36", "I40"} == {rule.id for rule in before.violated}
     assert after.exit_status == 0, after.told()

@@ -13,12 +13,14 @@ from waybill.operations.audit import (
     personal_data,
     replies,
     stock,
+    telling,
 )
 
 _SUBJECTS = (
     orders,
     idempotency,
     outbox,
+    telling,
     consumers,
     dead_letters,
     stock,

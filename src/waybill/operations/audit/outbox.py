@@ -64,81 +64,6 @@ SELECT lane, aggregateid AS key, min(seq) AS seq FROM messaging.outbox WHERE lan
 GROUP BY lane, aggregateid
 """
 
-# A row exists from the first event on, and its version counts the events (contracts, commerce).
-# $1, $2: each status with the types that must have been told by then; $3: types told once at most
-# and only in that status.
-_TOLD = """
-WITH kept AS (
-    SELECT coalesce(detaching, horizon) = 1 AS whole, horizon_at + interval '1 minute' AS since
-    FROM messaging.outbox_meta
-), wanted (status, type) AS (
-    SELECT * FROM unnest($1::text[], $2::text[])
-), told AS (
-    SELECT aggregateid AS key, type, count(*) AS events, max(aggregate_version) AS version
-    FROM messaging.outbox WHERE aggregate_version IS NOT NULL GROUP BY aggregateid, type
-), newest AS (
-    SELECT key, max(version) AS version FROM told GROUP BY key
-)
-SELECT r.{id} AS order_id, r.status, w.type, 'was not told' AS problem
-FROM app.{table} AS r JOIN wanted AS w USING (status) CROSS JOIN kept
-WHERE (kept.whole OR r.created_at > kept.since) AND NOT EXISTS (
-    SELECT FROM told WHERE told.key = r.{id}::text AND told.type = w.type
-)
-UNION ALL
-SELECT r.{id}, r.status, t.type, 'was told ' || t.events || ' times, it may be once in its status'
-FROM app.{table} AS r JOIN told AS t ON t.key = r.{id}::text
-WHERE t.type = ANY ($3::text[]) AND (t.events > 1 OR NOT EXISTS (
-    SELECT FROM wanted AS w WHERE w.status = r.status AND w.type = t.type
-))
-UNION ALL
-SELECT r.{id}, r.status, NULL, 'its version is ' || r.version || ', its last event is number '
-       || coalesce(n.version, 0)
-FROM app.{table} AS r CROSS JOIN kept LEFT JOIN newest AS n ON n.key = r.{id}::text
-WHERE r.version <> coalesce(n.version, 0)
-  AND (n.version IS NOT NULL OR kept.whole OR r.created_at > kept.since)
-UNION ALL
-SELECT app.uuid_or_null(t.key), NULL, t.type, 'was told of an order that is not here'
-FROM told AS t WHERE NOT EXISTS (SELECT FROM app.{table} AS r WHERE r.{id}::text = t.key)
-ORDER BY 1, 3
-"""
-
-
-def _told(table: str, id_: str = "order_id") -> str:
-    return _TOLD.replace("{table}", table).replace("{id}", id_)
-
-
-def _orders_tell(books: Books, _database: str) -> Iterable[object]:
-    process = books.scope.process
-    begun = process.steps[0].ask
-    statuses = {process.initial, *process.lifecycle}
-    wanted = [(status, begun) for status in sorted(statuses)]
-    endings = [(ending.status, ending.event) for ending in (process.confirmed, process.failed)]
-    wanted += endings
-    return [*map(list, zip(*wanted, strict=True)), [event for _, event in endings]]
-
-
-def _stock_tells(books: Books, _database: str) -> Iterable[object]:
-    (step,) = [step for step in books.scope.process.steps if step.name == "stock"]
-    wanted = [
-        ("RESERVED", step.done),
-        ("COMMITTED", step.done),
-        ("REJECTED", step.refused),
-        ("RELEASED", step.undone),
-    ]
-    return [*map(list, zip(*wanted, strict=True)), []]
-
-
-def _payments_tell(books: Books, _database: str) -> Iterable[object]:
-    (step,) = [step for step in books.scope.process.steps if step.name == "payment"]
-    wanted = [
-        ("SUCCEEDED", step.done),
-        ("REFUND_PENDING", step.done),
-        ("REFUNDED", step.done),
-        ("REFUNDED", step.undone),
-        ("FAILED", step.refused),
-    ]
-    return [*map(list, zip(*wanted, strict=True)), []]
-
 
 def _contract(books: Books, database: str) -> Iterable[object]:
     service = books.scope.services[database]
@@ -220,20 +145,6 @@ RULES = (
         kind=Kind.QUIESCENT,
         title="the topic holds nothing that was not sent",
         needs=frozenset((Need.BROKER,)),
-    ),
-    Rule(
-        id="I18",
-        kind=Kind.QUIESCENT,
-        title="every state change wrote its event, every ending exactly one",
-        looks={
-            ORDER: statement(_told("orders", "id"), _orders_tell),
-            INVENTORY: statement(_told("reservations"), _stock_tells),
-            PAYMENT: statement(_told("payments"), _payments_tell),
-        },
-        look_at=(
-            'waybill psql {database} -c "SELECT seq, id, type, aggregate_version FROM '
-            "messaging.outbox WHERE aggregateid = '{order_id}' ORDER BY seq\""
-        ),
     ),
     Rule(
         id="I19",

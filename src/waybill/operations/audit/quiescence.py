@@ -141,7 +141,7 @@ async def _own(draft: _Draft, scope: Scope, database: str, reading: Reading) -> 
     if row["open"]:
         draft.waits[f"open dead letters of {service}"] = row["open"]
     draft.marks += [row["seq"], row["owed"], row["attempts"], row["due_at"], row["open"]]
-    draft.marks.append(row["leased_until"])
+    draft.marks += [row["leased_until"], row["parked"]]
     draft.waiting.update(row["key"] for row in await reading.fetch(_WAITING, WAITING_MAX + 1))
     if len(draft.waiting) > WAITING_MAX:
         raise ConfigurationError(

@@ -5,24 +5,26 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.operations.audit.catalogue import RULES
 from waybill.operations.audit.history_index import history_index
 from waybill.operations.audit.quiescence import read_standing
-from waybill.operations.audit.report import Outcome, Report, RuleResult, Violation, shown
+from waybill.operations.audit.report import Outcome, Report
 from waybill.operations.audit.rule import Books, Kind
 from waybill.operations.audit.scope import DATABASES, ORDER, Need, choreography_scope
 from waybill.operations.audit.snapshot import Reading, ReadLimits
+from waybill.operations.audit.tally import Tally, rule_result
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from waybill.operations.audit.quiescence import Standing
-    from waybill.operations.audit.rule import Found, Rule
+    from waybill.operations.audit.report import RuleResult
+    from waybill.operations.audit.rule import Rule
     from waybill.operations.audit.scope import Scope
 
 POLL_SECONDS = 0.2
@@ -78,7 +80,7 @@ def matrix_of(options: AuditOptions | None = None) -> Report:
     for rule in RULES:
         reason = does_not_apply(rule, offered)
         outcome = Outcome.DOES_NOT_APPLY if reason else Outcome.APPLIES
-        rules.append(_result(rule, outcome, reason))
+        rules.append(rule_result(rule, outcome, reason))
     return Report(blueprint=scope.name, rules=tuple(rules), quiescent=None, waiting={}, seconds=0.0)
 
 
@@ -109,9 +111,9 @@ class _Run:
         for rule in RULES:
             reason = does_not_apply(rule, offered)
             if reason:
-                results[rule.id] = _result(rule, Outcome.DOES_NOT_APPLY, reason)
+                results[rule.id] = rule_result(rule, Outcome.DOES_NOT_APPLY, reason)
             elif rule.kind not in self._options.kinds:
-                results[rule.id] = _result(rule, Outcome.NOT_ASKED)
+                results[rule.id] = rule_result(rule, Outcome.NOT_ASKED)
             else:
                 wanted[rule.kind].append(rule)
         readings = await self._open(urls, stack)
@@ -135,7 +137,7 @@ class _Run:
     ) -> dict[str, RuleResult]:
         """Databases at once, the rules of one database one by one on its one snapshot."""
         books = Books(self._scope, readings)
-        tallies = {rule.id: _Tally(rule, self._options.rows_max) for rule in rules}
+        tallies = {rule.id: Tally(rule, self._options.rows_max) for rule in rules}
 
         async def one(database: str) -> None:
             async with readings[database].snapshot():
@@ -154,16 +156,21 @@ class _Run:
     async def _quiescent(
         self, rules: list[Rule], readings: Mapping[str, Reading], looking: Mapping[str, Reading]
     ) -> dict[str, RuleResult]:
+        """What is stranded counts only if a rule names it: else nothing was proven."""
         async with AsyncExitStack() as stack:
             standing, why_not = await self._settled(readings, looking, stack)
             self.quiescent = standing.is_quiet
             self.waits = standing.waits
-            if why_not:
-                return {rule.id: _result(rule, Outcome.NOT_RUN, why_not) for rule in rules}
-            books = Books(
-                self._scope, readings, waiting=standing.waiting, reported=standing.reported
-            )
-            return {rule.id: await self._whole(rule, books) for rule in rules}
+            results: dict[str, RuleResult] = {}
+            if not why_not:
+                books = Books(
+                    self._scope, readings, waiting=standing.waiting, reported=standing.reported
+                )
+                results = {rule.id: await self._whole(rule, books) for rule in rules}
+                if standing.is_quiet or any(each.violations for each in results.values()):
+                    return results
+                why_not = f"not quiescent, though nothing moves: {standing.told()}"
+            return {rule.id: rule_result(rule, Outcome.NOT_RUN, why_not) for rule in rules}
 
     async def _settled(
         self,
@@ -188,7 +195,8 @@ class _Run:
                     still_since = now
                 elif after.is_quiet or now - still_since >= self._options.still_seconds:
                     stack.push_async_exit(snapshots.pop_all())
-                    return after, ""
+                    # Reports were read before the snapshots: they follow what they tell of.
+                    return replace(after, reported=before.reported), ""
             if now - began >= self._options.settle_seconds:
                 told = after.told() or "something moved while it was looked at"
                 return after, f"not quiescent: {told} (wait with --settle SECONDS)"
@@ -205,82 +213,9 @@ class _Run:
                 return {rule.id: await self._whole(rule, books) for rule in rules}
 
     async def _whole(self, rule: Rule, books: Books) -> RuleResult:
-        tally = _Tally(rule, self._options.rows_max)
+        tally = Tally(rule, self._options.rows_max)
         for database in rule.looks:
             await tally.look(books, database)
         if rule.compare is not None:
             await tally.compare(books)
         return tally.result()
-
-
-class _Tally:
-    """Counts a rule's violations and keeps the first of them."""
-
-    def __init__(self, rule: Rule, rows_max: int) -> None:
-        self._rule = rule
-        self._rows_max = rows_max
-        self._count = 0
-        self._rows: list[Violation] = []
-        self._seconds = 0.0
-
-    async def look(self, books: Books, database: str) -> None:
-        """Look at one database."""
-        await self._take(self._rule.looks[database](books, database), database)
-
-    async def compare(self, books: Books) -> None:
-        """Compare databases."""
-        assert self._rule.compare is not None  # noqa: S101 - the caller saw to it
-        await self._take(self._rule.compare(books), None)
-
-    async def _take(self, rows: AsyncIterator[Found], database: str | None) -> None:
-        began = time.monotonic()
-        async for row in rows:
-            self._count += 1
-            if len(self._rows) < self._rows_max:
-                place = [] if database is None else [("database", database)]
-                values = shown([*place, *row.items()])
-                self._rows.append(Violation(values, _filled(self._rule, values)))
-        self._seconds += time.monotonic() - began
-
-    def result(self) -> RuleResult:
-        """What came of it."""
-        return _result(
-            self._rule,
-            Outcome.VIOLATED if self._count else Outcome.CLEAN,
-            violations=self._count,
-            rows=tuple(self._rows),
-            seconds=self._seconds,
-        )
-
-
-class _Unknown(dict[str, object]):
-    """Columns that a row does not have stay in braces."""
-
-    def __missing__(self, name: str) -> str:
-        return f"{{{name}}}"
-
-
-def _filled(rule: Rule, values: Mapping[str, object]) -> str:
-    return rule.look_at.format_map(_Unknown(values))
-
-
-def _result(
-    rule: Rule,
-    outcome: Outcome,
-    reason: str = "",
-    *,
-    violations: int = 0,
-    rows: tuple[Violation, ...] = (),
-    seconds: float = 0.0,
-) -> RuleResult:
-    return RuleResult(
-        id=rule.id,
-        kind=rule.kind.value,
-        title=rule.title,
-        outcome=outcome,
-        reason=reason,
-        databases=rule.where,
-        violations=violations,
-        rows=rows,
-        seconds=seconds,
-    )
