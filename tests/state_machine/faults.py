@@ -22,7 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 
     from waybill.messaging.adapters.postgres.connection import PostgresDatabase
+    from waybill.messaging.core.crash_points import Hook
     from waybill.messaging.core.ports import Row, Transaction
+
+
+BEFORE_STATEMENT = "transaction.before_statement"
+"""Beside the product's own crash points, so that no gap between two locks is left out."""
 
 
 class Act(Enum):
@@ -65,6 +70,8 @@ class Process:
     """Its tasks are being collected: what they still try fails at once."""
     commits: int = 0
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    watch: Hook | None = None
+    """Awaited before each statement of a transaction."""
 
     def reach(self) -> None:
         """A statement is about to be sent."""
@@ -118,16 +125,20 @@ class Process:
 
 
 class Turn:
-    """One transaction at a time, first come first served; its own task may say more within it."""
+    """One transaction at a time, first come first served; its own task may say more within it.
 
-    def __init__(self) -> None:
+    `is_free`: everybody at once, for those who look at what happens between statements.
+    """
+
+    def __init__(self, *, is_free: bool = False) -> None:
+        self._is_free = is_free
         self._lock = asyncio.Lock()
         self._holder: asyncio.Task[Any] | None = None
 
     @asynccontextmanager
     async def taken(self) -> AsyncIterator[None]:
         """Wait for the turn."""
-        if self._holder is asyncio.current_task():
+        if self._is_free or self._holder is asyncio.current_task():
             yield
             return
         async with self._lock:
@@ -151,13 +162,13 @@ class FaultyTransaction:
 
     async def execute(self, statement: str, *arguments: object) -> int:
         """See Transaction.execute."""
-        self.reach()
+        await self._before_statement()
         with self._loop.statement():
             return await self._inner.execute(statement, *arguments)
 
     async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]:
         """See Transaction.fetch."""
-        self.reach()
+        await self._before_statement()
         with self._loop.statement():
             return await self._inner.fetch(statement, *arguments)
 
@@ -173,6 +184,11 @@ class FaultyTransaction:
         """See Transaction.on_unknown."""
         self.doubts.append(call)
         self._inner.on_unknown(call)
+
+    async def _before_statement(self) -> None:
+        if self._process.watch is not None:
+            await self._process.watch(BEFORE_STATEMENT, self._process.name)
+        self.reach()
 
     def check(self) -> None:
         """An error dooms the transaction: it comes again at every later statement."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
 from random import Random
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 READ_MAX = 500
 
+ACT: ContextVar[str] = ContextVar("act", default="")
+"""Whose act this task is doing, so that what it passes can be told from everybody else's."""
+
 
 @dataclass(frozen=True)
 class Grant:
@@ -38,6 +42,10 @@ class Grant:
     records: int = READ_MAX
     order: int = 0
     repeats: int = 0
+    again: tuple[Record, ...] = ()
+    """Old ones that are chosen, not drawn."""
+    act: str = ""
+    """What the turns until the next grant are called, in `ACT`."""
 
 
 class ConsumerGate:
@@ -48,6 +56,7 @@ class ConsumerGate:
         self.handed_out: list[Record] = []
         """Everything that this member got, for repeats."""
         self.last: tuple[Record, ...] = ()
+        self.subscription: Subscription | None = None
         self.reading = False
         """Whether it looks for records; it does so for a millisecond of virtual time."""
 
@@ -87,6 +96,7 @@ class GatedSubscription:
     def __init__(self, inner: Subscription, gate: ConsumerGate) -> None:
         self._inner = inner
         self._gate = gate
+        gate.subscription = inner
         self._records: dict[Lane, deque[Record]] = {}
         self._ends: dict[Lane, Place] = {}
         """Behind the last row read of each lane, of any topic."""
@@ -94,6 +104,7 @@ class GatedSubscription:
     async def fetch(self, limit: int) -> Batch:
         """See Subscription.fetch."""
         grant = await self._gate.passed()
+        ACT.set(grant.act)
         self._gate.reading = True
         try:
             batch = await self._inner.fetch(READ_MAX)
@@ -107,7 +118,7 @@ class GatedSubscription:
     def _hand_out(self, grant: Grant, limit: int) -> Batch:
         random = Random(grant.order)  # noqa: S311 - an order of records, drawn by the test
         known = self._gate.handed_out
-        repeats = random.sample(known, min(grant.repeats, len(known)))
+        repeats = [*grant.again, *random.sample(known, min(grant.repeats, len(known)))]
         repeats.sort(key=lambda record: (record.source, record.lane, record.seq))
         fresh: list[Record] = []
         scanned: dict[Lane, Place] = {}

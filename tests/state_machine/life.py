@@ -40,6 +40,7 @@ class SteppedMessaging(MessagingService):
     def __init__(self, life: Life, **arguments: Any) -> None:  # noqa: ANN401 - passed on
         super().__init__(PLANS[life.service].name, notify=False, **arguments)
         self._life = life
+        life.messaging = self
 
     async def connect(self) -> None:
         """As ever, with the test's clock, chance and ids."""
@@ -97,6 +98,7 @@ class Life:
         self.calls = CallGate()
         self.consumer: Consumer | None = None
         self.client: httpx2.AsyncClient | None = None
+        self.messaging: MessagingService | None = None
 
     async def start(self) -> None:
         """Build it as the platform does, and run its loops."""

@@ -41,8 +41,10 @@ FINAL = {"OrderConfirmed", "OrderCancelled"}
 """Nobody asks again after these, so an operator who discards one has to act by hand."""
 
 services = st.sampled_from(sorted(PLANS))
-callers = st.sampled_from(["payment", "payment", "notification"])
+faults = st.tuples(st.sampled_from(Act), st.integers(0, 8))
 small = st.integers(0, 7)
+grants = st.builds(Grant, st.integers(1, 4), small, st.integers(0, 2))
+callers = st.sampled_from(["payment", "payment", "notification"])
 lines = st.lists(
     st.tuples(st.sampled_from(sorted(PRODUCTS)), st.integers(1, 3)), min_size=1, max_size=2
 )
@@ -131,10 +133,14 @@ class OrdersMachine(RuleBasedStateMachine):
 
     # Messages
 
-    @rule(service=services, records=st.integers(1, 4), order=small, repeats=st.integers(0, 2))
-    def deliver(self, service: str, records: int, order: int, repeats: int) -> None:
-        """A consumer takes a batch: lanes and topics in any order, some of it again."""
-        self._run(self.world.deliver(service, Grant(records, order, repeats)))
+    @rule(batches=st.lists(st.tuples(services, grants, st.none() | faults), min_size=1, max_size=4))
+    def deliver(self, batches: list[tuple[str, Grant, tuple[Act, int] | None]]) -> None:
+        """Consumers take batches: lanes and topics in any order, some of it again."""
+        for service, grant, fault in batches:
+            if fault is not None:
+                self.world.lives[service].process.fault = Fault(*fault)
+            self._run(self.world.deliver(service, grant))
+            self._run(self._check())
 
     @rule(order=small)
     def flow(self, order: int) -> None:
@@ -156,10 +162,10 @@ class OrdersMachine(RuleBasedStateMachine):
 
     # Faults
 
-    @rule(service=services, act=st.sampled_from(Act), statements=st.integers(0, 9))
-    def go_wrong(self, service: str, act: Act, statements: int) -> None:
+    @rule(service=services, fault=faults)
+    def go_wrong(self, service: str, fault: tuple[Act, int]) -> None:
         """A connection breaks, a process dies or an answer is lost, some statements from now."""
-        self.world.lives[service].process.fault = Fault(act, statements)
+        self.world.lives[service].process.fault = Fault(*fault)
 
     @rule(service=services, alone=st.booleans())
     def kill(self, service: str, alone: bool) -> None:  # noqa: FBT001 - hypothesis names it

@@ -105,12 +105,15 @@ class Simulation:
         await self.auditor.close()
         await self.databases.close()
 
-    async def begin(self, stock: dict[UUID, int]) -> None:
-        """Empty databases with this stock, and every service started."""
+    async def begin(self, stock: dict[UUID, int], *, at_once: bool = False) -> None:
+        """Empty databases with this stock, and every service started.
+
+        `at_once`: transactions do not wait for each other, unless for locks.
+        """
         self.clock = VirtualClock(self.loop)
         self.ids = Ids()
         self.numbers = itertools.count()
-        self.turn = Turn()
+        self.turn = Turn(is_free=at_once)
         self.poison: set[tuple[str, UUID]] = set()
         self.poison_next: set[str] = set()
         self.called: list[Delivery] = []
@@ -140,8 +143,13 @@ class Simulation:
         await self._start(service)
         await self.loop.quiet()
 
-    async def _start(self, service: str) -> None:
-        life = self.lives[service] = Life(self, service)
+    async def twin(self, service: str) -> Life:
+        """A second process of this service, under the name `<service>*`."""
+        await self._start(service, f"{service}*")
+        return self.lives[f"{service}*"]
+
+    async def _start(self, service: str, name: str = "") -> None:
+        life = self.lives[name or service] = Life(self, service)
         self._building = life.process
         starting = life.process.spawn(life.start())
         await starting
