@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
+import select
 import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, cast
 
 import httpx2
 from tests.acceptance.database import rows, value
@@ -23,9 +29,9 @@ from waybill.messaging.testing.crash_control import CrashControl, marks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
     from uuid import UUID
 
+ROOT = Path(__file__).parents[2]
 RUNNER = "waybill.messaging.testing.crash_runner"
 REST_SECONDS = 1.6
 """Longer than a consumer waits before it stores positions over nothing that concerns it."""
@@ -36,6 +42,11 @@ CONFIRMED = """
 SELECT aggregateid, payload FROM messaging.outbox
 WHERE type = 'OrderConfirmed' AND payload <> $1 LIMIT 1
 """
+DISCARD = """
+UPDATE messaging.dead_letters SET verdict = 'DISCARDED', verdict_by = 'a test',
+       verdict_reason = 'garbage', verdict_at = clock_timestamp()
+WHERE value = $1 AND verdict = 'OPEN'
+"""
 JUDGE = """
 UPDATE messaging.dead_letters SET value = $2, verdict = $3, verdict_by = 'a test',
        verdict_reason = 'mended', verdict_at = clock_timestamp()
@@ -43,8 +54,42 @@ WHERE message_id = $1 AND verdict = 'OPEN' RETURNING true
 """
 
 
+class Forked:
+    """A program of the fork server's, as far as it is used like a subprocess.Popen."""
+
+    def __init__(self, server: subprocess.Popen[bytes], arguments: list[str]) -> None:
+        assert server.stdin is not None
+        server.stdin.write(json.dumps(arguments).encode() + b"\n")
+        self._server = server
+        self.returncode: int | None = None
+        self.pid = self._number()
+
+    def poll(self) -> int | None:
+        """Its exit status, if it has ended."""
+        assert self._server.stdout is not None
+        if self.returncode is None and select.select([self._server.stdout], [], [], 0)[0]:
+            self.returncode = self._number()
+        return self.returncode
+
+    def wait(self, timeout: float) -> int:
+        """Its exit status, once it has ended."""
+        wait_for(lambda: self.poll() is not None, timeout, f"process {self.pid} ends")
+        assert self.returncode is not None
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Signal it."""
+        os.kill(self.pid, number)
+
+    def _number(self) -> int:
+        assert self._server.stdout is not None
+        return int(self._server.stdout.readline())
+
+
 class ArmedPlatform(PlatformProcess):
     """`waybill up` through the crash runner; `crash` arms it."""
+
+    _server: subprocess.Popen[bytes] | None = None
 
     @property
     def crash(self) -> CrashControl:
@@ -56,18 +101,33 @@ class ArmedPlatform(PlatformProcess):
         """Process, action and point of everything that happened, in order."""
         return [(m["pid"], m["action"], m["point"]) for m in marks(self._beside("marks"))]
 
-    def command(self, *arguments: str) -> list[str]:
-        """See PlatformProcess; only the platform itself is armed."""
-        python, option, *program = super().command(*arguments)
-        if arguments != ("up",):
-            return [python, option, *program]
+    def launch(self) -> Self:
+        """See PlatformProcess; forked, since it is started once a point."""
+        if self._server is None:
+            self._server = subprocess.Popen(
+                [sys.executable, "-m", "tests.acceptance.fork_server"],
+                env={**os.environ, **self.environment},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,  # what is read is what `select` looks at
+                cwd=ROOT,
+            )
         files = ["--control", str(self._beside("control")), "--marks", str(self._beside("marks"))]
-        return [python, option, RUNNER, "--register", "waybill.commerce", *files, "--", *program]
+        program = super().command("up")[2:]
+        arguments = [str(self.log), "--register", "waybill.commerce", *files, "--", *program]
+        self.process = cast("subprocess.Popen[bytes]", Forked(self._server, arguments))
+        return self
 
     def killed(self) -> bool:
         """Whether it has died by SIGKILL."""
         assert self.process is not None
         return self.process.poll() == -signal.SIGKILL
+
+    def close(self) -> None:
+        """See PlatformProcess."""
+        super().close()
+        if self._server is not None:
+            self._server.communicate(timeout=10)
 
     def _beside(self, name: str) -> Path:
         return self.data.parent / f"crash-{name}"
@@ -138,3 +198,9 @@ def mend_a_dead_letter(platform: ArmedPlatform) -> None:
     for service, verdict in (("inventory", "DISCARDED"), ("notification", "REDRIVE")):
         judge = partial(value, data, service, JUDGE, message_id, payload, verdict)
         wait_for(judge, 30, f"a dead letter of {service}")
+
+
+def discard_garbage(platform: ArmedPlatform) -> None:
+    """What a kill kept the operator from mending."""
+    for service in ("inventory", "notification"):
+        rows(platform.data, service, DISCARD, GARBAGE)

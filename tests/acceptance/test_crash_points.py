@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 from tests.acceptance.books import assert_balanced
-from tests.acceptance.crashing import RUNNER, ArmedPlatform, Customers, leading_to
+from tests.acceptance.crashing import RUNNER, ArmedPlatform, Customers, discard_garbage, leading_to
 from tests.acceptance.database import rows, rows_at
 from tests.acceptance.processes import free_port_base, wait_for
 from tests.acceptance.test_examples import all_reminded, answers, book, reminders, running
@@ -62,6 +62,7 @@ def audited(platform: ArmedPlatform) -> Iterator[Customers]:
     platform.kill()
     platform.start()
     customers.settle_unknown()
+    discard_garbage(platform)
     assert_balanced(platform)
     kept = {str(row["id"]) for row in rows(platform.data, "order", "SELECT id FROM app.orders")}
     assert customers.accepted
