@@ -296,3 +296,18 @@ def test_limits_of_zero_are_refused() -> None:
     """A policy that admits nobody is a mistake of set-up."""
     with pytest.raises(ConfigurationError):
         GroupCommitPolicy(queue_max=0)
+
+
+async def test_a_long_wait_for_the_first_request_is_no_standstill() -> None:
+    """Readiness stays green: the age counts from when there was something to do."""
+    intake = Intake()
+    await intake.clock.advance(3_600.0)
+    assert intake.commit.progress_age_seconds == 0.0
+    intake.gate = asyncio.Event()
+    (first,) = intake.submit(1)
+    await intake.clock.advance(0.5)
+    assert intake.commit.progress_age_seconds == 0.5
+    await intake.clock.advance(10.0)
+    assert intake.commit.progress_age_seconds == 10.5
+    intake.gate.set()
+    assert await first == "order 1"

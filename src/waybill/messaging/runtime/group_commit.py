@@ -150,6 +150,7 @@ class GroupCommit(Loop, Generic[Request, Result]):
                 else:
                     self._some.clear()
                     await self.idle(self._some.wait())
+                    self.progressed()  # what it waited for came: its age counts from here
         finally:
             while self._queue:
                 self._queue.popleft().fail(OverloadedError("the service is stopping"))
