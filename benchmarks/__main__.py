@@ -124,13 +124,19 @@ def _chosen(only: str) -> dict[str, tuple[Measurement, float]]:
 
 
 async def _one(names: str, measurement: Measurement, bench: Bench, budget: Budget) -> list[Result]:
-    """A measurement that fails is told and costs no other one its number."""
+    """A measurement that fails is told and costs no other one its number.
+
+    The bound of the whole run ends it, too; its own budget only keeps it from beginning rounds.
+    """
     try:
-        return await measurement(bench, budget)
+        async with asyncio.timeout(max(0.0, bench.budget.left())):
+            return await measurement(bench, budget)
     except Exception as error:  # noqa: BLE001 - the edge of the loop over ratios
-        reason = f"no number: {_first(error)!r}"
+        late = bench.budget.left() <= 0
+        reason = f"no number: {'the time is used up' if late else repr(_first(error))}"
         _say(f"  {reason}")
-        traceback.print_exception(error)
+        if not late:
+            traceback.print_exception(error)
         numbers = [number for number in TARGETS if number.split()[0] in names.split()]
         return [Result(number, None, notes=[reason[:500]]) for number in numbers]
 

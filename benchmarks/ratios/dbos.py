@@ -12,7 +12,7 @@ from benchmarks.dbos_side import Setting, confirmed_a_second, first_settings, fu
 from benchmarks.environment import prepared
 from benchmarks.load_side import Scenario
 from benchmarks.pairs import Spread, alternate, ratio
-from benchmarks.report import Result
+from benchmarks.report import Result, figure
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench
@@ -46,6 +46,10 @@ async def measure(bench: Bench, budget: Budget) -> list[Result]:
                 f"Waybill, {topology}": Spread.of(found["waybill"]),
                 f"DBOS, {best}": Spread.of(found["dbos"]),
             },
+            notes=[
+                "DBOS swept, confirmed/s: "
+                + "; ".join(f"{setting}: {figure(rate)}" for setting, rate in sweep.items())
+            ],
             details={
                 "dbos by setting": {str(setting): rate for setting, rate in sweep.items()},
                 **found,

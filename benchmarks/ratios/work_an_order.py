@@ -80,7 +80,10 @@ async def measure(bench: Bench, budget: Budget) -> list[Result]:
     versions = [work.inserted + work.updated for work in works]
     seed_versions = SEED_INSERTS + SEED_UPDATES
     details = {"orders/s": rate, "counts": found, "an order": works}
-    note = f"at {rate:.0f} orders/s; the seed's counts are constants of an earlier measurement"
+    note = (
+        f"at {rate:.0f} orders/s, two lines each; the seed's counts are constants of an earlier "
+        "measurement"
+    )
     return [
         Result(
             "R9 flushes",
