@@ -40,12 +40,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.acceptance
 
 CAPACITY = 150 if "OVERLOAD_SECONDS" in os.environ else 50
-SECONDS = float(os.environ.get("OVERLOAD_SECONDS", "8"))
+SECONDS = float(os.environ.get("OVERLOAD_SECONDS", "6"))
 CONNECTIONS = 24
 CANCEL_EVERY = 20
 REFUSED_SECONDS_MAX = 0.05
 NORMAL_WITHIN_SECONDS = 30
 NORMAL_ORDERS = 20
+NEW_ORDERS = 30
 CONFIRMED_SECONDS_MAX = 0.5
 """Of an order on an idle platform, on a machine that runs other tests besides."""
 MEMORY_GROWTH_BYTES_MAX = 16_000_000
@@ -207,7 +208,7 @@ def test_i5_however_old_the_outbox_is_orders_come_in(
     platform = make_platform()
     with closing(platform.beside("order")) as order:
         order.start()
-        keys = [str(new_id()) for _ in range(100)]
+        keys = [str(new_id()) for _ in range(NEW_ORDERS)]
         assert {order.place(key, product=KEYBOARD).status_code for key in keys} == {201}
         rows(
             platform.data,
@@ -216,7 +217,7 @@ def test_i5_however_old_the_outbox_is_orders_come_in(
         )
         age = r"outbox_oldest_pending_age_seconds{.*} (.+)"
         wait_for(lambda: figure(order, age) > 3_600, 30, "the age is seen")
-        keys = [str(new_id()) for _ in range(100)]
+        keys = [str(new_id()) for _ in range(NEW_ORDERS)]
         assert {order.place(key, product=KEYBOARD).status_code for key in keys} == {201}
         assert order.client.get(f"{order.url(1)}/readyz").status_code == 200
         assert order.stop() == 0

@@ -15,7 +15,7 @@ from tests.acceptance.processes import CUSTOMER
 from waybill.operations.history import Entry, HistoryWriter, hash_of, outcome_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from httpx2 import Response
@@ -73,11 +73,7 @@ class Traffic:
 
     def history(self) -> Path:
         """A file with every answer so far, and every one that did not come."""
-        path = self._platform.data.parent / f"history-{secrets.token_hex(4)}.jsonl"
-        with HistoryWriter(path) as writer:
-            for entry in list(self._told):
-                writer.write(entry)
-        return path
+        return write_history(self._platform.data.parent, list(self._told))
 
     def _order(self) -> None:
         with httpx2.Client(timeout=30) as client:
@@ -108,22 +104,34 @@ class Traffic:
         self._ended.wait(0.02)
 
     def _tell(self, key: str, began: float, answer: Response | None) -> None:
-        """A line of the history; None: no answer came."""
-        outcome = "info" if answer is None else outcome_of(answer.status_code, answer.content)
-        told = Entry(
-            at=datetime.now(UTC),  # noqa: TID251 - a client's own clock
-            operation="place",
-            scope="",
-            key=key,
-            customer_id=CUSTOMER,
-            payload_hash=hash_of(answer.request.content) if answer is not None else None,
-            status=answer.status_code if answer is not None else None,
-            outcome=outcome,
-            order_id=answer.json()["id"] if answer is not None and outcome == "ok" else None,
-            body_hash=hash_of(answer.content) if answer is not None else None,
-            seconds=time.monotonic() - began,
-        )
-        self._told.append(told)
+        self._told.append(told(key, began, answer))
+
+
+def told(key: str, began: float, answer: Response | None) -> Entry:
+    """A line of the history; None: no answer came."""
+    outcome = "info" if answer is None else outcome_of(answer.status_code, answer.content)
+    return Entry(
+        at=datetime.now(UTC),  # noqa: TID251 - a client's own clock
+        operation="place",
+        scope="",
+        key=key,
+        customer_id=CUSTOMER,
+        payload_hash=hash_of(answer.request.content) if answer is not None else None,
+        status=answer.status_code if answer is not None else None,
+        outcome=outcome,
+        order_id=answer.json()["id"] if answer is not None and outcome == "ok" else None,
+        body_hash=hash_of(answer.content) if answer is not None else None,
+        seconds=time.monotonic() - began,
+    )
+
+
+def write_history(directory: Path, entries: Iterable[Entry]) -> Path:
+    """A new file with these lines."""
+    path = directory / f"history-{secrets.token_hex(4)}.jsonl"
+    with HistoryWriter(path) as writer:
+        for entry in entries:
+            writer.write(entry)
+    return path
 
 
 def at_once(count: int, request: Callable[[httpx2.Client, int], Response]) -> list[Response]:
