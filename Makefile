@@ -6,7 +6,7 @@ WHERE = --data '$(DATA)' --port-base $(PORT_BASE)
 VENV = .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup runtime demo up down logs seed reset test check format lock bench bench-ratios
+.PHONY: help setup runtime demo up down logs seed reset test mutants check format lock bench bench-ratios
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ reset: runtime ## Stop it and drop its data
 
 test: setup ## Run the tests: make test ARGS="tests/platform -k lock"
 	@$(VENV)/pytest $(ARGS)
+
+mutants: setup ## Plant faults in copies of the code, see that tests notice: ARGS="--only NAME"
+	@$(VENV)/python -m mutants.run $(ARGS)
 
 check: setup ## Format, lint, types, import contracts, locks: what a commit must pass
 	@scripts/check

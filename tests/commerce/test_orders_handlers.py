@@ -67,6 +67,11 @@ SELECT aggregateid FROM (
 """I19: rows are violations."""
 
 
+WAITING = """
+SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
+
+
 @pytest.fixture
 def handler(order: Service) -> OrderHandler:
     """The handler under test."""
@@ -263,6 +268,29 @@ async def test_concurrent_batches_lock_their_orders_in_one_order(
         fold([reserved(ask) for ask in asks]), fold([paid(ask) for ask in reversed(asks)])
     )
     assert set(await order.rows(STATES)) == {("CONFIRMED", 2, True)}
+    assert await order.rows(BROKEN_TIMELINES) == []
+
+
+async def test_c2_a_unit_that_waited_for_an_order_sees_what_it_waited_for(
+    order: Service, handler: OrderHandler, flush: OrderFlush
+) -> None:
+    """C2: lock, then load: a fact that another unit folded meanwhile is not overwritten."""
+    (ask,) = await placed(order, flush)
+
+    async def pay() -> None:
+        async with order.unit() as unit:
+            await handler.handle(unit, [received(paid(ask))])
+
+    async with order.unit() as unit:
+        await handler.handle(unit, [received(reserved(ask))])
+        paying = asyncio.create_task(pay())
+        async with asyncio.timeout(30.0):
+            while True:
+                if await order.rows(WAITING):
+                    break
+                await asyncio.sleep(0.01)
+    await paying
+    assert await order.rows(STATES) == [("CONFIRMED", 2, True)]
     assert await order.rows(BROKEN_TIMELINES) == []
 
 

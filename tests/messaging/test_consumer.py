@@ -62,6 +62,20 @@ class Outage:
             raise type(self.error)(*self.error.args)
 
 
+class UnitsRefused:
+    """COMMIT fails for every unit in which the handler ran, and for no other, until it is ended."""
+
+    def __init__(self, world: World) -> None:
+        self._batches = world.ledger.batches
+        self.on = True
+        self.hits = 0
+
+    def __call__(self, point: str) -> None:
+        if self.on and point == "commit" and len(self._batches) > self.hits:
+            self.hits = len(self._batches)
+            raise TransientError("no space left")
+
+
 async def test_effects_inbox_positions_and_messages_commit_together() -> None:
     """C3: one batch is one transaction, and whatever it wrote is there or none of it."""
     world = World()
@@ -79,10 +93,8 @@ async def test_a_rolled_back_unit_leaves_nothing() -> None:
     """C3: when COMMIT fails there is neither effect nor inbox row, position or message."""
     world = World()
     await world.feed(world.amounts(count=5))
-    outage = Outage("commit", TransientError("no space left"))
+    world.fault = outage = UnitsRefused(world)
     async with world.running(world.consumer):
-        await world.clock.until(lambda: world.consumer.state is ConsumerState.RUNNING)
-        world.fault = outage
         await world.clock.until(lambda: outage.hits > 3)
         assert world.effects == {}
         assert "inbox" not in world.database.tables
@@ -543,6 +555,18 @@ async def test_d3_positions_are_acknowledged_after_the_commit() -> None:
     messages = world.amounts(count=3)
     await world.consume(messages)
     assert world.source.reported[CONSUMER][LANE][0] == world.stored_position(CONSUMER, LANE) == 3
+
+
+async def test_d3_what_rolls_back_is_never_acknowledged() -> None:
+    """D3: while COMMIT fails the source hears of no position, so it keeps what must come again."""
+    world = World()
+    await world.feed(world.amounts(count=3))
+    world.fault = outage = UnitsRefused(world)
+    async with world.running(world.consumer):
+        await world.clock.until(lambda: outage.hits > 3)
+        assert CONSUMER not in world.source.reported
+        outage.on = False
+        await world.clock.until(lambda: CONSUMER in world.source.reported)
 
 
 async def test_c10_the_limit_of_dead_letters_stops_the_consumer_over_restarts() -> None:

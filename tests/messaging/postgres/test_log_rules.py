@@ -62,6 +62,25 @@ async def test_d1_stand_by_takes_an_expired_lease_with_a_new_token(world: LogWor
     assert len(await read_all(second, world.consuming, 1)) == 1
 
 
+async def test_d1_a_frozen_member_fences_and_records_nothing(world: LogWorld) -> None:
+    """Protocol D1: the lock, and the statement that moves positions, ask each for the token."""
+    silent = await world.member()
+    messages = await world.publish("k")
+    batch = await next_records(silent)
+    silent._keeper._loop.cancel()  # type: ignore[union-attr]  # it stops renewing, as if frozen
+    async with asyncio.timeout(5.0):
+        second = await world.member()
+    before = (await world.stored())["positions"]
+    with pytest.raises(LeaseLostError):
+        async with world.consuming.transaction() as transaction:
+            await silent.lock(transaction)
+    with pytest.raises(LeaseLostError):
+        async with world.consuming.transaction() as transaction:
+            await silent.record(transaction, batch.scanned, [message.id for message in messages])
+    assert (await world.stored())["positions"] == before
+    assert len(await read_all(second, world.consuming, 1)) == 1
+
+
 async def test_d1_lease_is_renewed_while_idle(world: LogWorld) -> None:
     """Protocol D1: nothing to read is no reason to lose the lease."""
     await world.member()

@@ -179,11 +179,15 @@ class DeliveriesContract:
         self, database: Database, deliveries: Deliveries
     ) -> None:
         """Protocol M6: who lost the lease no longer says when the next try is."""
+        token = new_id()
         await self._add(database, deliveries, a_delivery("a"))
-        (claimed,) = await self._claim(deliveries)
+        (claimed,) = await self._claim(deliveries, token)
         await self._postpone(database, deliveries, claimed, Retry(0.0, "mine"), new_id())
-        await self._postpone(database, deliveries, claimed, Park("mine"), new_id())
         assert await self._claim(deliveries) == []
+        await self._postpone(database, deliveries, claimed, Park("mine"), new_id())
+        await self._postpone(database, deliveries, claimed, Retry(0.0, "its holder's"), token)
+        again = await self._claim_eventually(deliveries)
+        assert (again.id, again.attempts) == (claimed.id, 1)
         assert await self._settle(database, deliveries, claimed, DONE) == {claimed.id}
 
     async def test_parked_delivery_waits_for_an_operator(
@@ -221,6 +225,14 @@ class DeliveriesContract:
         assert await self._settle(database, deliveries, owed, NO) == {owed.id}
         assert await self._settle(database, deliveries, owed, DONE) == {owed.id}
         assert await self._settle(database, deliveries, owed, NO) == set()
+
+    async def test_captured_is_recorded_though_its_lease_is_over(
+        self, database: Database, deliveries: Deliveries
+    ) -> None:
+        """Protocol M6: the token guards scheduling only; an outcome that comes late is told."""
+        late = a_delivery("a")
+        await self._add(database, deliveries, late, token=new_id(), lease_seconds=0.0)
+        assert await self._settle(database, deliveries, late, DONE) == {late.id}
 
     async def test_settling_rolls_back_with_its_unit(
         self, database: Database, deliveries: Deliveries

@@ -1,0 +1,15 @@
+"""All faults, in the order in which a message meets what they break."""
+
+from __future__ import annotations
+
+from mutants import commerce, consuming, delivering, storing
+
+MUTANTS = (
+    *commerce.INTAKE,
+    *storing.OUTBOX,
+    *storing.READING,
+    *consuming.MUTANTS,
+    *commerce.DECISIONS,
+    *delivering.MUTANTS,
+    *storing.RETENTION,
+)

@@ -1,0 +1,100 @@
+"""Faults of the consumer: units of work, isolation of poison, positions."""
+
+from __future__ import annotations
+
+from mutants.mutant import Mutant
+
+_UNIT = "messaging/runtime/unit.py"
+_TESTS = "messaging/test_consumer.py::"
+
+MUTANTS = (
+    Mutant(
+        name="position-before-effects",
+        fault="the position is committed in a transaction of its own before the effects",
+        harm="a crash or an error in between skips messages for ever: orders hang",
+        file=_UNIT,
+        old="            claimed = await subscription.record(transaction, positions, ids)",
+        new="            async with self._ports.database.transaction() as own: "
+        "await subscription.record(own, positions, ()); "
+        "claimed = await self._ports.inbox.claim(transaction, self._consumer, ids)",
+        tests=(_TESTS + "test_c4_positions_never_pass_what_is_not_done",),
+    ),
+    Mutant(
+        name="inbox-outside",
+        fault="the inbox rows are committed in a transaction of their own, ahead of the effects",
+        harm="after a rollback the message counts as applied: a payment or a release is lost",
+        file=_UNIT,
+        old="            claimed = await subscription.record(transaction, positions, ids)",
+        new="            async with self._ports.database.transaction() as own: "
+        "claimed = await self._ports.inbox.claim(own, self._consumer, ids); "
+        "await subscription.record(transaction, positions, ())",
+        tests=(_TESTS + "test_c6_a_transient_error_of_the_handler_rolls_back_the_whole_unit",),
+    ),
+    Mutant(
+        name="duplicates-applied",
+        fault="a message that the inbox knows is handed to the handler all the same",
+        harm="what arrives twice happens twice: two charges, two mails",
+        file=_UNIT,
+        old="        return [each for each in received if each.message.id in claimed]",
+        new="        return received",
+        tests=(_TESTS + "test_p3_a_repeat_in_a_later_batch_changes_nothing",),
+    ),
+    Mutant(
+        name="acknowledged-before-commit",
+        fault="the source is told the new position before the effects are committed",
+        harm="retention may drop rows that a restart must read again",
+        file=_UNIT,
+        old="            if fresh:\n                spans = ",
+        new="            await self._acknowledge(subscription, positions)\n"
+        "            if fresh:\n                spans = ",
+        tests=(_TESTS + "test_d3_what_rolls_back_is_never_acknowledged",),
+    ),
+    Mutant(
+        name="outage-taken-for-poison",
+        fault="an outage inside a handler is a verdict on its messages",
+        harm="a database that is away for a minute turns good orders into dead letters",
+        file=_UNIT,
+        old="PermanentError(str(error)) from error\n        except MessagingError:\n",
+        new="PermanentError(str(error)) from error\n        except PermanentError:\n",
+        tests=(_TESTS + "test_c6_a_transient_error_of_the_handler_rolls_back_the_whole_unit",),
+    ),
+    Mutant(
+        name="poison-in-the-inbox",
+        fault="a dead letter leaves an inbox row",
+        harm="an operator's redrive is swallowed: the message is never applied",
+        file=_UNIT,
+        old="                await ports.dead_letters.add(transaction, letters)",
+        new="                await ports.inbox.claim(transaction, self._consumer, "
+        "[each.record.message.id for each in letters]); "
+        "await ports.dead_letters.add(transaction, letters)",
+        tests=(_TESTS + "test_c4_poison_leaves_no_inbox_row",),
+    ),
+    Mutant(
+        name="bad-deployment-dead-letters",
+        fault="a batch that fails as a whole is dead-lettered message by message",
+        harm="one bad deployment fills the dead letters with good orders",
+        file="messaging/runtime/isolation.py",
+        old="            if count >= self._policy.same_error_count_min and count > allowed:",
+        new="            if count > candidates:",
+        tests=(_TESTS + "test_c10_a_bad_deployment_pauses_before_any_dead_letter",),
+    ),
+    Mutant(
+        name="constraint-believed-at-once",
+        fault="a constraint that refuses a message once makes it a dead letter",
+        harm="a neighbour's row that was about to go costs an order its message",
+        file="messaging/runtime/isolation.py",
+        old="        if isinstance(error, DomainConstraintError):\n"
+        "            error = await self._fails(start, index + 1)",
+        new="        if error is None:\n            error = await self._fails(start, index + 1)",
+        tests=(_TESTS + "test_c6_a_constraint_counts_only_when_it_refuses_a_message_alone_twice",),
+    ),
+    Mutant(
+        name="quiet-position-stands-still",
+        fault="with nothing to decide the position does not move over skipped types",
+        harm="a quiet consumer holds back retention until the disk is full",
+        file="messaging/runtime/consumer.py",
+        old="            await self._record_scanned(subscription)\n",
+        new="            pass\n",
+        tests=(_TESTS + "test_d2_with_nothing_to_decide_positions_are_stored_once_a_second",),
+    ),
+)
