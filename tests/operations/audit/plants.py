@@ -33,6 +33,11 @@ class Plant:
     sql: dict[str, list[str]]
     also: frozenset[str] = field(default_factory=frozenset)
 
+    @property
+    def databases(self) -> list[str]:
+        """Those that it lies in."""
+        return [service for service, statements in self.sql.items() if statements]
+
     def __str__(self) -> str:
         return f"{self.rule}-{self.what.replace(' ', '-')}"
 
