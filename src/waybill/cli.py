@@ -60,22 +60,29 @@ def _open_what_is_closed() -> None:
             setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - as long as we run
 
 
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if wanted:
+        from importlib.metadata import version as installed  # noqa: PLC0415 - fast help
+
+        say(installed("waybill"))
+        raise typer.Exit
+
+
 @app.callback()
 def before_the_command(
     data: Data = None,
     port_base: PortBase = None,
     *,
-    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
 ) -> None:
     """Order fulfilment by events that are never lost and never applied twice.
 
     Settings are environment variables too: WAYBILL_DATA_DIRECTORY, WAYBILL_PORT_BASE, …
     """
-    if version:
-        from importlib.metadata import version as installed  # noqa: PLC0415 - fast help
-
-        say(installed("waybill"))
-        raise typer.Exit
+    del version  # its callback has ended the command
     remember(data, port_base)
 
 

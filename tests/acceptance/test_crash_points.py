@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 from tests.acceptance.books import assert_balanced
+from tests.acceptance.books import audited as books
 from tests.acceptance.crashing import RUNNER, ArmedPlatform, Customers, discard_garbage, leading_to
 from tests.acceptance.database import rows, rows_at
 from tests.acceptance.processes import free_port_base, wait_for
@@ -23,6 +24,7 @@ from waybill.commerce import crash_points as of_commerce
 from waybill.messaging.core.crash_points import registered
 from waybill.messaging.testing.crash_control import marks
 from waybill.messaging.testing.crash_points import ACTIONS
+from waybill.operations.audit import AuditOptions, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +95,10 @@ def test_what_goes_wrong_at_any_point_costs_nothing(platform: ArmedPlatform, act
 
 
 def test_a_kill_at_any_point_costs_nothing(platform: ArmedPlatform) -> None:
-    """P2, P3, P6: SIGKILL at each point in turn, under load, and a start after it."""
+    """P2, P3, P6: SIGKILL at each point in turn, under load, a start, and the books as they stand.
+
+    The books that need an end of all orders are looked at once, after the last one.
+    """
     with audited(platform) as customers:
         for point in POINTS:
             assert platform.process is not None
@@ -103,6 +108,8 @@ def test_a_kill_at_any_point_costs_nothing(platform: ArmedPlatform) -> None:
                 wait_for(platform.killed, REACH_SECONDS, f"killed at {point}")
             assert platform.reached[-1] == (pid, "kill", point)
             platform.start()
+            report = books(platform.data, AuditOptions(kinds=frozenset({Kind.ALWAYS})))
+            assert report.exit_status == 0, f"killed at {point}: {report.told()}"
 
 
 def test_a_service_of_a_librarys_user_dies_at_the_point_that_was_named(

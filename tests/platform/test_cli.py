@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from contextlib import closing
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -55,6 +56,13 @@ def test_the_promised_commands_are_there() -> None:
         *("dead-letters redrive", "dead-letters discard"),
         *("deliveries list", "deliveries resolve"),
     }
+
+
+def test_the_version_is_told_without_a_command() -> None:
+    """What a bug report begins with."""
+    answer = waybill("--version")
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert answer.stdout.strip() == version("waybill")
 
 
 @pytest.mark.parametrize(("name", "command"), list(commands()))
