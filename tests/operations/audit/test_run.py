@@ -13,11 +13,17 @@ from waybill.blueprints import choreography
 from waybill.messaging.core.errors import ConfigurationError, TransientError
 from waybill.operations.audit import Kind, Outcome, matrix_of
 from waybill.operations.audit.catalogue import RULES
+from waybill.operations.audit.rule import Books, Rule
 from waybill.operations.audit.scope import DATABASES, choreography_scope
 from waybill.operations.audit.snapshot import Reading, ReadLimits
+from waybill.operations.audit.tally import Tally
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from tests.operations.audit.filled import Filled
+
+    from waybill.operations.audit.rule import Found
 
 RULE_MEMBERS = {
     *("id", "kind", "title", "outcome", "reason", "databases"),
@@ -152,6 +158,26 @@ def test_a_database_without_the_tables_is_one_clear_line(filled: Filled) -> None
     urls = {**filled.urls(), "notification": filled.server.url()}
     with pytest.raises(TransientError, match="the database of notification cannot be read"):
         audited(urls)
+
+
+async def test_a_command_to_paste_holds_nothing_for_the_shell() -> None:
+    """A key is anybody's text; in a command that an operator pastes it must stay text."""
+
+    async def rows() -> AsyncIterator[Found]:
+        yield {"key": "a'; $(reboot) `x` \"\n--", "seq": 7}
+
+    rule = Rule(
+        id="I00",
+        kind=Kind.ALWAYS,
+        title="any",
+        looks={"order": lambda _books, _database: rows()},
+        look_at="look at '{key}' and {seq} and {other}",
+    )
+    tally = Tally(rule, rows_max=1)
+    await tally.look(Books(choreography_scope(DATABASES), {}), "order")
+    (found,) = tally.result().rows
+    assert found.row["key"] == "a'; $(reboot) `x` \"\n--"
+    assert found.look_at == "look at 'a?? ??reboot? ?x? ??--' and 7 and {other}"
 
 
 async def test_a_session_of_the_audit_cannot_write(filled: Filled) -> None:

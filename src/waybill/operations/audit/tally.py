@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,9 @@ class Tally:
         )
 
 
+_MEANT_FOR_A_SHELL = re.compile(r"[^\w.:@ +-]", re.ASCII)
+
+
 class _Unknown(dict[str, object]):
     """Columns that a row does not have stay in braces."""
 
@@ -60,8 +64,10 @@ class _Unknown(dict[str, object]):
         return f"{{{name}}}"
 
 
-def _filled(rule: Rule, values: Mapping[str, object]) -> str:
-    return rule.look_at.format_map(_Unknown(values))
+def _filled(rule: Rule, values: Mapping[str, str | None]) -> str:
+    """The command with the row's values. People paste it: a key may be anybody's text."""
+    harmless = {name: _MEANT_FOR_A_SHELL.sub("?", text or "") for name, text in values.items()}
+    return rule.look_at.format_map(_Unknown(harmless))
 
 
 def rule_result(
