@@ -73,9 +73,7 @@ def audited(platform: ArmedPlatform) -> Iterator[Customers]:
 
 def come_to(platform: ArmedPlatform, customers: Customers, action: str, point: str) -> None:
     """Arm, wait until it was reached, and let go what stands still."""
-    # A job that is not finished waits for its lease: let it be one that nothing waits for.
-    match = "figures" if point.startswith("job.") else None
-    armed = platform.crash.arm(action, point, match=match)
+    armed = platform.crash.arm(action, point)
     with leading_to(point, platform, customers):
         assert armed.reached(REACH_SECONDS), f"{action} at {point} was never reached"
     if action == "block":

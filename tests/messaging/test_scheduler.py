@@ -12,6 +12,7 @@ from tests.messaging.ledger import CODEC
 from waybill.messaging.core.errors import ConfigurationError, TransientError
 from waybill.messaging.core.identity import new_id
 from waybill.messaging.runtime.scheduler import Job, LocalSchedule, Scheduler
+from waybill.messaging.testing.crash_points import CrashPlan
 from waybill.messaging.testing.memory_service import MemoryService
 
 if TYPE_CHECKING:
@@ -62,6 +63,20 @@ async def test_c14_two_processes_run_a_job_once_an_interval() -> None:
     async with service.running(scheduler(service, job), scheduler(service, job)):
         await service.clock.advance(100.0)
     assert 9 <= len(work.times) <= 11
+    assert work.running_max == 1
+
+
+@pytest.mark.parametrize("act", ["fail", "do_then_fail"])
+async def test_an_end_that_could_not_be_stored_costs_a_moment_and_not_a_lease(act: str) -> None:
+    """C14: a blip when a job ends delays its next turn by a backoff; a lease would be 20 s."""
+    service = MemoryService(CODEC)
+    work = Work(service)
+    job = Job(name="deadlines", run=work, every_seconds=1)
+    with CrashPlan() as plan:
+        getattr(plan, act)("job.before_finish", match="deadlines")
+        async with service.running(scheduler(service, job)):
+            await service.clock.until(lambda: len(work.times) == 3)
+    assert work.times[2] < 5
     assert work.running_max == 1
 
 

@@ -129,11 +129,7 @@ class Scheduler(Loop):
     async def _run(self, job: Job, token: UUID) -> None:
         try:
             next_seconds = await self._attempt(job)
-            if crash_points.hook is not None:
-                await crash_points.hook("job.before_finish", job.name)
-            await self._schedule.finish(job.name, lease_token=token, next_seconds=next_seconds)
-            if crash_points.hook is not None:
-                await crash_points.hook("job.after_finish", job.name)
+            await self._finish(job, token, next_seconds)
             self._next_at = min(self._next_at, self._clock.monotonic() + next_seconds)
         except TransientError as error:
             # The lease ends by itself, and the job is due again then.
@@ -141,6 +137,25 @@ class Scheduler(Loop):
         finally:
             self._running.pop(job.name, None)
             self._done.set()
+
+    async def _finish(self, job: Job, token: UUID, next_seconds: float) -> None:
+        """Store its end; again while the lease lasts, or the next turn would wait for that."""
+        until = self._clock.monotonic() + job.lease_seconds - job.run_seconds_max
+        failures = 0
+        while True:
+            try:
+                if crash_points.hook is not None:
+                    await crash_points.hook("job.before_finish", job.name)
+                await self._schedule.finish(job.name, lease_token=token, next_seconds=next_seconds)
+                if crash_points.hook is not None:
+                    await crash_points.hook("job.after_finish", job.name)
+            except TransientError:
+                if self.stopping or self._clock.monotonic() >= until:
+                    raise
+                await self._clock.sleep(job.backoff.delay_seconds(failures, self._random))
+                failures += 1
+            else:
+                return
 
     async def _attempt(self, job: Job) -> float:
         """Run it; the seconds until it is due again: its interval, or a backoff after an error."""
