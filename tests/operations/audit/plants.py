@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-CONFIRMED = "SELECT id FROM app.orders WHERE status = 'CONFIRMED' ORDER BY id LIMIT 1"
+# Facts may arrive in any order; this one's came as most do: stock, then payment.
+CONFIRMED = """
+SELECT o.id FROM app.orders o JOIN app.order_timeline t ON t.order_id = o.id AND t.seq = 2
+WHERE o.status = 'CONFIRMED' AND o.timeline_seq = 3 AND t.event = 'StockReserved'
+ORDER BY o.id LIMIT 1
+"""
 REFUNDED = """
 SELECT order_id FROM app.payments WHERE status = 'REFUNDED' ORDER BY order_id LIMIT 1
 """
@@ -126,7 +131,7 @@ ORDERS = [
 
 KEYS = [
     plant(
-        *("I10", "two orders of one key", CONFIRMED),
+        *("I10", "two orders of one key", "SELECT id FROM app.orders ORDER BY id LIMIT 1"),
         order=[
             "ALTER TABLE app.idempotency_keys DROP CONSTRAINT idempotency_keys_pkey",
             (
@@ -176,14 +181,9 @@ LOG = [
         inventory="UPDATE app.reservations SET version = version + 1 WHERE order_id = '{victim}'",
     ),
     plant(
-        *("I18", "a refund that was not told", INNER.replace("{type}", "PaymentRefunded")),
-        payment=[
-            (
-                "DELETE FROM messaging.outbox WHERE aggregateid = '{victim}' "
-                "AND type = 'PaymentRefunded'"
-            ),
-            "UPDATE app.payments SET version = version - 1 WHERE order_id = '{victim}'",
-        ],
+        *("I18", "a refund that was not told", REFUNDED),
+        payment="UPDATE messaging.outbox SET type = 'PaymentSucceeded' "
+        "WHERE aggregateid = '{victim}' AND type = 'PaymentRefunded'",
     ),
     plant(
         *("I19", "one id twice", "SELECT id FROM messaging.outbox ORDER BY seq LIMIT 1"),
