@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from waybill.platform.http.limits import HttpLimits
 
 LOOPBACK = "127.0.0.1"
-_TURN_SECONDS = 0.001
 _LAST_WORDS_SECONDS = 1.0
 """Requests that were cancelled answer 503 in it."""
 
@@ -105,7 +104,7 @@ class HttpServer:
 
     async def stop(self) -> None:
         """Stop accepting, finish requests within the graceful time, close. May be repeated."""
-        self._server.leave()
+        self._server.should_exit = True
         if self._serving is not None:
             await asyncio.wait({self._serving})
         if late := set(self._server.server_state.tasks):
@@ -114,24 +113,11 @@ class HttpServer:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: the process has its own. It wakes up for nothing."""
+    """uvicorn without its signal handlers: the process has its own."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.ready = asyncio.Event()
-        self._left = asyncio.Event()
-
-    def leave(self) -> None:
-        """Stop serving."""
-        self.should_exit = True
-        self._left.set()
-
-    async def main_loop(self) -> None:
-        """Wait. The original looks ten times a second whether it shall stop."""
-        await self._left.wait()
-        # A connection is accepted in two turns of the loop; a server that closes between them
-        # breaks it (Python 3.11). What a timer wakes runs before the first, after the second.
-        await asyncio.sleep(_TURN_SECONDS)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
