@@ -23,6 +23,7 @@ from tests.state_machine.virtual_time import VirtualClock, VirtualLoop
 
 from waybill.blueprints import choreography
 from waybill.commerce.payments.simulation import simulated_success
+from waybill.messaging import service as messaging_service
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase
 from waybill.messaging.adapters.postgres.lease import release_all
 from waybill.messaging.adapters.postgres.outbox_log import LogSettings
@@ -49,6 +50,14 @@ HANGS_AFTER_SECONDS = 60.0
 """Of the wall's clock: one step takes milliseconds, so this one will never end."""
 WAITS = (0.0, 1.0, 5.0, 10.0)
 """Jumps after which a consumer that backs off or stands by asks again (caps of 10 s, L5)."""
+
+
+class SteadyRandom:
+    """Chance has no part in a run that must be the same each time."""
+
+    def random(self) -> float:
+        """See random.Random."""
+        return 0.5
 
 
 class Ids:
@@ -91,6 +100,7 @@ class Simulation:
         self._connect = PostgresDatabase.connect
         patch.setattr(PostgresDatabase, "connect", self._connected)
         patch.setattr(crash_points, "hook", reach_point)
+        patch.setattr(messaging_service, "SystemRandom", SteadyRandom)
         _count_statements(patch, loop)
 
     async def open(self) -> None:
@@ -121,8 +131,8 @@ class Simulation:
         self.lives: dict[str, Life] = {}
         await self.databases.reset(stock, self.clock.now())
         await self.databases.set_clock(self.clock.now())
-        for service in PLANS:
-            await self._start(service)
+        for name in PLANS:
+            await self._start(name)
         await self.loop.quiet()
 
     async def end(self) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SHORT: dict[str, Any] = {
     "max_examples": 50,
-    "stateful_step_count": 30,
+    "stateful_step_count": 40,
     "derandomize": True,
     "database": None,
 }
