@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mutants import commerce, consuming, delivering, storing
+from mutants import auditing, commerce, consuming, delivering, storing
 
 MUTANTS = (
     *commerce.INTAKE,
@@ -12,4 +12,5 @@ MUTANTS = (
     *commerce.DECISIONS,
     *delivering.MUTANTS,
     *storing.RETENTION,
+    *auditing.MUTANTS,
 )

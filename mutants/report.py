@@ -14,8 +14,15 @@ if TYPE_CHECKING:
     from mutants.mutant import Mutant
     from mutants.trial import Trial
 
-MISTAKES = ("AttributeError", "ImportError", "ModuleNotFoundError", "NameError", "SyntaxError")
-"""A mutant that only breaks the language shows nothing about the tests."""
+MISTAKES = (
+    "AttributeError",
+    "ImportError",
+    "ModuleNotFoundError",
+    "NameError",
+    "SyntaxError",
+    "hypothesis.errors.FailedHealthCheck",
+)
+"""What only breaks the language, or a slow machine, shows nothing about the tests."""
 
 INTRODUCTION = """\
 # Mutants

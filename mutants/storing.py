@@ -123,6 +123,15 @@ READING = (
         tests=(_LOG_TESTS + "test_d2_positions_pass_over_foreign_topics_at_most_once_a_second",),
     ),
     Mutant(
+        name="restored-source-not-noticed",
+        fault="nobody asks whether the row at the position is the one that was read",
+        harm="after a producer's database was restored, what it publishes anew is never read",
+        file=_POSTGRES + "source.py",
+        old="        return bool(rows[0][0] < len(known))",
+        new="        return bool(rows[0][0] < 0)",
+        tests=(_LOG_TESTS + "test_d6_restored_source_is_read_again_from_its_horizon",),
+    ),
+    Mutant(
         name="discarded-applied",
         fault="the claim ignores an operator's discard",
         harm="a topic that is read again applies what was discarded",
