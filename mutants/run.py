@@ -87,15 +87,21 @@ def _try(mutant: Mutant, seconds_max: float) -> Result:
 
 
 def _revision() -> str:
-    """The commit, with a mark if files differ from it."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"],  # noqa: S607 - the user's git
+    """The last commit that changed the code or its tests, with a mark if files differ from it."""
+    what = ("--", "src", "tests")
+    commit = _git("log", "-1", "--format=%h", *what) or "unknown"
+    return commit + (" with changes" if _git("status", "--porcelain", *what) else "")
+
+
+def _git(*arguments: str) -> str:
+    told = subprocess.run(  # noqa: S603 - fixed arguments
+        ["git", *arguments],  # noqa: S607 - the user's git
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    return described.stdout.strip() or "unknown"
+    return told.stdout.strip()
 
 
 def _say(text: str) -> None:
