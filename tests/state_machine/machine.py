@@ -128,7 +128,12 @@ class OrdersMachine(RuleBasedStateMachine):
         if not known:
             return
         wish = known[which % len(known)]
-        answer = self._run(self.world.request("POST", f"/api/orders/{wish.order_id}/cancel"))
+        self._heard_of_cancel(wish, self._run(self._ask_to_cancel(wish)))
+
+    async def _ask_to_cancel(self, wish: Wish) -> httpx2.Response | None:
+        return await self.world.request("POST", f"/api/orders/{wish.order_id}/cancel")
+
+    def _heard_of_cancel(self, wish: Wish, answer: httpx2.Response | None) -> None:
         if answer is None or answer.status_code == 503:
             return
         if answer.status_code == 200:
@@ -297,6 +302,8 @@ class OrdersMachine(RuleBasedStateMachine):
         for wish in self.wishes:
             if wish.order_id:
                 status = statuses[wish.order_id]
+                # Who comes now comes too late, or asks for what is so already.
+                self._heard_of_cancel(wish, await self._ask_to_cancel(wish))
                 assert status == "CANCELLED" or not wish.cancelled
                 assert status == "CONFIRMED" or not wish.came_too_late
 
