@@ -156,16 +156,16 @@ class OrdersMachine(RuleBasedStateMachine):
             self._run(self.world.deliver(service, grant))
             self._run(self._check())
 
-    @rule(order=small, rounds=st.integers(1, 4), answers=st.booleans())
-    def flow(self, order: int, rounds: int, answers: bool) -> None:  # noqa: FBT001 - hypothesis names it
-        """Everything that waits moves some steps on; the outside world answers, or not yet."""
+    @rule(order=small, fates=st.lists(st.none() | st.sampled_from(Fate), min_size=1, max_size=4))
+    def flow(self, order: int, fates: list[Fate | None]) -> None:
+        """Everything that waits moves some steps on; outside calls end so, or not yet."""
 
         async def move() -> None:
-            for _ in range(rounds):
+            for fate in fates:
                 for service in PLANS:
                     await self.world.deliver(service, Grant(order=order))
-                    while answers and self.world.lives[service].calls.waiting:
-                        await self.world.answer(service, 0, Fate.ANSWERED)
+                    while fate is not None and self.world.lives[service].calls.waiting:
+                        await self.world.answer(service, 0, fate)
 
         self._run(move())
 

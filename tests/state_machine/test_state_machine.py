@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.conftest import ServiceDatabases
 
 SHORT: dict[str, Any] = {
-    "max_examples": 50,
+    "max_examples": 40,
     "stateful_step_count": 40,
     "derandomize": True,
     "database": None,
