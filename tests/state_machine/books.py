@@ -55,6 +55,10 @@ class Auditor:
         waits = ", ".join(f"{count} {what}" for what, count in standing.waits.items())
         return " ".join(each for each in (standing.told(), waits) if each)
 
+    async def is_quiet(self) -> bool:
+        """Nothing is under way: the rules of kind Q may be asked."""
+        return (await read_standing(self._scope, self._readings)).is_quiet
+
     async def assert_at_rest(self) -> None:
         """Kind A and kind Q hold in all databases."""
         await self.assert_always(self._readings)
