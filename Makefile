@@ -4,6 +4,8 @@ DATA ?= .waybill
 PORT_BASE ?= 8080
 WHERE = --data '$(DATA)' --port-base $(PORT_BASE)
 VENV = .venv/bin
+# Its tests share one name, of which two processes side by side would run only the first.
+ONE_NAME = tests/http/test_specification.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup runtime demo up down logs seed reset test mutants check format lock bench bench-ratios
@@ -37,7 +39,12 @@ reset: runtime ## Stop it and drop its data
 	@$(VENV)/waybill reset --yes $(WHERE)
 
 test: setup ## Run the tests: make test ARGS="tests/platform -k lock"
+ifeq ($(ARGS),)
+	@$(VENV)/pytest -n 2 --dist loadfile --ignore=$(ONE_NAME)
+	@$(VENV)/pytest $(ONE_NAME)
+else
 	@$(VENV)/pytest $(ARGS)
+endif
 
 mutants: setup ## Plant faults in copies of the code, see that tests notice: ARGS="--only NAME"
 	@$(VENV)/python -m mutants.run $(ARGS)
