@@ -117,3 +117,14 @@ async def execute(data: Path, statements: Mapping[str, str]) -> None:
     for service, script in statements.items():
         async with connected(data, service) as connection:
             await connection.execute(script)
+
+
+@asynccontextmanager
+async def fresh_database(data: Path, name: str, schema: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to a new database of this name with this schema; an old one is dropped."""
+    async with connected(data, database="postgres") as connection:
+        await connection.execute(f"DROP DATABASE IF EXISTS {name}")
+        await connection.execute(f"CREATE DATABASE {name}")
+    async with connected(data, database=name) as connection:
+        await connection.execute(schema)
+        yield connection

@@ -8,9 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-import asyncpg
-
-from benchmarks.cluster import connected
+from benchmarks.cluster import connected, fresh_database
 from benchmarks.environment import HERE, prepared
 from benchmarks.proof import AuditFailedError
 from waybill.operations.load import PRODUCTS
@@ -87,7 +85,7 @@ def further_settings(best: Setting) -> Iterator[Setting]:
 async def confirmed_a_second(data: Path, setting: Setting, warm_up: float, seconds: float) -> float:
     """Orders confirmed a second by these processes, on an own server of these data."""
     async with EmbeddedPostgres(data) as server:
-        await _database(server)
+        await _database(data)
         async with AsyncExitStack() as stack:
             workers = [
                 await stack.enter_async_context(_worker(server, setting, number, warm_up, seconds))
@@ -106,22 +104,13 @@ async def confirmed_a_second(data: Path, setting: Setting, warm_up: float, secon
     return float(sum(found["confirmed"] / found["seconds"] for found in said))
 
 
-async def _database(server: EmbeddedPostgres) -> None:
-    connection = await asyncpg.connect(server.url())
-    try:
-        await connection.execute(f"DROP DATABASE IF EXISTS {DATABASE}")
-        await connection.execute(f"CREATE DATABASE {DATABASE}")
-    finally:
-        await connection.close()
-    connection = await asyncpg.connect(server.url(DATABASE))
-    try:
-        await connection.execute((SAGA / "schema.sql").read_text())
+async def _database(data: Path) -> None:
+    schema = (SAGA / "schema.sql").read_text()
+    async with fresh_database(data, DATABASE, schema) as connection:
         await connection.executemany(
             "INSERT INTO products (id, available) VALUES ($1, $2)",
             [(product, STOCK) for product in PRODUCTS],
         )
-    finally:
-        await connection.close()
 
 
 @asynccontextmanager

@@ -8,8 +8,7 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import asyncpg
-
+from benchmarks.cluster import fresh_database
 from waybill.platform.embedded import EmbeddedPostgres
 from waybill.platform.embedded.binaries import installed_programs
 
@@ -34,17 +33,8 @@ class PgbenchError(Exception):
 async def single_row_commits(data: Path, clients: int, seconds: float) -> float:
     """Commits a second of one row each, prepared statements, on an own server of these data."""
     async with EmbeddedPostgres(data) as server:
-        connection = await asyncpg.connect(server.url())
-        try:
-            await connection.execute(f"DROP DATABASE IF EXISTS {DATABASE}")
-            await connection.execute(f"CREATE DATABASE {DATABASE}")
-        finally:
-            await connection.close()
-        connection = await asyncpg.connect(server.url(DATABASE))
-        try:
-            await connection.execute(SCHEMA)
-        finally:
-            await connection.close()
+        async with fresh_database(data, DATABASE, SCHEMA):
+            pass
         return await _run(data, server.url(DATABASE), clients, seconds)
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, Literal
 
 import httpx2
 
+from waybill.platform.demonstration import free_port_base
 from waybill.platform.services import PLANS
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ Topology = Literal["one process", "a process a service"]
 TOPOLOGIES: Final[tuple[Topology, ...]] = ("one process", "a process a service")
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 40.0
-PORTS: Final = 11
 ENVIRONMENT: Final = {
     "WAYBILL_PAYMENT_FORCE_OUTCOME": "success",
     "WAYBILL_LOG_LEVEL": "warning",
@@ -34,20 +33,6 @@ ENVIRONMENT: Final = {
 
 class PlatformFailedError(Exception):
     """The platform did not come up, or ended by itself."""
-
-
-def free_port_base() -> int:
-    """A block of ports that is free right now."""
-    for base in range(23000 + os.getpid() % 400 * 20, 60000, 20):
-        try:
-            for offset in range(PORTS):
-                with closing(socket.socket()) as probe:
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    probe.bind(("127.0.0.1", base + offset))
-        except OSError:
-            continue
-        return base
-    raise PlatformFailedError("there is no free block of ports")
 
 
 class PlatformProcesses:
