@@ -48,6 +48,10 @@ class DomainConstraintError(PermanentError):
     """
 
 
+class UnsendableError(PermanentError):
+    """The log takes this record never, as it is: too large, or not a valid record (protocol L4)."""
+
+
 class ConcurrencyConflictError(MessagingError):
     """The state moved on between load and save: reload and decide again, a few times."""
 

@@ -141,6 +141,35 @@ class Log(Protocol):
         """Join; waits as a stand-by while another member holds the lease."""
 
 
+class Written(msgspec.Struct, frozen=True):
+    """What became of a run of records: how many from its start are acknowledged, and the error.
+
+    `error` is None exactly if all are. UnsendableError says that the record behind the acknowledged
+    ones can never be written as it is; any other error is an outage. Records behind it may have
+    been written or not: read the lane again from there, consumers remove the duplicates.
+    """
+
+    acknowledged: int
+    error: Exception | None = None
+
+
+class LogWriter(Protocol):
+    """Where a relay writes outbox records: each to its message's topic, under its key."""
+
+    async def identity(self) -> str:
+        """Which log this is (protocol L1); stays over its restarts. TransientError."""
+
+    async def write(self, records: Sequence[Record]) -> Written:
+        """Write one run of one lane; ends when every record has its report.
+
+        Further runs of the lane may be written meanwhile, and go behind this one; after an error
+        they end with it. Order of a key is kept as long as nothing failed (protocol L2).
+        """
+
+    async def close(self) -> None:
+        """Drop what is not sent and close. May be repeated."""
+
+
 class DeadLetter(msgspec.Struct, frozen=True):
     """A message that a consumer could not apply, with where it came from and why."""
 
