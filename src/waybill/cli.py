@@ -279,7 +279,7 @@ def url(
     port_base: PortBase = None,
     *,
     role: Annotated[
-        Literal["reader", "service", "owner"],
+        Literal["reader", "service", "owner", "auditor"],
         typer.Option(help="reader sees the outbox only: what a subscriber of yours needs."),
     ] = "reader",
 ) -> None:

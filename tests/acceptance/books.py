@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from tests.acceptance.database import url_of, value
+from tests.acceptance.database import value
 
 from waybill.operations.audit import AuditOptions, audit
-from waybill.platform.provisioning import SERVICES
+from waybill.platform.embedded import EmbeddedPostgres
+from waybill.platform.provisioning import SERVICES, urls_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,8 +22,10 @@ UNSETTLED = "SELECT count(*) FROM app.orders WHERE settled_at IS NULL"
 
 
 def audited(data: Path, options: AuditOptions) -> Report:
-    """What `waybill audit` finds in the databases of this data directory."""
-    return asyncio.run(audit({service: url_of(data, service) for service in SERVICES}, options))
+    """What `waybill audit` finds in the databases of this data directory, as its own roles."""
+    server = EmbeddedPostgres(data)
+    urls = {service: urls_of(server, service).auditor for service in SERVICES}
+    return asyncio.run(audit(urls, options))
 
 
 def assert_balanced(

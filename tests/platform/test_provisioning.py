@@ -105,9 +105,33 @@ async def test_a_reader_sees_the_outbox_and_nothing_else(
     await connection.close()
 
 
+@pytest.mark.parametrize("service", SERVICES)
+async def test_an_auditor_reads_every_table_and_changes_nothing(
+    provisioned: EmbeddedPostgres, service: str
+) -> None:
+    """P12: what proves the books cannot write them, whatever its session is set to."""
+    connection = await asyncpg.connect(urls_of(provisioned, service).auditor)
+    await connection.execute("SET default_transaction_read_only = off")
+    tables = await connection.fetch(
+        "SELECT schemaname || '.' || tablename AS name FROM pg_tables "
+        "WHERE schemaname IN ('messaging', 'app') AND tablename !~ '^outbox_p?[0-9]'"
+    )
+    assert tables
+    for table in tables:
+        name = table["name"]
+        await connection.fetch(f"TABLE {name} LIMIT 1")
+        for statement in ("DELETE FROM {}", "INSERT INTO {} DEFAULT VALUES"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(statement.format(name))
+    for statement in ("CREATE TABLE x ()", "CREATE TEMP TABLE x ()", "CREATE TABLE app.x ()"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(statement)
+    await connection.close()
+
+
 async def test_e4_only_owners_see_what_other_sessions_do(provisioned: EmbeddedPostgres) -> None:
     """Protocol E4: upkeep can name an old transaction, whoever holds it; services see their own."""
-    for role, sees in (("owner", True), ("service", False), ("reader", False)):
+    for role, sees in (("owner", True), ("service", False), ("reader", False), ("auditor", False)):
         connection = await asyncpg.connect(getattr(urls_of(provisioned, "order"), role))
         assert await connection.fetchval("SELECT pg_has_role('pg_read_all_stats', 'USAGE')") is sees
         await connection.close()

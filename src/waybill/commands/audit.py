@@ -85,7 +85,7 @@ async def _audit(settings: Settings, options: AuditOptions) -> Report:
     from waybill.platform.provisioning import SERVICES, urls_of  # noqa: PLC0415 - as above
 
     async with borrowed(settings.data_directory) as server:
-        urls = {service: urls_of(server, service).service for service in SERVICES}
+        urls = {service: urls_of(server, service).auditor for service in SERVICES}
         return await run(urls, options)
 
 

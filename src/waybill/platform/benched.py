@@ -80,6 +80,7 @@ def target_of(settings: Settings, pids: Sequence[int]) -> Target:
         process_ports=ports if len(pids) > 1 else ports[:1],
         urls={service: found.service for service, found in urls.items()},
         owner_urls={service: found.owner for service, found in urls.items()},
+        auditor_urls={service: found.auditor for service, found in urls.items()},
         order_reader_url=urls["order"].reader,
         data_directory=data,
         python=lambda: pids,

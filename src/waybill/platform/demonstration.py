@@ -119,7 +119,7 @@ async def _act(console: Console, settings: Settings, platform: Platform, began: 
 
 async def _prove(console: Console, server: EmbeddedPostgres) -> None:
     """The audit has the last word: the status is 0 only if every rule holds."""
-    urls = {service: urls_of(server, service).service for service in SERVICES}
+    urls = {service: urls_of(server, service).auditor for service in SERVICES}
     report = await audit(urls, AuditOptions(settle_seconds=SETTLE_SECONDS_MAX))
     if report.exit_status:
         show_report(report, console)

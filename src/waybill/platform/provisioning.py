@@ -1,8 +1,9 @@
 """Databases, roles, rights and schemas of every service on one PostgreSQL; safe to repeat.
 
-Each service has a database of its own and three roles that can connect to no other: an owner
-(migrations, partition upkeep), a service role (run time: no DDL) and a reader role (what another
-service's consumer may see: the outbox). Once all is up to date, a start costs a few statements.
+Each service has a database of its own and four roles that can connect to no other: an owner
+(migrations, partition upkeep), a service role (run time: no DDL), a reader role (what another
+service's consumer may see: the outbox) and an auditor (SELECT, nothing else). Once all is up to
+date, a start costs a few statements.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _SESSION_LIMITS: Final = {
     "idle_in_transaction_session_timeout": "60s",
     "statement_timeout": "30s",
 }
-"""Of service and reader roles: a client that hangs must not hold a service for ever."""
+"""Of all but owners: a client that hangs must not hold a service for ever."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class ServiceUrls:
     owner: str
     service: str
     reader: str
+    auditor: str
 
 
 def database_of(service: str) -> str:
@@ -54,19 +56,20 @@ def database_of(service: str) -> str:
     return f"{service}db"
 
 
-def roles_of(service: str) -> tuple[str, str, str]:
-    """Its owner, service and reader role."""
-    return f"{service}_owner", f"{service}_service", f"{service}_reader"
+def roles_of(service: str) -> tuple[str, str, str, str]:
+    """Its owner, service, reader and auditor role."""
+    return f"{service}_owner", f"{service}_service", f"{service}_reader", f"{service}_auditor"
 
 
 def urls_of(server: EmbeddedPostgres, service: str) -> ServiceUrls:
     """The URLs of one service's roles. Raises ConfigurationError before `provision` ever ran."""
     database = database_of(service)
-    owner, run_time, reader = roles_of(service)
+    owner, run_time, reader, auditor = roles_of(service)
     return ServiceUrls(
         owner=server.url(database, owner),
         service=server.url(database, run_time),
         reader=server.url(database, reader),
+        auditor=server.url(database, auditor),
     )
 
 
@@ -142,7 +145,7 @@ async def _make_database(connection: asyncpg.Connection, service: str) -> None:
 async def _migrate(server: EmbeddedPostgres, service: str) -> None:
     """Messaging first: the documented views read its tables."""
     url = urls_of(server, service).owner
-    _, run_time, reader = roles_of(service)
+    _, run_time, reader, auditor = roles_of(service)
     if service != SIMULATOR:
         await messaging.upgrade(url)
         connection = await asyncpg.connect(url)
@@ -151,6 +154,19 @@ async def _migrate(server: EmbeddedPostgres, service: str) -> None:
         finally:
             await connection.close()
     await commerce.upgrade(url, service, service_role=run_time)
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(";".join(_auditor_grants(service, auditor)))
+    finally:
+        await connection.close()
+
+
+def _auditor_grants(service: str, role: str) -> Iterator[str]:
+    """Repeated after every migration: a grant on all tables is one on those that there are."""
+    schemas = "app" if service == SIMULATOR else "app, messaging"
+    yield f"GRANT USAGE ON SCHEMA {schemas} TO {role}"
+    for kind in ("TABLES", "SEQUENCES"):
+        yield f"GRANT SELECT ON ALL {kind} IN SCHEMA {schemas} TO {role}"
 
 
 async def _remember(connection: asyncpg.Connection) -> None:
@@ -166,6 +182,7 @@ def _ingredients() -> Iterator[str]:
     yield HEAD_REVISION
     yield _OWNER_SEES
     yield from roles.grants("service", "reader")
+    yield from _auditor_grants("service", "auditor")
     yield from (f"{name} {value}" for name, value in _SESSION_LIMITS.items())
     for service, revisions in commerce.REVISIONS.items():
         yield f"{service} {revisions[-1]}"

@@ -142,7 +142,7 @@ class Phases:
         scope = choreography_scope(DATABASES)
         async with AsyncExitStack() as stack:
             readings = {}
-            for database, url in self._target.urls.items():
+            for database, url in self._target.auditor_urls.items():
                 readings[database] = await Reading.open(database, url, ReadLimits())
                 stack.push_async_callback(readings[database].close)
             while not (standing := await read_standing(scope, readings)).is_quiet:

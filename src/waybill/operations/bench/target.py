@@ -30,6 +30,7 @@ class Target:
     urls: Mapping[str, str]
     """Service roles, by database."""
     owner_urls: Mapping[str, str]
+    auditor_urls: Mapping[str, str]
     order_reader_url: str
     data_directory: Path
     python: Callable[[], Sequence[int]]
