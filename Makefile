@@ -8,7 +8,7 @@ VENV = .venv/bin
 ONE_NAME = tests/http/test_specification.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup runtime demo up down logs seed reset test mutants check format lock bench bench-ratios
+.PHONY: help setup runtime demo up down logs seed reset test mutants check format lock bench bench-ratios kafka-up kafka-down kafka-reset
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,11 +40,21 @@ reset: runtime ## Stop it and drop its data
 
 test: setup ## Run the tests: make test ARGS="tests/platform -k lock"
 ifeq ($(ARGS),)
+	@$(VENV)/python -m scripts.kafka fetch
 	@$(VENV)/pytest -n 2 --dist loadfile --ignore=$(ONE_NAME)
 	@$(VENV)/pytest $(ONE_NAME)
 else
 	@$(VENV)/pytest $(ARGS)
 endif
+
+kafka-up: setup ## Start an Apache Kafka on port 29092, for this machine
+	@$(VENV)/python -m scripts.kafka up
+
+kafka-down: setup ## Stop it; data are kept
+	@$(VENV)/python -m scripts.kafka down
+
+kafka-reset: setup ## Stop it and drop its data
+	@$(VENV)/python -m scripts.kafka reset
 
 mutants: setup ## Plant faults in copies of the code, see that tests notice: ARGS="--only NAME"
 	@$(VENV)/python -m mutants.run $(ARGS)

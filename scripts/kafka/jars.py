@@ -1,0 +1,60 @@
+"""Fetches jars by plain Maven into a cache that every checkout of a user shares.
+
+A directory appears whole, by one rename; two processes at once fetch it once. Its name holds the
+pom's version and fingerprint, so that another version is another directory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from scripts.kafka import machine
+
+BROKER = Path(__file__).parent / "pom.xml"
+_NAMESPACE = "{http://maven.apache.org/POM/4.0.0}"
+_FETCH_SECONDS = 900
+
+
+class UnfetchedError(Exception):
+    """Maven could not bring the jars."""
+
+
+def fetched(pom: Path = BROKER) -> Path:
+    """The directory of a pom's jars, fetched now if it is not there yet."""
+    target = machine.cache() / _name(pom)
+    if not target.exists():
+        with machine.one_at_a_time(target.with_suffix(".lock")):
+            if not target.exists():
+                _fetch(pom, target)
+    return target
+
+
+def _name(pom: Path) -> str:
+    project = ET.parse(pom).getroot()  # noqa: S314 - a file of this repository
+    artifact, version = (project.findtext(_NAMESPACE + tag) for tag in ("artifactId", "version"))
+    return f"{artifact}-{version}-{hashlib.sha256(pom.read_bytes()).hexdigest()[:8]}"
+
+
+def _fetch(pom: Path, target: Path) -> None:
+    half = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        command = [
+            *(machine.program("mvn"), "-B", "-ntp", "-q", "-f", str(pom)),
+            *("dependency:copy-dependencies", "-DincludeScope=runtime"),
+            f"-DoutputDirectory={half}",
+        ]
+        done = subprocess.run(  # noqa: S603 - our own command
+            command, capture_output=True, text=True, check=False, timeout=_FETCH_SECONDS
+        )
+        if done.returncode != 0 or not any(half.glob("*.jar")):
+            said = (done.stdout + done.stderr).strip()[-600:]
+            raise UnfetchedError(f"Maven could not fetch the jars of {pom}:\n{said}")
+        half.chmod(0o755)
+        half.rename(target)
+    finally:
+        shutil.rmtree(half, ignore_errors=True)

@@ -1,0 +1,34 @@
+"""One real broker for all tests of a process that ask for it, and none of them skipped."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.kafka.broker import Broker, OtherBroker, running_broker
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def kafka(session_directory: Path) -> Iterator[Broker | OtherBroker]:
+    """A broker; do not stop it. Topics and groups of a test have names of its own."""
+    named = os.environ.get("KAFKA_BROKERS")
+    if named:
+        yield OtherBroker(named)
+        return
+    with running_broker(session_directory / "kafka") as broker:
+        yield broker
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test of Kafka that was skipped has failed: without it nobody knows that Kafka works."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"tests of Kafka are never skipped: {report.longrepr}"
+    return report

@@ -1,0 +1,104 @@
+"""The broker that the other tests stand on does what they think it does."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from scripts.kafka.server import answers
+from tests.kafka.broker import PASSWORD, USER, Broker, certificate_of, running_broker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+TOPIC = "kept"
+
+
+@pytest.fixture(scope="module")
+def broker(session_directory: Path) -> Iterator[Broker]:
+    """One of this file's own: it is hurt."""
+    directory = session_directory / "hurt-broker"
+    with running_broker(directory, listeners=("SASL_PLAINTEXT", "SSL")) as running:
+        client = AdminClient({"bootstrap.servers": running.bootstrap})
+        client.create_topics([NewTopic(TOPIC, num_partitions=1)])[TOPIC].result(30)
+        yield running
+
+
+def produced(
+    address: str, value: bytes, more: Mapping[str, str | int | float | bool] | None = None
+) -> None:
+    """Write one record and wait for its acknowledgement."""
+    failures: list[object] = []
+    producer = Producer(
+        {"bootstrap.servers": address, "message.timeout.ms": 30_000, **(more or {})}
+    )
+    producer.produce(TOPIC, value, on_delivery=lambda error, _: failures.append(error))
+    producer.flush(40)
+    assert failures == [None]
+
+
+def values(address: str) -> list[bytes]:
+    """All that the topic holds."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": address,
+            "group.id": str(uuid.uuid1()),
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": True,
+        }
+    )
+    consumer.subscribe([TOPIC])
+    found = []
+    while (record := consumer.poll(30)) is not None and record.error() is None:
+        found.append(record.value() or b"")
+    consumer.close()
+    return found
+
+
+def test_what_was_acknowledged_survives_sigkill_on_the_same_ports(broker: Broker) -> None:
+    """Started again, it has the same address and the same records."""
+    before = len(values(broker.bootstrap))
+    produced(broker.bootstrap, b"before")
+    broker.kill()
+    assert not answers(broker.bootstrap, 0.2)
+    broker.start()
+    assert values(broker.bootstrap)[before:] == [b"before"]
+
+
+def test_a_paused_broker_answers_nobody_and_then_goes_on(broker: Broker) -> None:
+    """SIGSTOP and SIGCONT."""
+    broker.pause()
+    assert not answers(broker.bootstrap, 0.5)
+    broker.resume()
+    assert answers(broker.bootstrap, 30)
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256"])
+def test_the_sasl_listener_wants_the_password(broker: Broker, mechanism: str) -> None:
+    """Without it nothing is told, with it a record goes in."""
+    address = broker.listeners.address("SASL_PLAINTEXT")
+    security: dict[str, str | int | float | bool] = {
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": mechanism,
+        "sasl.username": USER,
+        "sasl.password": PASSWORD,
+    }
+    wrong = {"bootstrap.servers": address, "log_level": 0, **security, "sasl.password": "wrong"}
+    with pytest.raises(KafkaException):
+        AdminClient(wrong).list_topics(timeout=1)
+    produced(address, b"sasl", security)
+
+
+def test_the_tls_listener_has_the_certificate_of_its_directory(broker: Broker) -> None:
+    """Which a client verifies, host name included."""
+    security: dict[str, str | int | float | bool] = {
+        "security.protocol": "SSL",
+        "ssl.ca.location": str(certificate_of(broker.directory)),
+        "ssl.endpoint.identification.algorithm": "https",
+    }
+    produced(broker.listeners.address("SSL"), b"tls", security)
