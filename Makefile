@@ -8,7 +8,7 @@ VENV = .venv/bin
 ONE_NAME = tests/http/test_specification.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup runtime demo up down logs seed reset test mutants check format lock bench bench-ratios kafka-up kafka-down kafka-reset
+.PHONY: help setup runtime demo up down logs seed reset test test-faults mutants check format lock bench bench-ratios kafka-up kafka-down kafka-reset
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ ifeq ($(ARGS),)
 else
 	@$(VENV)/pytest $(ARGS)
 endif
+
+SHARD ?= 1/1
+test-faults: setup ## Faults as long as they may last, 90 minutes a shard: make test-faults SHARD=1/3
+	@$(VENV)/pytest tests/faults -m long --shard '$(SHARD)' $(ARGS)
 
 kafka-up: setup ## Start an Apache Kafka on port 29092, for this machine
 	@$(VENV)/python -m scripts.kafka up

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
+from tests.acceptance.processes import PlatformProcess, free_port_base
 
 from waybill.commerce.migrations import migrate as commerce
 from waybill.messaging.adapters.postgres.migrate import upgrade
@@ -76,6 +77,18 @@ def session_directory() -> Iterator[Path]:
     directory.chmod(0o711)
     yield directory
     shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def provisioned_data(session_directory: Path) -> Path:
+    """The data of a platform that was started once and stopped: a copy saves initdb."""
+    directory = Path(tempfile.mkdtemp(prefix="provisioned-", dir=session_directory))
+    directory.chmod(0o711)
+    platform = PlatformProcess(directory / "data", port_base=free_port_base(), environment={})
+    platform.start()
+    assert platform.stop() == 0
+    platform.close()
+    return platform.data
 
 
 @pytest.fixture

@@ -5,9 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import subprocess
-import tempfile
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,20 +14,9 @@ from tests.acceptance.processes import PlatformProcess, free_port_base
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     NewPlatform = Callable[..., AbstractContextManager[PlatformProcess]]
-
-
-@pytest.fixture(scope="session")
-def provisioned_data(session_directory: Path) -> Path:
-    """The data of a platform that was started once and stopped: a copy saves initdb."""
-    directory = Path(tempfile.mkdtemp(prefix="provisioned-", dir=session_directory))
-    directory.chmod(0o711)
-    platform = PlatformProcess(directory / "data", port_base=free_port_base(), environment={})
-    platform.start()
-    assert platform.stop() == 0
-    platform.close()
-    return platform.data
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,205 @@
+"""A platform under faults: its database is the test's own, every service a process of its own.
+
+The test runs PostgreSQL, so that no service brings it back before the test does; customers order
+at a modest rate and remember what they were told. `endures` is what every fault is held to.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+from tests.acceptance.books import assert_balanced
+from tests.acceptance.database import rows, rows_at, value
+from tests.acceptance.processes import OFFSETS, PlatformProcess, wait_for
+from tests.acceptance.traffic import Traffic
+
+from waybill.platform.embedded import EmbeddedPostgres
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from waybill.operations.audit import Report
+
+END_SECONDS = 60.0
+"""P1: an accepted order is terminal so long after the last fault healed."""
+GAP_SECONDS = 0.15
+"""Of a customer between two orders: four of them order 20 to 25 times a second."""
+AROUND = 12
+"""Orders accepted before a fault, and again after it."""
+TERMINAL = ("CONFIRMED", "CANCELLED")
+
+OPEN = f"SELECT count(*) FROM app.orders WHERE status NOT IN {TERMINAL}"  # noqa: S608 - constants
+DEAD_LETTERS = "SELECT count(*) FROM messaging.dead_letters"
+PARKED = "SELECT count(*) FROM messaging.deliveries WHERE state = 'PARKED'"
+
+
+class Server(EmbeddedPostgres):
+    """PostgreSQL that stays down when it is taken down: nobody else may start it meanwhile."""
+
+    def take_down(self, number: signal.Signals) -> None:
+        """SIGINT is an ordered stop, SIGQUIT the immediate one; its place stays taken."""
+        assert self._process is not None
+        self._process.send_signal(number)
+        self._process.wait(timeout=30)
+        self._process = None
+
+    def bring_up(self) -> None:
+        """Start it again, through crash recovery if that is due."""
+        self.start_blocking()
+
+    @property
+    def log(self) -> str:
+        """What it wrote."""
+        return self._cluster.log.read_text(errors="replace")
+
+
+class Customers(Traffic):
+    """Customers at a modest rate, who count what they are answered."""
+
+    def __init__(self, platform: PlatformProcess) -> None:
+        super().__init__(platform)
+        self.answers: Counter[int | None] = Counter()
+        """By status; None: the connection broke off."""
+        self.slowest_seconds = 0.0
+
+    def _place(self, client: httpx2.Client, key: str) -> None:
+        super()._place(client, key)
+        self._ended.wait(GAP_SECONDS)
+
+    def _tell(self, key: str, began: float, answer: httpx2.Response | None) -> None:
+        super()._tell(key, began, answer)
+        self.answers[None if answer is None else answer.status_code] += 1
+        self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - began)
+
+
+@dataclass
+class Site:
+    """Four services of one platform, and its customers. `opened` makes one."""
+
+    data: Path
+    server: Server
+    services: dict[str, PlatformProcess]
+    customers: Customers
+    stack: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def order(self) -> PlatformProcess:
+        """The service that takes orders."""
+        return self.services["order"]
+
+    def ready(self) -> bool:
+        """Whether every service says so of itself."""
+        try:
+            return all(
+                process.client.get(f"{process.url(OFFSETS[name])}/readyz").status_code == 200
+                for name, process in self.services.items()
+            )
+        except httpx2.TransportError:
+            return False
+
+    def superuser(self, statement: str, *arguments: object) -> list[dict[str, Any]]:
+        """Rows of a statement in the database `postgres`."""
+        return rows_at(self.server.url(), statement, *arguments)
+
+    def value(self, service: str, statement: str, *arguments: object) -> Any:  # noqa: ANN401 - whatever the column holds
+        """The first column of the first row in a service's database."""
+        return value(self.data, service, statement, *arguments)
+
+    def rows(self, service: str, statement: str, *arguments: object) -> list[dict[str, Any]]:
+        """Rows of a statement in a service's database."""
+        return rows(self.data, service, statement, *arguments)
+
+    def figure(self, service: str, name: str, **labels: str) -> float:
+        """A service's sample of that name, added up over the labels not given."""
+        process = self.services[service]
+        text = process.client.get(f"{process.url(OFFSETS[service])}/metrics").text
+        wanted = [f'{label}="{text}"' for label, text in labels.items()]
+        return sum(
+            float(line.rpartition(" ")[2])
+            for line in text.splitlines()
+            if line.partition("{")[0].partition(" ")[0] == name
+            and all(part in line for part in wanted)
+        )
+
+    def accept(self, more: int, seconds: float = 30) -> None:
+        """Wait until customers were told of so many more orders that they are accepted."""
+        aim = len(self.customers.accepted) + more
+        what = f"{more} more orders accepted (answers: {dict(self.customers.answers)})"
+        wait_for(lambda: len(self.customers.accepted) >= aim, seconds, what)
+
+    @contextmanager
+    def ordering(self) -> Iterator[None]:
+        """While the block runs customers order."""
+        self.customers.resume()
+        try:
+            yield
+        finally:
+            self.customers.pause()
+
+    def all_ended(self) -> bool:
+        """Whether every order there is has come to its end."""
+        return not self.value("order", OPEN)
+
+    def assert_clean(self, *, customers: bool = True) -> Report:
+        """The audit finds nothing, and nothing waits for an operator."""
+        history = self.customers.history() if customers else None
+        return assert_balanced(self.order, END_SECONDS, history=history)
+
+
+@contextmanager
+def opened(
+    data: Path, *, port_base: int, environment: dict[str, str], stand_ins: dict[str, Any]
+) -> Iterator[Site]:
+    """Start it all; at the end nothing of it runs. `stand_ins`: other processes by service."""
+    with ExitStack() as stack:
+        server = stack.enter_context(Server(data, shared=True))
+        services = {}
+        for name in OFFSETS:
+            make = stand_ins.get(name, PlatformProcess)
+            process = make(data, port_base=port_base, environment=environment, service=name)
+            services[name] = process
+            stack.callback(process.close)
+            process.launch()
+        for process in services.values():
+            process.wait_ready()
+        services["inventory"].raise_stock()
+        customers = stack.enter_context(Customers(services["order"]))
+        yield Site(data, server, services, customers, stack)
+
+
+def endures(site: Site, fault: Callable[[], None]) -> Report:
+    """Orders before, during and after a fault: all of them end in time, and the books are right.
+
+    `fault` returns when it is healed, and fails if it was not felt.
+    """
+    with site.ordering():
+        site.accept(AROUND)
+        fault()
+        healed = time.monotonic()
+        site.accept(AROUND, END_SECONDS)
+    return recovered(site, healed)
+
+
+def recovered(site: Site, healed: float) -> Report:
+    """Everything ended within T of the healing, nothing is a dead letter, nothing was lost."""
+    left = partial(time_left, healed)
+    wait_for(site.ready, left(), "every service is ready again")
+    site.customers.settle_unknown()
+    wait_for(site.all_ended, left(), "all orders terminal")
+    for service in OFFSETS:
+        assert site.value(service, DEAD_LETTERS) == 0, service
+        assert site.value(service, PARKED) == 0, service
+    return site.assert_clean()
+
+
+def time_left(healed: float) -> float:
+    """Of T since the healing."""
+    return max(1.0, healed + END_SECONDS - time.monotonic())
