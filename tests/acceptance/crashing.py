@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self, cast
 
 import httpx2
 from tests.acceptance.database import rows, value
-from tests.acceptance.processes import PlatformProcess, wait_for
+from tests.acceptance.processes import PlatformProcess, free_port_base, wait_for
 from tests.acceptance.test_poison import GARBAGE, POISON
 from tests.acceptance.traffic import Traffic
 
@@ -26,6 +26,7 @@ from waybill.messaging.adapters.postgres.errors import DRIVER_ERRORS
 from waybill.messaging.core.identity import new_id
 from waybill.messaging.core.lanes import lane_of
 from waybill.messaging.testing.crash_control import CrashControl, marks
+from waybill.platform.embedded.processes import end_processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 RUNNER = "waybill.messaging.testing.crash_runner"
+DEADLINE_SOON = {"WAYBILL_ORDER_DEADLINE_SECONDS": "2"}
+"""Orders are overdue while a test waits, if nobody answers them."""
+REACH_SECONDS = 30
+"""Within which a busy platform comes to any point."""
 REST_SECONDS = 1.6
 """Longer than a consumer waits before it stores positions over nothing that concerns it."""
 GAP_SECONDS = 0.02
@@ -86,10 +91,29 @@ class Forked:
         return int(self._server.stdout.readline())
 
 
-class ArmedPlatform(PlatformProcess):
-    """`waybill up` through the crash runner; `crash` arms it."""
+@contextmanager
+def fork_server(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Starts platforms for as long as the block lasts, one at a time; see fork_server.py."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.acceptance.fork_server"],
+        env={**os.environ, **environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,  # what is read is what `select` looks at
+        cwd=ROOT,
+    )
+    try:
+        yield server
+    finally:
+        server.communicate(timeout=10)
 
-    _server: subprocess.Popen[bytes] | None = None
+
+class ArmedPlatform(PlatformProcess):
+    """`waybill up` through the crash runner, forked by `server`; `crash` arms it."""
+
+    def __init__(self, data: Path, server: subprocess.Popen[bytes]) -> None:
+        super().__init__(data, port_base=free_port_base(), environment={})
+        self._server = server
 
     @property
     def crash(self) -> CrashControl:
@@ -103,15 +127,6 @@ class ArmedPlatform(PlatformProcess):
 
     def launch(self) -> Self:
         """See PlatformProcess; forked, since it is started once a point."""
-        if self._server is None:
-            self._server = subprocess.Popen(
-                [sys.executable, "-m", "tests.acceptance.fork_server"],
-                env={**os.environ, **self.environment},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                bufsize=0,  # what is read is what `select` looks at
-                cwd=ROOT,
-            )
         files = ["--control", str(self._beside("control")), "--marks", str(self._beside("marks"))]
         program = super().command("up")[2:]
         arguments = [str(self.log), "--register", "waybill.commerce", *files, "--", *program]
@@ -123,11 +138,12 @@ class ArmedPlatform(PlatformProcess):
         assert self.process is not None
         return self.process.poll() == -signal.SIGKILL
 
-    def close(self) -> None:
-        """See PlatformProcess."""
-        super().close()
-        if self._server is not None:
-            self._server.communicate(timeout=10)
+    def end(self) -> None:
+        """Kill whatever is left of it, PostgreSQL included."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill_process()
+        end_processes(self.data / "postgres" / "data", at_once=True)
+        self.client.close()
 
     def _beside(self, name: str) -> Path:
         return self.data.parent / f"crash-{name}"
@@ -186,6 +202,25 @@ def leading_to(point: str, platform: ArmedPlatform, customers: Customers) -> Ite
             stock.release()
     else:
         yield
+
+
+def die_at(point: str, platform: ArmedPlatform, customers: Customers) -> None:
+    """Arm a kill there, and wait for it; fails if this life of the platform never comes there."""
+    assert platform.process is not None
+    pid = platform.process.pid
+    platform.crash.arm("kill", point)
+    with leading_to(point, platform, customers):
+        wait_for(platform.killed, REACH_SECONDS, f"killed at {point}")
+    assert platform.reached[-1] == (pid, "kill", point)
+
+
+def pass_by(point: str, action: str, platform: ArmedPlatform, customers: Customers) -> None:
+    """Arm, wait until it was reached, and let go what stands still; fails if it never is."""
+    armed = platform.crash.arm(action, point)
+    with leading_to(point, platform, customers):
+        assert armed.reached(REACH_SECONDS), f"{action} at {point} was never reached"
+    if action == "block":
+        armed.release()
 
 
 def mend_a_dead_letter(platform: ArmedPlatform) -> None:

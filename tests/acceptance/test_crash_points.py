@@ -1,4 +1,7 @@
-"""Every crash point with every action, on real processes under load; then the books."""
+"""Every crash point with every action, on one platform under load; then the books.
+
+Each point and action alone, on data of its own, is test_every_crash_point.py's.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,16 @@ import httpx2
 import pytest
 from tests.acceptance.books import assert_balanced
 from tests.acceptance.books import audited as books
-from tests.acceptance.crashing import RUNNER, ArmedPlatform, Customers, discard_garbage, leading_to
+from tests.acceptance.crashing import (
+    DEADLINE_SOON,
+    RUNNER,
+    ArmedPlatform,
+    Customers,
+    die_at,
+    discard_garbage,
+    fork_server,
+    pass_by,
+)
 from tests.acceptance.database import rows, rows_at
 from tests.acceptance.processes import free_port_base, wait_for
 from tests.acceptance.test_examples import all_reminded, answers, book, reminders, running
@@ -36,8 +48,6 @@ pytestmark = pytest.mark.acceptance
 
 POINTS = list(registered())
 assert set(of_commerce.POINTS) <= set(POINTS)
-REACH_SECONDS = 30
-ENVIRONMENT = {"WAYBILL_ORDER_DEADLINE_SECONDS": "2"}
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +56,14 @@ def platform(session_directory: Path, provisioned_data: Path) -> Iterator[ArmedP
     directory = session_directory / "crash-points"
     directory.mkdir(mode=0o711)
     subprocess.run(["cp", "-a", provisioned_data, directory / "data"], check=True)
-    made = ArmedPlatform(directory / "data", port_base=free_port_base(), environment=ENVIRONMENT)
-    try:
-        made.start().raise_stock()
-        yield made
-    finally:
-        made.close()
-        shutil.rmtree(directory, ignore_errors=True)
+    with fork_server(DEADLINE_SOON) as server:
+        made = ArmedPlatform(directory / "data", server)
+        try:
+            made.start().raise_stock()
+            yield made
+        finally:
+            made.end()
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager
@@ -71,22 +82,13 @@ def audited(platform: ArmedPlatform) -> Iterator[Customers]:
     assert set(customers.accepted.values()) <= kept
 
 
-def come_to(platform: ArmedPlatform, customers: Customers, action: str, point: str) -> None:
-    """Arm, wait until it was reached, and let go what stands still."""
-    armed = platform.crash.arm(action, point)
-    with leading_to(point, platform, customers):
-        assert armed.reached(REACH_SECONDS), f"{action} at {point} was never reached"
-    if action == "block":
-        armed.release()
-
-
 @pytest.mark.parametrize("action", [each for each in ACTIONS if each != "kill"])
 def test_what_goes_wrong_at_any_point_costs_nothing(platform: ArmedPlatform, action: str) -> None:
     """P2, P3, P6: nothing is lost, doubled or stranded, whichever point fails or stands still."""
     points = [p for p in POINTS if action != "do_then_fail" or ".before_" in p]
     quiet = [p for p in points if p.startswith("positions.")]  # they need customers to be away
     with audited(platform) as customers, ThreadPoolExecutor(len(points)) as pool:
-        reach = partial(come_to, platform, customers, action)
+        reach = partial(pass_by, action=action, platform=platform, customers=customers)
         list(pool.map(reach, [p for p in points if p not in quiet]))
         list(pool.map(reach, quiet))
     assert {point for _, did, point in platform.reached if did == action} >= set(points)
@@ -99,12 +101,7 @@ def test_a_kill_at_any_point_costs_nothing(platform: ArmedPlatform) -> None:
     """
     with audited(platform) as customers:
         for point in POINTS:
-            assert platform.process is not None
-            pid = platform.process.pid
-            platform.crash.arm("kill", point)
-            with leading_to(point, platform, customers):
-                wait_for(platform.killed, REACH_SECONDS, f"killed at {point}")
-            assert platform.reached[-1] == (pid, "kill", point)
+            die_at(point, platform, customers)
             platform.start()
             report = books(platform.data, AuditOptions(kinds=frozenset({Kind.ALWAYS})))
             assert report.exit_status == 0, f"killed at {point}: {report.told()}"

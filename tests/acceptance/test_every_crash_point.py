@@ -1,0 +1,112 @@
+"""Every crash point with every action, each alone: load, restart, drain, and the whole audit.
+
+A case has data of its own. Each action has one that runs by default; `make test-faults` runs all.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.acceptance.books import assert_balanced
+from tests.acceptance.crashing import (
+    DEADLINE_SOON,
+    ArmedPlatform,
+    Customers,
+    die_at,
+    discard_garbage,
+    fork_server,
+    pass_by,
+)
+from tests.acceptance.processes import wait_for
+
+from waybill.commerce import crash_points as of_commerce
+from waybill.messaging.core.crash_points import registered
+from waybill.messaging.testing.crash_points import ACTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from _pytest.mark.structures import ParameterSet
+
+pytestmark = pytest.mark.acceptance
+
+POINTS = list(registered())
+assert set(of_commerce.POINTS) <= set(POINTS)
+BY_DEFAULT = {
+    ("kill", "consumer.before_commit"),
+    ("fail", "cancel.after_commit"),
+    ("do_then_fail", "intake.before_commit"),
+    ("delay", "deadline.before_commit"),
+    ("block", "delivery.after_call"),
+}
+ORDERS_MORE = 8
+"""So many are accepted after the point was passed, and again after the start."""
+ORDERS_SECONDS = 30
+
+
+def cases() -> Iterator[ParameterSet]:
+    """Each point with each action; behind an act, "do it and then raise" is what `fail` does."""
+    assert {action for action, _ in BY_DEFAULT} == {*ACTIONS}
+    for action in ACTIONS:
+        for point in POINTS:
+            if action != "do_then_fail" or ".before_" in point:
+                marks = () if (action, point) in BY_DEFAULT else (pytest.mark.long,)
+                yield pytest.param(action, point, id=f"{action}-{point}", marks=marks)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[subprocess.Popen[bytes]]:
+    """What starts the platforms."""
+    with fork_server(DEADLINE_SOON) as made:
+        yield made
+
+
+@pytest.fixture
+def platform(
+    data_directory: Path, provisioned_data: Path, server: subprocess.Popen[bytes]
+) -> Iterator[ArmedPlatform]:
+    """A running platform on data of this case alone."""
+    subprocess.run(["cp", "-a", provisioned_data, data_directory], check=True)
+    made = ArmedPlatform(data_directory, server)
+    try:
+        made.start().raise_stock()
+        yield made
+    finally:
+        made.end()
+        shutil.rmtree(data_directory, ignore_errors=True)
+
+
+@pytest.mark.parametrize(("action", "point"), [*cases()])
+def test_nothing_is_lost_doubled_or_stranded(
+    platform: ArmedPlatform, action: str, point: str
+) -> None:
+    """P1, P2, P3, P6, P11: whatever happens at this point under load, the books are right.
+
+    It fails, too, if the point was never reached. Customers order all the while; everything is
+    killed (by the point itself, or after it), started, comes to rest, and is audited against what
+    the customers were told.
+    """
+    with Customers(platform) as customers:
+        customers.resume()
+        if action == "kill":
+            die_at(point, platform, customers)
+        else:
+            pass_by(point, action, platform, customers)
+            wait_for(accepts_more(customers), ORDERS_SECONDS, f"orders after {action} at {point}")
+            platform.kill()
+        platform.start()
+        wait_for(accepts_more(customers), ORDERS_SECONDS, "orders after the start")
+    customers.settle_unknown()
+    discard_garbage(platform)
+    assert (action, point) in {(did, there) for _, did, there in platform.reached}
+    assert_balanced(platform, history=customers.history())
+
+
+def accepts_more(customers: Customers) -> Callable[[], bool]:
+    """Whether so many more orders were accepted since now."""
+    enough = len(customers.accepted) + ORDERS_MORE
+    return lambda: len(customers.accepted) >= enough
