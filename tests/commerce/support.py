@@ -92,10 +92,15 @@ class Tally:
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
+        self.seconds: dict[str, list[float]] = {}
 
     def add(self, name: str, amount: int = 1, **labels: str) -> None:
         text = name + "".join(f"{{{label}={value}}}" for label, value in sorted(labels.items()))
         self.counts[text] = self.counts.get(text, 0) + amount
+
+    def observe(self, name: str, seconds: Sequence[float], **labels: str) -> None:
+        text = name + "".join(f"{{{label}={value}}}" for label, value in sorted(labels.items()))
+        self.seconds.setdefault(text, []).extend(seconds)
 
 
 class Handler(Protocol):

@@ -66,6 +66,7 @@ SELECT aggregateid FROM (
 """
 """I19: rows are violations."""
 
+DURATION = "saga_duration_seconds{outcome=completed}"
 
 WAITING = """
 SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
@@ -144,6 +145,7 @@ async def test_an_order_is_confirmed_once_whatever_fact_comes_first(
     assert steps == [("PENDING",), ("STOCK_RESERVED",), ("CONFIRMED",)], "every edge (C40)"
     assert await order.rows(BROKEN_TIMELINES) == []
     assert order.tally.counts["orders_confirmed_total"] == 1
+    assert [seconds >= 0 for seconds in order.tally.seconds[DURATION]] == [True]
 
 
 async def test_a_refused_payment_cancels_and_releases(

@@ -226,3 +226,22 @@ def test_a_policy_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> Non
     """Settings are checked when they are made, not when a provider fails."""
     with pytest.raises(ValueError, match=r"at least 1|share"):
         BreakerPolicy(**wrong)  # type: ignore[arg-type] # on purpose
+
+
+def test_an_operator_disables_and_forces_open() -> None:
+    """Resilience4j's DISABLED and FORCED_OPEN: results change neither, until a reset."""
+    breaker = Breaker(BreakerPolicy(calls_min=1, window_size=1), never_shortened)
+    breaker.force(BreakerState.DISABLED, 0.0)
+    for now in range(5):
+        permit = breaker.permit(float(now))
+        assert permit is not None
+        breaker.record(permit, float(now), failed=True, seconds=0.1)
+    assert breaker.state(5.0) is BreakerState.DISABLED
+    breaker.force(BreakerState.FORCED_OPEN, 5.0)
+    assert breaker.permit(10_000.0) is None
+    assert breaker.wait_seconds(10_000.0) > 0
+    breaker.reset(10_000.0)
+    assert breaker.state(10_000.0) is BreakerState.CLOSED
+    assert breaker.permit(10_000.0) is not None
+    with pytest.raises(ValueError, match="follows from calls"):
+        breaker.force(BreakerState.OPEN, 10_001.0)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client import generate_latest
 from prometheus_client.exposition import choose_encoder
 
+from waybill.messaging.core.breaker import CALLS, Breaker, BreakerPolicy, BreakerState
+from waybill.messaging.core.errors import ConfigurationError
+from waybill.messaging.runtime.loop import Loop
+from waybill.messaging.runtime.ports import SilentObserver
+from waybill.messaging.runtime.supervisor import Supervisor
+from waybill.messaging.testing.clock import FakeClock
 from waybill.platform.metrics import RecentMaximum, ServiceMetrics
+from waybill.platform.sampling import follow_breaker
 
 if TYPE_CHECKING:
     from waybill.messaging.core.ports import Observer
@@ -164,14 +172,74 @@ def test_messaging_reports_here() -> None:
     assert after[dead] == 1
 
 
-def test_a_loop_that_stands_still_is_named() -> None:
-    """Readiness asks for loops without a turn (overload 5)."""
-    clock = Clock()
-    metrics = ServiceMetrics("order-service", version="1", clock=clock)
-    metrics.progressed("order-service")
-    clock.now += 8
-    metrics.progressed("deadlines")
-    clock.now += 4
-    assert metrics.stalled(10) == ["order-service"]
-    age = 'loop_last_progress_age_seconds{application="order-service",loop="deadlines"}'
-    assert exposed(metrics)[age] == 4
+class Halting(Loop):
+    """Works for a while, then asks for an operator."""
+
+    async def work(self) -> None:
+        raise ConfigurationError("no")
+
+
+class Idling(Loop):
+    """Waits for ever."""
+
+    async def work(self) -> None:
+        await self.idle(asyncio.Event().wait())
+
+
+async def test_loops_show_their_age_and_whether_they_are_halted() -> None:
+    """Readiness's view of the loops is there to be alarmed (overload 5, protocol C10)."""
+    clock = FakeClock()
+    metrics = ServiceMetrics("order-service", version="1")
+    supervisor = Supervisor(clock, lambda: 0.5)
+    metrics.watch(lambda: supervisor)
+    supervisor.start(
+        Halting("bad", clock, SilentObserver()), Idling("good", clock, SilentObserver())
+    )
+    await clock.settle()
+    await clock.advance(12)
+    found = exposed(metrics)
+    await supervisor.stop()
+    where = '{application="order-service",loop="'
+    assert found[f'loop_last_progress_age_seconds{where}good"}}'] == 12
+    assert found[f'loop_last_progress_age_seconds{where}bad"}}'] == 0
+    assert found[f'loop_halted{where}bad"}}'] == 1
+    assert found[f'loop_halted{where}good"}}'] == 0
+    assert found[f'loop_restarts_total{where}bad"}}'] == 0
+
+
+def test_calls_are_counted_by_what_the_breaker_made_of_them() -> None:
+    """Resilience4j's counter, each kind there at 0 from the start (R182)."""
+    metrics = ServiceMetrics("payment-service", version="1")
+    breaker = Breaker(BreakerPolicy(calls_min=2, window_size=2), lambda: 0.0)
+    follow_breaker(metrics, "charge", breaker, lambda: 1.0)
+    calls = 'circuit_breaker_calls_total{{application="payment-service",kind="{}",name="charge"}}'
+    assert [exposed(metrics)[calls.format(kind)] for kind in CALLS] == [0, 0, 0, 0]
+    ignored, successful, failed = (breaker.permit(0.0) for _ in range(3))
+    assert ignored is not None
+    assert successful is not None
+    assert failed is not None
+    breaker.release(ignored, 0.0)
+    breaker.record(successful, 0.0, failed=False, seconds=0.1)
+    breaker.record(failed, 0.0, failed=True, seconds=0.1)
+    assert breaker.permit(1.0) is None
+    found = exposed(metrics)
+    assert {kind: found[calls.format(kind)] for kind in CALLS} == dict.fromkeys(CALLS, 1)
+    state = 'circuit_breaker_state{{application="payment-service",name="charge",state="{}"}}'
+    states = {each.value: found[state.format(each.value)] for each in BreakerState}
+    assert states.pop("open") == 1
+    assert set(states) == {"closed", "half_open", "disabled", "forced_open"}
+    assert set(states.values()) == {0}
+
+
+def test_an_orders_way_is_timed_by_its_outcome() -> None:
+    """saga_duration_seconds is there before the first order and knows how orders ended."""
+    metrics = ServiceMetrics("order-service", version="1")
+    name = (
+        'saga_duration_seconds_{}{{application="order-service",outcome="{}",saga="choreography"}}'
+    )
+    assert exposed(metrics)[name.format("count", "compensated")] == 0
+    metrics.observe("saga_duration_seconds", [0.5, 40.0], outcome="completed")
+    found = exposed(metrics)
+    assert found[name.format("count", "completed")] == 2
+    assert found[name.format("sum", "completed")] == 40.5
+    assert found[name.format("count", "compensated")] == 0

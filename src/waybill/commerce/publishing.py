@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from waybill.commerce.publication import Publication
     from waybill.messaging.core.unit import UnitOfWork
@@ -16,6 +16,9 @@ class Counters(Protocol):
 
     def add(self, name: str, amount: int = 1, **labels: str) -> None:
         """Count what has been committed: call it from `on_commit` only."""
+
+    def observe(self, name: str, seconds: Sequence[float], **labels: str) -> None:
+        """Take durations into account that have been committed: as `add`."""
 
 
 def publish(
@@ -44,3 +47,11 @@ def count(unit: UnitOfWork, counters: Counters, name: str, amount: int, **labels
     """Count `amount` once this unit has committed; nothing if it rolls back (contracts D23)."""
     if amount:
         unit.on_commit(lambda: counters.add(name, amount, **labels))
+
+
+def measure(
+    unit: UnitOfWork, counters: Counters, name: str, seconds: Sequence[float], **labels: str
+) -> None:
+    """Observe `seconds` once this unit has committed; nothing if it rolls back."""
+    if seconds:
+        unit.on_commit(lambda: counters.observe(name, seconds, **labels))

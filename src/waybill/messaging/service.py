@@ -130,6 +130,11 @@ class MessagingService:
         return PostgresDeliveries(self.ports.database)
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of outside calls that are made here."""
+        return tuple(loop.kind for loop in self._loops if isinstance(loop, Deliverer))
+
+    @property
     def supervisor(self) -> Supervisor:
         """Tells how the loops are. Raises ConfigurationError before `start`."""
         if self._supervisor is None:

@@ -19,6 +19,7 @@ from waybill.messaging.adapters.postgres.lease import release_all
 from waybill.messaging.adapters.postgres.partitions import SPARE_PARTITIONS, spare_partitions
 from waybill.messaging.adapters.postgres.source import SourceSpec
 from waybill.messaging.adapters.postgres.upkeep import UpkeepSettings
+from waybill.messaging.core.errors import OverloadedError
 from waybill.messaging.runtime.brake import Brake
 from waybill.messaging.runtime.doorbell import Doorbell
 from waybill.messaging.runtime.policy import ConsumerPolicy
@@ -30,7 +31,13 @@ from waybill.platform.http.limits import HttpLimits
 from waybill.platform.http.server import HttpServer, bind
 from waybill.platform.metrics import ServiceMetrics
 from waybill.platform.provisioning import SIMULATOR, provision, urls_of
-from waybill.platform.sampling import SAMPLE_SECONDS, Sampler
+from waybill.platform.sampling import (
+    INSTANCE_SECONDS,
+    SAMPLE_SECONDS,
+    Backlog,
+    Instance,
+    Sampler,
+)
 from waybill.platform.service_context import in_service
 from waybill.platform.services import PLANS, Workshop
 
@@ -38,6 +45,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+    from waybill.messaging.runtime.brake import Measure
     from waybill.platform.embedded import EmbeddedPostgres
     from waybill.platform.services import Built, ServicePlan
     from waybill.platform.settings import Settings
@@ -146,8 +154,10 @@ class Platform:
                 provider_url=urls_of(self._server, SIMULATOR).service,
             )
         )
-        _show_figures(plan, messaging, metrics)
-        brake = Brake("disk brake", [disk_used(self._settings)], ports=messaging.ports)
+        disk = disk_used(self._settings)
+        owner_url = urls_of(self._server, name).owner
+        _show_figures(plan, messaging, metrics, owner_url=owner_url, disk=disk)
+        brake = Brake("disk brake", [disk], ports=messaging.ports)
         messaging.add(brake)
         health = Health(_checks(messaging))
         limits = HttpLimits(
@@ -162,7 +172,7 @@ class Platform:
             observer=metrics,
             now=_now,
             limits=limits,
-            admit_write=brake.check,
+            admit_write=_counted(brake.check, metrics),
         )
         application = create_application(built.surface, parts)
         server = HttpServer(application, self._sockets[name], limits)
@@ -194,16 +204,46 @@ class Platform:
         return found
 
 
-def _show_figures(plan: ServicePlan, messaging: MessagingService, metrics: ServiceMetrics) -> None:
+def _show_figures(
+    plan: ServicePlan,
+    messaging: MessagingService,
+    metrics: ServiceMetrics,
+    *,
+    owner_url: str,
+    disk: Measure,
+) -> None:
     topic = choreography.SERVICES[plan.name].publishes
-    metrics.expect(topics=[topic] if topic else [], consumers=[plan.name])
-    sampler = Sampler(
+    kinds = messaging.kinds
+    metrics.expect(topics=[topic] if topic else [], consumers=[plan.name], deliveries=kinds)
+    metrics.watch(lambda: messaging.supervisor)
+    backlog = Backlog(
         messaging.ports.database,
         metrics,
         consumers=[plan.name],
+        deliveries=kinds,
         hosts_process=choreography.PROCESS.name if plan is PLANS["order"] else None,
     )
-    messaging.every(SAMPLE_SECONDS, "figures", sampler.turn)
+
+    async def look_at_disk() -> None:
+        metrics.set("disk_used_ratio", await disk.read())
+
+    looks = {
+        "backlog": (SAMPLE_SECONDS, backlog.look),
+        "instance": (INSTANCE_SECONDS, Instance(owner_url, metrics).look),
+        "disk": (SAMPLE_SECONDS, look_at_disk),
+    }
+    messaging.add(Sampler(looks, metrics, messaging.ports))
+
+
+def _counted(admit: Callable[[], None], metrics: ServiceMetrics) -> Callable[[], None]:
+    def count_and_refuse() -> None:
+        try:
+            admit()
+        except OverloadedError:
+            metrics.add("intake_refused_total", reason="disk")
+            raise
+
+    return count_and_refuse
 
 
 def messaging_settings(settings: Settings, application_name: str) -> MessagingSettings:

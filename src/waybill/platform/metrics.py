@@ -19,21 +19,24 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
-from prometheus_client.metrics_core import CounterMetricFamily
-from prometheus_client.registry import Collector
 
-from waybill.messaging.adapters.postgres import statements
+from waybill.messaging.core.errors import LeaseLostError, TransientError
 from waybill.platform.metrics_catalogue import (
     ALIASES,
     BUSINESS_COUNTERS,
+    DURATIONS,
     GAUGES,
     SECONDS_BUCKETS,
 )
+from waybill.platform.metrics_collectors import BreakerCalls, LoopsCollector, StatementsCollector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from prometheus_client.metrics_core import Metric
+
+    from waybill.messaging.core.breaker import Breaker
+    from waybill.messaging.runtime.supervisor import Supervisor
 
 MAX_WINDOW_SECONDS: Final = 60.0
 """A maximum is that of the last one to two windows."""
@@ -60,15 +63,6 @@ class ServiceRegistry(CollectorRegistry):
             yield metric
 
 
-class StatementsCollector(Collector):
-    """The round trips of this process to its databases."""
-
-    def collect(self) -> Iterator[Metric]:
-        """One counter, of the whole process like `process_cpu_seconds_total`."""
-        text = "Statements that this process has sent to databases, COMMIT too"
-        yield CounterMetricFamily("process_database_statements", text, value=statements.sent)
-
-
 class ServiceMetrics:
     """Implements messaging's Observer, commerce's Counters and the HTTP edge's HttpObserver.
 
@@ -87,13 +81,15 @@ class ServiceMetrics:
         self.registry = ServiceRegistry(application)
         self._saga = saga
         self._clock = clock
-        self._progress: dict[str, float] = {}
         self._make_business_counters(application)
+        self._make_durations(application)
         self._make_messaging()
         self._make_http()
         self._gauges: dict[str, Gauge] = {}
         self.set("app_build_info", 1, version=version, commit=commit)
         self.registry.register(StatementsCollector())
+        self._breakers = BreakerCalls()
+        self.registry.register(self._breakers)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
 
@@ -107,6 +103,12 @@ class ServiceMetrics:
             if alias in self._business and wanted.items() <= labels.items():
                 target = self._business[alias]
                 (target.labels(self._saga) if extra == "saga" else target).inc(amount)
+
+    def observe(self, name: str, seconds: Iterable[float], **labels: str) -> None:
+        """Take committed durations into account. An undeclared name is a programming error."""
+        histogram = self._durations[name].labels(saga=self._saga, **labels)
+        for each in seconds:
+            histogram.observe(each)
 
     # Observer of messaging
 
@@ -135,15 +137,7 @@ class ServiceMetrics:
         self._attempt_seconds(kind).observe(seconds)
 
     def progressed(self, loop: str) -> None:
-        """See Observer."""
-        if loop not in self._progress:
-            self.follow("loop_last_progress_age_seconds", lambda: self._age(loop), loop=loop)
-        self._progress[loop] = self._clock()
-
-    def stalled(self, seconds: float) -> list[str]:
-        """Loops that made no turn for longer than that: readiness asks."""
-        now = self._clock()
-        return sorted(loop for loop, at in self._progress.items() if now - at > seconds)
+        """See Observer. The supervisor knows the ages: `watch` shows them."""
 
     # HttpObserver
 
@@ -175,6 +169,14 @@ class ServiceMetrics:
         """A gauge of the catalogue shows this from now on."""
         self._gauge(name, labels).set(value)
 
+    def watch(self, supervisor: Callable[[], Supervisor]) -> None:
+        """Show how this service's loops are; ConfigurationError means that there are none."""
+        self.registry.register(LoopsCollector(supervisor))
+
+    def count_calls(self, name: str, breaker: Breaker) -> None:
+        """Show what became of the calls that asked this breaker."""
+        self._breakers.breakers[name] = breaker
+
     def expect(
         self,
         *,
@@ -188,6 +190,8 @@ class ServiceMetrics:
         for consumer in consumers:
             for result in ("processed", "duplicate", "skipped", "failed"):
                 self._processed(consumer, result)
+            for error in (LeaseLostError, TransientError):
+                self._retries(consumer, error.__name__)
             self._batch_seconds(consumer)
         for kind in deliveries:
             for outcome in ("delivered", "refused", "failed", "unknown"):
@@ -202,9 +206,6 @@ class ServiceMetrics:
         gauge = self._gauges[name]
         return gauge.labels(**labels) if labels else gauge
 
-    def _age(self, loop: str) -> float:
-        return self._clock() - self._progress[loop]
-
     def _make_business_counters(self, application: str) -> None:
         self._business: dict[str, Counter] = {}
         for name, counter in BUSINESS_COUNTERS.items():
@@ -215,6 +216,20 @@ class ServiceMetrics:
                 for value in values or (self._saga,):
                     made.labels(**{label: value})
             self._business[name] = made
+
+    def _make_durations(self, application: str) -> None:
+        self._durations: dict[str, Histogram] = {}
+        for name, duration in DURATIONS.items():
+            if application not in duration.applications:
+                continue
+            labels = ("saga", *duration.labels)
+            made = Histogram(
+                name, duration.text, labels, registry=self.registry, buckets=duration.buckets
+            )
+            for label, values in duration.labels.items():
+                for value in values:
+                    made.labels(**{"saga": self._saga, label: value})
+            self._durations[name] = made
 
     def _make_messaging(self) -> None:
         # A child is looked up under a lock each time; labels are bounded, so ours are kept.

@@ -24,6 +24,17 @@ class BusinessCounter:
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Duration:
+    """A histogram in seconds, by saga and one other label."""
+
+    text: str
+    applications: tuple[str, ...]
+    buckets: tuple[float, ...]
+    labels: Mapping[str, Sequence[str]]
+
+
+_EVERY = ("order-service", "payment-service", "inventory-service", "notification-service")
 _ORDER = ("order-service",)
 _INVENTORY = ("inventory-service",)
 _PAYMENT = ("payment-service",)
@@ -40,6 +51,11 @@ BUSINESS_COUNTERS: Final[Mapping[str, BusinessCounter]] = {
     "payments_processed_total": BusinessCounter(
         "Payments that were answered", _PAYMENT, {"outcome": ("success", "failure")}
     ),
+    "intake_refused_total": BusinessCounter(
+        "Requests refused at the door, by what there is too much of",
+        _EVERY,
+        {"reason": ("load", "disk")},
+    ),
     "payments_failed_total": BusinessCounter("Payments refused (seed 004's name)", _PAYMENT),
 }
 
@@ -54,18 +70,44 @@ ALIASES: Final[Mapping[str, Sequence[tuple[str, Mapping[str, str], str]]]] = {
 }
 """Counted along: the other name, with which labels, and the label it gets itself."""
 
+DURATIONS: Final[Mapping[str, Duration]] = {
+    "saga_duration_seconds": Duration(
+        "From an order's acceptance to its end",
+        _ORDER,
+        (*SECONDS_BUCKETS, 30, 60, 300, 900, 3600),
+        {"outcome": ("completed", "compensated")},
+    ),
+}
+
 GAUGES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "app_build_info": ("What is running", ("version", "commit")),
+    "database_up": ("1 while the service's database answers", ()),
+    "figures_age_seconds": ("Since the gauges of a look were last brought up to date", ("look",)),
     "outbox_pending": ("Messages that some reader has not passed yet", ()),
     "outbox_oldest_pending_age_seconds": ("Age of the oldest of them", ()),
+    "outbox_spare_partitions": ("Empty partitions ahead of the outbox's last row", ()),
+    "outbox_reader_silent_seconds": ("Since a reader of the outbox last reported", ("consumer",)),
     "kafka_consumergroup_lag": (
-        "Messages a consumer has not read; a partition is a lane here",
+        "Messages a consumer has not read; a partition is a lane without Kafka",
         ("group", "topic", "partition"),
+    ),
+    "kafka_consumergroup_lag_seconds": (
+        "Age of the oldest message that a consumer has not read",
+        ("group", "topic"),
     ),
     "messaging_dead_letters_open": ("Dead letters without a verdict", ("consumer",)),
     "deliveries_waiting": ("Outside calls by state", ("kind", "state")),
+    "deliveries_unknown": ("Outside calls whose outcome must be asked for", ("kind",)),
+    "deliveries_oldest_pending_age_seconds": ("Age of the oldest call still owed", ("kind",)),
     "saga_active": ("Orders that are not settled", ("saga",)),
+    "saga_oldest_active_age_seconds": ("Age of the oldest of them", ("saga",)),
     "intake_queue_length": ("Requests that wait for the next commit", ()),
+    "disk_used_ratio": ("Used share of the fuller disk of the data, 0 to 1", ()),
+    "postgres_oldest_transaction_age_seconds": ("Of the whole server, whoever began it", ()),
+    "postgres_oldest_xmin_age_transactions": (
+        "How many transactions ago the oldest snapshot was taken; older rows are kept for it",
+        (),
+    ),
+    "postgres_prepared_transactions": ("Transactions that wait for a second phase", ()),
     "circuit_breaker_state": ("1 for the state it is in", ("name", "state")),
-    "loop_last_progress_age_seconds": ("Since a loop's last turn", ("loop",)),
 }

@@ -1,39 +1,64 @@
-"""Looks at a service's backlog every few seconds and shows it as gauges."""
+"""Looks at a service's backlog every few seconds and shows it as gauges.
+
+Every process looks for itself: a gauge that only one of several instances kept would be old in the
+others. What cannot be looked at keeps its last value and an age that grows.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from waybill.messaging.adapters.postgres.figures import look
+import asyncpg
+
+from waybill.messaging.adapters.postgres import figures, instance
+from waybill.messaging.adapters.postgres.errors import translated
 from waybill.messaging.core.breaker import BreakerState
+from waybill.messaging.core.errors import OutcomeUnknownError, TransientError
+from waybill.messaging.runtime.loop import Loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+    from waybill.messaging.adapters.postgres.figures import Figures, Waiting
     from waybill.messaging.core.breaker import Breaker
     from waybill.messaging.core.ports import Database
+    from waybill.messaging.runtime.ports import ServicePorts
     from waybill.platform.metrics import ServiceMetrics
 
 SAMPLE_SECONDS: Final = 5.0
+INSTANCE_SECONDS: Final = 15.0
+"""The whole server is looked at so often: it takes a connection of its own."""
+LOOK_SECONDS_MAX: Final = 4.0
+"""A database that has not answered until then counts as away."""
 
-_UNSETTLED = "SELECT count(*) FROM app.orders WHERE settled_at IS NULL"
+# By the index of open orders: a sequential scan would read every order that ever was.
+_INDEX_ONLY = "SELECT set_config('enable_seqscan', 'off', true)"
+_UNSETTLED = """
+SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8
+FROM app.orders WHERE settled_at IS NULL
+"""
+
+logger = logging.getLogger(__name__)
 
 
 def follow_breaker(
     metrics: ServiceMetrics, kind: str, breaker: Breaker, monotonic: Callable[[], float]
 ) -> None:
-    """A gauge a state: 1 for the one that the breaker is in when somebody asks."""
+    """Its calls, and a gauge a state: 1 for the one that it is in when somebody asks."""
 
     def is_in(state: BreakerState) -> float:
         return float(breaker.state(monotonic()) is state)
 
     for state in BreakerState:
         metrics.follow("circuit_breaker_state", partial(is_in, state), name=kind, state=state.value)
+    metrics.count_calls(kind, breaker)
 
 
-class Sampler:
-    """Gauges of one service. What has gone shows 0, it does not keep its last value."""
+class Backlog:
+    """Gauges of one service's database. What has gone shows 0, it does not keep its last value."""
 
     def __init__(
         self,
@@ -41,33 +66,137 @@ class Sampler:
         metrics: ServiceMetrics,
         *,
         consumers: Iterable[str] = (),
+        deliveries: Iterable[str] = (),
         hosts_process: str | None = None,
     ) -> None:
         self._database = database
         self._metrics = metrics
         self._hosts = hosts_process
         self._lag: set[tuple[str, str, int]] = set()
+        self._readers: set[str] = set()
         self._letters = set(consumers)
-        self._deliveries: set[tuple[str, str]] = set()
+        self._kinds = set(deliveries)
 
-    async def turn(self) -> None:
+    async def look(self) -> None:
         """One look. Raises TransientError while the database is away."""
-        found, show = await look(self._database), self._metrics.set
+        found, show = await figures.look(self._database), self._metrics.set
         show("outbox_pending", found.outbox_pending)
         show("outbox_oldest_pending_age_seconds", found.outbox_oldest_pending_seconds)
-        self._lag |= found.lag.keys()
-        for group, topic, lane in self._lag:
-            rows = found.lag.get((group, topic, lane), 0)
-            labels = {"group": group, "topic": topic, "partition": str(lane)}
-            show("kafka_consumergroup_lag", rows, **labels)
+        show("outbox_spare_partitions", found.spare_partitions)
+        self._show_lag(found)
         self._letters |= found.dead_letters_open.keys()
         for consumer in self._letters:
             count = found.dead_letters_open.get(consumer, 0)
             show("messaging_dead_letters_open", count, consumer=consumer)
-        self._deliveries |= found.deliveries_waiting.keys()
-        for kind, state in self._deliveries:
-            count = found.deliveries_waiting.get((kind, state), 0)
-            show("deliveries_waiting", count, kind=kind, state=state.lower())
+        self._show_deliveries(found.deliveries)
         if self._hosts is not None:
-            (row,) = await self._database.fetch(_UNSETTLED)
-            show("saga_active", row[0], saga=self._hosts)
+            await self._show_process(self._hosts)
+
+    def _show_lag(self, found: Figures) -> None:
+        show = self._metrics.set
+        self._lag |= found.lag.keys()
+        oldest: dict[tuple[str, str], float] = {}
+        for place in self._lag:
+            group, topic, lane = place
+            labels = {"group": group, "topic": topic, "partition": str(lane)}
+            show("kafka_consumergroup_lag", found.lag.get(place, 0), **labels)
+            seconds = found.lag_seconds.get(place, 0.0)
+            oldest[group, topic] = max(seconds, oldest.get((group, topic), 0.0))
+        for (group, topic), seconds in oldest.items():
+            show("kafka_consumergroup_lag_seconds", seconds, group=group, topic=topic)
+        self._readers |= found.silent_seconds.keys()
+        for reader in self._readers:
+            seconds = found.silent_seconds.get(reader, 0.0)
+            show("outbox_reader_silent_seconds", seconds, consumer=reader)
+
+    def _show_deliveries(self, found: Mapping[tuple[str, str], Waiting]) -> None:
+        show = self._metrics.set
+        self._kinds |= {kind for kind, _ in found}
+        for kind in self._kinds:
+            pending, parked = found.get((kind, "PENDING")), found.get((kind, "PARKED"))
+            show("deliveries_waiting", pending.count if pending else 0, kind=kind, state="pending")
+            show("deliveries_waiting", parked.count if parked else 0, kind=kind, state="parked")
+            show("deliveries_unknown", pending.unknown if pending else 0, kind=kind)
+            age = pending.oldest_seconds if pending else 0.0
+            show("deliveries_oldest_pending_age_seconds", age, kind=kind)
+
+    async def _show_process(self, saga: str) -> None:
+        async with self._database.transaction() as transaction:
+            await transaction.fetch(_INDEX_ONLY)
+            ((count, oldest),) = [(row[0], row[1]) for row in await transaction.fetch(_UNSETTLED)]
+        self._metrics.set("saga_active", count, saga=saga)
+        self._metrics.set("saga_oldest_active_age_seconds", max(0.0, oldest), saga=saga)
+
+
+class Instance:
+    """Gauges of the whole PostgreSQL server, seen by the schema's owner."""
+
+    def __init__(self, owner_url: str, metrics: ServiceMetrics) -> None:
+        self._url = owner_url
+        self._metrics = metrics
+
+    async def look(self) -> None:
+        """One look by a connection of its own. Raises TransientError while it is away."""
+        with translated():
+            settings = {"application_name": "waybill figures"}
+            connection = await asyncpg.connect(self._url, server_settings=settings)
+            try:
+                found = await instance.look(connection)
+            finally:
+                await connection.close(timeout=1)
+        show = self._metrics.set
+        show("postgres_oldest_transaction_age_seconds", found.oldest_transaction_seconds)
+        show("postgres_oldest_xmin_age_transactions", found.oldest_xmin_transactions)
+        show("postgres_prepared_transactions", found.prepared_transactions)
+
+
+class Sampler(Loop):
+    """Takes every look in its turn; one that fails leaves the others as they are.
+
+    `looks` are by name: the seconds between two of them, and what to call. `database` is the name
+    of the look that says whether the database answers.
+    """
+
+    def __init__(
+        self,
+        looks: Mapping[str, tuple[float, Callable[[], Awaitable[None]]]],
+        metrics: ServiceMetrics,
+        ports: ServicePorts,
+        *,
+        database: str = "backlog",
+    ) -> None:
+        super().__init__("figures", ports.clock, ports.observer)
+        self._looks = looks
+        self._metrics = metrics
+        self._up_by = database
+        self._looked_at = dict.fromkeys(looks, self._clock.monotonic())
+        self._next = dict.fromkeys(looks, 0.0)
+        for name in looks:
+            metrics.follow("figures_age_seconds", partial(self._age, name), look=name)
+
+    async def work(self) -> None:
+        """Look until `stop`."""
+        while True:
+            for name, (seconds, take) in self._looks.items():
+                if self._clock.monotonic() >= self._next[name]:
+                    await self.idle(self._take(name, take))
+                    self._next[name] = self._clock.monotonic() + seconds
+            self.progressed()
+            pause = min(self._next.values()) - self._clock.monotonic()
+            await self.idle(self._clock.sleep(max(0.0, pause)))
+
+    async def _take(self, name: str, take: Callable[[], Awaitable[None]]) -> None:
+        try:
+            async with asyncio.timeout(LOOK_SECONDS_MAX):
+                await take()
+        except (TransientError, OutcomeUnknownError, TimeoutError) as error:
+            logger.debug("%s: not looked at: %s", name, error)
+            answered = False
+        else:
+            self._looked_at[name] = self._clock.monotonic()
+            answered = True
+        if name == self._up_by:
+            self._metrics.set("database_up", answered)
+
+    def _age(self, name: str) -> float:
+        return self._clock.monotonic() - self._looked_at[name]

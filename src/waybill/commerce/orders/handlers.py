@@ -20,7 +20,7 @@ from waybill.commerce.contracts import (
     StockReserved,
 )
 from waybill.commerce.orders import domain, store
-from waybill.commerce.publishing import count, publish
+from waybill.commerce.publishing import count, measure, publish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +41,12 @@ FACTS: tuple[type[Event], ...] = (
     PaymentRefunded,
 )
 """The events that the order service acts on."""
+
+_ENDINGS = (
+    (OrderConfirmed, "orders_confirmed_total", "completed"),
+    (OrderCancelled, "orders_cancelled_total", "compensated"),
+)
+"""The event of an end, its counter, and its outcome as a saga."""
 
 
 class OrderHandler:
@@ -80,6 +86,15 @@ class OrderHandler:
             changed = list(decision.orders.values())
             await store.save(unit.transaction, changed, decision.timeline)
         publish(unit, decision.publications, aggregate_type="Order", traceparent=traceparent)
-        kinds = [type(publication.event) for publication in decision.publications]
-        count(unit, self._counters, "orders_confirmed_total", kinds.count(OrderConfirmed))
-        count(unit, self._counters, "orders_cancelled_total", kinds.count(OrderCancelled))
+        for kind, name, outcome in _ENDINGS:
+            ended = [
+                each.event.order_id for each in decision.publications if type(each.event) is kind
+            ]
+            count(unit, self._counters, name, len(ended))
+            seconds = [_seconds(decision.orders[order_id]) for order_id in ended]
+            measure(unit, self._counters, "saga_duration_seconds", seconds, outcome=outcome)
+
+
+def _seconds(order: Order) -> float:
+    """From its acceptance to this change."""
+    return (order.updated_at - order.created_at).total_seconds()

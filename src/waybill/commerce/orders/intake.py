@@ -20,6 +20,7 @@ from waybill.commerce.orders.store import Key, KeyRecord
 from waybill.commerce.publication import Publication
 from waybill.commerce.publishing import count, publish
 from waybill.messaging.core import crash_points
+from waybill.messaging.core.errors import OverloadedError
 from waybill.messaging.runtime.group_commit import GroupCommit
 
 if TYPE_CHECKING:
@@ -98,9 +99,13 @@ class OrderIntake:
         Or if the brake is on: events are not read as fast as orders come. The set capacity comes
         last: what is refused for another reason uses nothing of it.
         """
-        self._brake()
-        self._group.admit()
-        self._capacity()
+        try:
+            self._brake()
+            self._group.admit()
+            self._capacity()
+        except OverloadedError:
+            self._flush.counters.add("intake_refused_total", reason="load")
+            raise
 
     async def place(self, request: PlaceOrder) -> Placed | KeyReused:
         """Store the order, or find the one that this key placed. Returns after the commit."""
@@ -121,7 +126,7 @@ class OrderFlush:
         self._ports = ports
         self._process = process
         self._deadline = deadline
-        self._counters = counters
+        self.counters = counters
 
     def entry(self, request: PlaceOrder) -> Entry:
         """Fix the request's order id and its instant."""
@@ -173,7 +178,7 @@ class OrderFlush:
                 aggregate_type="Order",
                 traceparent=draft.entry.request.traceparent,
             )
-        count(unit, self._counters, "orders_created_total", len(won))
+        count(unit, self.counters, "orders_created_total", len(won))
         return records
 
 

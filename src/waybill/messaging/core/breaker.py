@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,13 +18,22 @@ if TYPE_CHECKING:
 MINIMUM_JITTER = 0.5
 """With jitter 1 an open breaker waits between half and all of its time, never zero."""
 
+CALLS: Final = ("successful", "failed", "ignored", "not_permitted")
+"""What can become of a call, by the names of Resilience4j's metrics."""
+
 
 class BreakerState(Enum):
-    """Where the machine is."""
+    """Where the machine is. An operator's states let every call through, or none."""
 
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half_open"
+    DISABLED = "disabled"
+    FORCED_OPEN = "forced_open"
+
+
+OPERATORS: Final = frozenset({BreakerState.DISABLED, BreakerState.FORCED_OPEN})
+"""They stay until `reset`, and count no calls towards a rate."""
 
 
 class Window(Enum):
@@ -74,9 +83,13 @@ class Permit(NamedTuple):
 
 
 class Breaker:
-    """One outside party's breaker. Not thread-safe: one event loop."""
+    """One outside party's breaker. Not thread-safe: one event loop.
+
+    `calls` counts what became of every call that asked, by the names in CALLS.
+    """
 
     def __init__(self, policy: BreakerPolicy, random: Callable[[], float]) -> None:
+        self.calls: dict[str, int] = dict.fromkeys(CALLS, 0)
         self._policy = policy
         self._random = random
         self._generation = 0
@@ -94,25 +107,39 @@ class Breaker:
     def wait_seconds(self, now: float) -> float:
         """How long an open breaker surely still rejects; 0 if a call may be permitted."""
         self._tick(now)
+        if self._state is BreakerState.FORCED_OPEN:
+            return self._policy.open_seconds
         return max(0.0, self._open_until - now) if self._state is BreakerState.OPEN else 0.0
+
+    def force(self, state: BreakerState, now: float) -> None:
+        """An operator's word: DISABLED lets every call through, FORCED_OPEN none, until `reset`."""
+        if state not in OPERATORS:
+            raise ValueError(f"{state.value} follows from calls; only reset() ends a forced state")
+        self._enter(state, now)
+
+    def reset(self, now: float) -> None:
+        """Closed with an empty window, whatever it was."""
+        self._close(now)
 
     def permit(self, now: float) -> Permit | None:
         """Leave to call, or None: rejected. The first ask after the open time half-opens."""
         self._tick(now)
-        if self._state is BreakerState.OPEN:
-            if now < self._open_until:
-                return None
+        if self._state is BreakerState.OPEN and now >= self._open_until:
             self._half_open(now)
+        rejects = self._state in {BreakerState.OPEN, BreakerState.FORCED_OPEN}
         if self._state is BreakerState.HALF_OPEN:
-            if self._permitted >= self._policy.half_open_calls:
-                return None
-            self._permitted += 1
+            rejects = self._permitted >= self._policy.half_open_calls
+            self._permitted += not rejects
+        if rejects:
+            self.calls["not_permitted"] += 1
+            return None
         return Permit(self._generation)
 
     def record(self, permit: Permit, now: float, *, failed: bool, seconds: float) -> None:
         """The call ended after `seconds`. A business refusal is a success of the transport."""
         self._tick(now)
-        if permit.generation != self._generation:
+        self.calls["failed" if failed else "successful"] += 1
+        if permit.generation != self._generation or self._state in OPERATORS:
             return
         window = self._window
         window.add(now, failed=failed, slow=seconds > self._policy.slow_seconds)
@@ -128,6 +155,7 @@ class Breaker:
     def release(self, permit: Permit, now: float) -> None:
         """The call was not made, or its result says nothing: count it neither way."""
         self._tick(now)
+        self.calls["ignored"] += 1
         if permit.generation == self._generation and self._state is BreakerState.HALF_OPEN:
             self._permitted -= 1
 

@@ -122,6 +122,7 @@ class Consumer(Loop):
                 await self._turn_or_rewind(subscription)
         except LeaseLostError as error:
             logger.warning("%s: %s; standing by", self.name, error)
+            self._ports.observer.retried(self.name, type(error).__name__)
         finally:
             await self._close(subscription)
 

@@ -9,21 +9,24 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from waybill.messaging.adapters.postgres.partitions import spare_partitions
+
 if TYPE_CHECKING:
     from waybill.messaging.core.ports import Database
 
 COUNT_MAX = 10_000
 
 _LAG = f"""
-SELECT r.consumer, t.topic, p.place - 1 AS lane, unread.rows
+SELECT r.consumer, t.topic, p.place - 1 AS lane, unread.rows,
+       coalesce(extract(epoch FROM clock_timestamp() - unread.oldest), 0)::float8 AS seconds
 FROM messaging.outbox_reader AS r
 CROSS JOIN LATERAL unnest(r.topics) AS t (topic)
 CROSS JOIN LATERAL unnest(r.positions) WITH ORDINALITY AS p (position, place)
 CROSS JOIN LATERAL (
-    SELECT count(*) AS rows FROM (
-        SELECT FROM messaging.outbox AS o
+    SELECT count(*) AS rows, min(created_at) AS oldest FROM (
+        SELECT o.created_at FROM messaging.outbox AS o
         WHERE o.lane = p.place - 1 AND o.seq > p.position AND o.topic = t.topic
-        LIMIT {COUNT_MAX}
+        ORDER BY o.seq LIMIT {COUNT_MAX}
     ) AS counted
 ) AS unread
 """  # noqa: S608 - a constant
@@ -46,39 +49,63 @@ CROSS JOIN LATERAL (
     ORDER BY o.seq LIMIT {COUNT_MAX}
 ) AS waiting
 """  # noqa: S608 - a constant
+_SEEN = """
+SELECT consumer, extract(epoch FROM clock_timestamp() - seen_at)::float8
+FROM messaging.outbox_reader
+"""
 _LETTERS = """
 SELECT consumer, count(*) FROM messaging.dead_letters WHERE verdict = 'OPEN' GROUP BY consumer
 """
 _DELIVERIES = """
-SELECT kind, state, count(*) FROM messaging.deliveries
+SELECT kind, state, count(*), count(*) FILTER (WHERE ask_first),
+       extract(epoch FROM clock_timestamp() - min(created_at))::float8
+FROM messaging.deliveries
 WHERE state = 'PENDING' OR state = 'PARKED' GROUP BY kind, state
 """
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """Outside calls of one kind and state: how many, of how many the outcome is unknown."""
+
+    count: int
+    unknown: int = 0
+    oldest_seconds: float = 0.0
 
 
 class Figures(msgspec.Struct, frozen=True):
     """One look at one service's database.
 
-    `lag` by (consumer, topic, lane) of this service's own outbox, as its readers last reported;
-    `dead_letters_open` by consumer, `deliveries_waiting` by (kind, state).
+    `lag` and `lag_seconds` by (consumer, topic, lane) of this service's own outbox, as its readers
+    last reported; `silent_seconds` by reader, `dead_letters_open` by consumer, `deliveries` by
+    (kind, state).
     """
 
     lag: dict[tuple[str, str, int], int]
+    lag_seconds: dict[tuple[str, str, int], float]
     outbox_pending: int
     outbox_oldest_pending_seconds: float
+    spare_partitions: int
+    silent_seconds: dict[str, float]
     dead_letters_open: dict[str, int]
-    deliveries_waiting: dict[tuple[str, str], int]
+    deliveries: dict[tuple[str, str], Waiting]
 
 
 async def look(database: Database) -> Figures:
-    """Four reading statements, as the service role; not of one instant. Raises TransientError."""
+    """A few reading statements, as the service role; not of one instant. Raises TransientError."""
     lag = await database.fetch(_LAG)
     ((pending, oldest),) = [(row[0], row[1]) for row in await database.fetch(_PENDING)]
+    seen = await database.fetch(_SEEN)
     letters = await database.fetch(_LETTERS)
     deliveries = await database.fetch(_DELIVERIES)
     return Figures(
         lag={(row[0], row[1], row[2]): row[3] for row in lag},
+        lag_seconds={(row[0], row[1], row[2]): max(0.0, row[4]) for row in lag},
         outbox_pending=pending,
         outbox_oldest_pending_seconds=max(0.0, oldest),
+        spare_partitions=await spare_partitions(database),
+        silent_seconds={row[0]: max(0.0, row[1]) for row in seen},
         dead_letters_open={row[0]: row[1] for row in letters},
-        deliveries_waiting={(row[0], row[1]): row[2] for row in deliveries},
+        deliveries={
+            (row[0], row[1]): Waiting(row[2], row[3], max(0.0, row[4])) for row in deliveries
+        },
     )

@@ -1,0 +1,78 @@
+"""Metrics that others keep and that are read when somebody scrapes: statements, breakers, loops."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from waybill.messaging.adapters.postgres import statements
+from waybill.messaging.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from prometheus_client.metrics_core import Metric
+
+    from waybill.messaging.core.breaker import Breaker
+    from waybill.messaging.runtime.supervisor import Supervisor
+
+
+class StatementsCollector(Collector):
+    """The round trips of this process to its databases."""
+
+    def collect(self) -> Iterator[Metric]:
+        """One counter, of the whole process like `process_cpu_seconds_total`."""
+        text = "Statements that this process has sent to databases, COMMIT too"
+        yield CounterMetricFamily("process_database_statements", text, value=statements.sent)
+
+
+class BreakerCalls(Collector):
+    """What became of the calls that asked each breaker."""
+
+    def __init__(self) -> None:
+        self.breakers: dict[str, Breaker] = {}
+
+    def collect(self) -> Iterator[Metric]:
+        """Resilience4j's counter: the kinds stand in `waybill.messaging.core.breaker.CALLS`."""
+        text = "Calls to the outside, by what the breaker made of them"
+        family = CounterMetricFamily("circuit_breaker_calls", text, labels=("name", "kind"))
+        for name, breaker in self.breakers.items():
+            for kind, count in breaker.calls.items():
+                family.add_metric((name, kind), count)
+        yield family
+
+
+class LoopsCollector(Collector):
+    """The loops of one service, as its supervisor knows them; nothing before they start."""
+
+    def __init__(self, supervisor: Callable[[], Supervisor]) -> None:
+        self._supervisor = supervisor
+
+    def collect(self) -> Iterator[Metric]:
+        """Age of the last turn, whether an operator must act, how often it was started again."""
+        try:
+            supervisor = self._supervisor()
+        except ConfigurationError:  # scraped before the start, or after the stop
+            return
+        labels = ("loop",)
+        age = GaugeMetricFamily(
+            "loop_last_progress_age_seconds",
+            "Since a loop's last turn; 0 while it waits on purpose",
+            labels=labels,
+        )
+        halted = GaugeMetricFamily(
+            "loop_halted", "1 for a loop that waits for an operator", labels=labels
+        )
+        restarts = CounterMetricFamily(
+            "loop_restarts",
+            "How often a loop ended by an error and was started again",
+            labels=labels,
+        )
+        for loop, seconds in supervisor.ages_seconds().items():
+            is_halted = loop in supervisor.halted
+            age.add_metric([loop], 0.0 if is_halted else seconds)
+            halted.add_metric([loop], float(is_halted))
+            restarts.add_metric([loop], supervisor.restarts[loop])
+        yield from (age, halted, restarts)
