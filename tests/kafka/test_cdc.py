@@ -133,7 +133,7 @@ def messages(count: int) -> list[Message]:
             correlation_id=f"conversation-{number % 5}",
             causation_id=_new_id() if number % 2 else None,
             traceparent=f"00-{number:032x}-{1:016x}-01" if number % 3 else None,
-            producer="order",
+            producer="order-service",
             headers={"kafka_dlt-original-partition": b"\0\0\0\1"} if number % 7 == 0 else {},
         )
         for number in range(1, count + 1)
@@ -216,7 +216,7 @@ def test_the_connectors_of_the_services_differ_in_the_service_only() -> None:
         '"{}db"',
         '"waybill.{}"',
         '"waybill_{}_outbox"',
-        '"/{}"',
+        '"/{}-service"',
     )
     for service in SERVICES[1:]:
         wanted = model
