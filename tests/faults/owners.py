@@ -1,0 +1,191 @@
+"""Faults of a service's process: paused past its lease, its clock jumped, its reading repeated."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from tests.acceptance.processes import OFFSETS, PlatformProcess, free_port_base, wait_for
+
+from waybill.messaging.adapters.postgres.connection import PostgresDatabase, PostgresSettings
+from waybill.messaging.adapters.postgres.consumers import reset_consumer
+from waybill.operations.audit.scope import DATABASES, choreography_scope
+from waybill.platform.provisioning import urls_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import Self
+
+    from tests.faults.site import Site
+
+TAKEN_OVER_SECONDS = 45.0
+"""A lease, and the 30 s after which PostgreSQL ends a transaction that its client left idle."""
+LIBRARY = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
+HOUR_SECONDS = 3600
+FELT_SECONDS = 60
+
+HOLDERS = "SELECT lease_token FROM messaging.consumer_source WHERE lease_token IS NOT NULL"
+IDLE_IN_TRANSACTION = """
+SELECT count(*) AS sessions FROM pg_stat_activity
+WHERE state = 'idle in transaction' AND application_name = $1 AND pid <> pg_backend_pid()
+"""
+STANDS_BY = "standing by"
+
+
+def paused(site: Site, service: str, *, in_transaction: bool = False) -> None:
+    """SIGSTOP until a stand-by has its lanes and goes on with them; then it wakes up.
+
+    `in_transaction`: it is caught between BEGIN and COMMIT, with the locks that it holds there.
+    """
+    owner = site.services[service]
+    assert owner.process is not None
+    with closing(owner.beside(service, port_base=free_port_base())) as stand_by:
+        stand_by.start()
+        site.accept(4)
+        tokens = {row["lease_token"] for row in site.rows(service, HOLDERS)}
+        if in_transaction:
+            stop_in_transaction(site, service)
+        else:
+            owner.process.send_signal(signal.SIGSTOP)
+        try:
+            wait_for(
+                lambda: not tokens & {row["lease_token"] for row in site.rows(service, HOLDERS)},
+                TAKEN_OVER_SECONDS,
+                f"somebody else has the lanes of {service}",
+            )
+            if service != "order":  # it takes the orders, too: nobody is there to take them
+                site.accept(4)
+        finally:
+            owner.process.send_signal(signal.SIGCONT)
+        woken = f"{service} notices that it lost its lease"
+        try:
+            wait_for(lambda: STANDS_BY in owner.log.read_text(), 30, woken)
+        except BaseException:
+            print(owner.tail())
+            raise
+        site.accept(4)
+        assert stand_by.stop() == 0
+
+
+def stop_in_transaction(site: Site, service: str) -> None:
+    """SIGSTOP at an instant at which one of its transactions is open, however long that takes."""
+    process = site.services[service].process
+    assert process is not None
+
+    def caught() -> bool:
+        process.send_signal(signal.SIGSTOP)
+        (row,) = site.superuser(IDLE_IN_TRANSACTION, f"{service}-service")
+        if row["sessions"]:
+            return True
+        process.send_signal(signal.SIGCONT)
+        return False
+
+    wait_for(caught, 60, f"{service} is caught in a transaction")
+
+
+class Jumping(PlatformProcess):
+    """A service whose wall clock jumps when it is told to; its monotonic clock goes on."""
+
+    def launch(self) -> Self:
+        """See PlatformProcess."""
+        self.jump(0)
+        self.environment = {
+            **self.environment,
+            "LD_PRELOAD": LIBRARY,
+            "FAKETIME_TIMESTAMP_FILE": str(self._offset),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "DONT_FAKE_MONOTONIC": "1",
+        }
+        return super().launch()
+
+    def jump(self, seconds: int) -> None:
+        """From now on its clock is so far ahead of the machine's; negative: behind."""
+        draft = self._offset.with_suffix(".new")
+        draft.write_text(f"{seconds:+d}")
+        draft.replace(self._offset)
+
+    def ahead_seconds(self) -> float:
+        """How far its clock is ahead of ours, as its answers say."""
+        answer = self.client.get(f"{self.url(OFFSETS[self.service])}/livez")
+        told = parsedate_to_datetime(answer.headers["Date"])
+        return (told - datetime.now(UTC)).total_seconds()  # noqa: TID251 - the test's own clock
+
+    @property
+    def _offset(self) -> Path:
+        return self.data.parent / f"clock-of-{self.service}"
+
+
+@contextmanager
+def jumping(site: Site, service: str) -> Iterator[Jumping]:
+    """While the block runs, this service runs with a clock that can jump."""
+    usual = site.services[service]
+    assert usual.stop() == 0
+    jumper = Jumping(
+        usual.data, port_base=usual.port_base, environment=usual.environment, service=service
+    )
+    site.services[service] = jumper
+    try:
+        yield jumper.start()
+    finally:
+        jumper.close()
+        site.services[service] = usual.start()
+
+
+def clock_jumps(site: Site, jumper: Jumping, orders: int) -> None:
+    """An hour ahead, an hour behind, and right again, while orders come in."""
+    for seconds in (HOUR_SECONDS, -HOUR_SECONDS, 0):
+        jumper.jump(seconds)
+        wait_for(lambda: abs(jumper.ahead_seconds() - seconds) < FELT_SECONDS, 20, "it jumped")  # noqa: B023 - so far
+        site.accept(orders)
+
+
+def delivered_again(site: Site) -> None:
+    """Every topic, from its horizon, to every consumer while it runs; the inboxes know it all."""
+    services = {route.consumer for route in choreography_scope(DATABASES).routes}
+    before = {service: duplicates(site, service) for service in services}
+    sent = asyncio.run(reset_all(site))
+    for service in services:
+        wait_for(
+            lambda: duplicates(site, service) - before[service] >= sent[service],  # noqa: B023 - this one
+            60,
+            f"{service} was delivered {sent[service]} messages again",
+        )
+
+
+def duplicates(site: Site, service: str) -> float:
+    """Messages that its inbox knew."""
+    return site.figure(service, "inbox_processed_total", result="duplicate")
+
+
+async def reset_all(site: Site) -> dict[str, int]:
+    """Back to the horizon in every source; how many messages each consumer had taken by then."""
+    sent = dict.fromkeys(OFFSETS, 0)
+    scope = choreography_scope(DATABASES)
+    for route in scope.routes:
+        consuming = await PostgresDatabase.connect(
+            urls_of(site.server, route.consumer).service, PostgresSettings(pool_max=1)
+        )
+        source = await PostgresDatabase.connect(
+            urls_of(site.server, route.source).reader, PostgresSettings(pool_max=1)
+        )
+        try:
+            if not sent[route.consumer]:
+                (row,) = await consuming.fetch("SELECT count(*) FROM messaging.inbox")
+                sent[route.consumer] = row[0]
+            await reset_consumer(
+                consuming,
+                source,
+                consumer=scope.consumer_id(route.consumer),
+                source_name=scope.consumer_id(route.source),
+                to="horizon",
+            )
+        finally:
+            await consuming.close()
+            await source.close()
+    return sent
