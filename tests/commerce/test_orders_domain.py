@@ -244,12 +244,11 @@ def test_a_cancelled_order_asks_for_its_undos() -> None:
     ]
 
 
-def test_facts_about_nobody_are_poison() -> None:
-    """A fact about an order that is not here, or none of its process, is a dead letter."""
-    item = received(reserved)
-    with pytest.raises(PermanentError, match="is not here") as raised:
-        decide(PROCESS, {}, [item], NOW)
-    assert raised.value.message_ids == (item.message.id,)
+def test_facts_about_orders_that_were_lost_are_set_aside() -> None:
+    """After a restore the facts of other orders go on; a fact of no process is a dead letter."""
+    decision = decide(PROCESS, {}, [received(reserved)], NOW)
+    assert decision.strays == [ORDER]
+    assert (decision.orders, decision.timeline, decision.publications) == ({}, [], [])
     with pytest.raises(PermanentError, match="no fact"):
         Desk().apply(OrderConfirmed(order_id=ORDER))
 

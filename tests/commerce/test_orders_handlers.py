@@ -33,7 +33,6 @@ from waybill.commerce.orders.handlers import OrderHandler
 from waybill.commerce.orders.intake import OrderFlush
 from waybill.commerce.orders.reads import OrderPages
 from waybill.commerce.orders.views import OrderView
-from waybill.messaging.core.errors import PermanentError
 from waybill.messaging.core.identity import new_id
 
 if TYPE_CHECKING:
@@ -296,15 +295,15 @@ async def test_c2_a_unit_that_waited_for_an_order_sees_what_it_waited_for(
     assert await order.rows(BROKEN_TIMELINES) == []
 
 
-async def test_a_fact_about_an_unknown_order_is_a_poison_message(
-    order: Service, handler: OrderHandler
+async def test_facts_about_lost_orders_stop_no_other(
+    order: Service, handler: OrderHandler, flush: OrderFlush, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Such a message can never be applied, and it names itself."""
-    poison = received(StockReleased(order_id=new_id()))
-    async with order.unit() as unit:
-        with pytest.raises(PermanentError) as error:
-            await handler.handle(unit, [poison])
-    assert error.value.message_ids == (poison.message.id,)
+    """However many a restore left without their order, the facts of the others are applied."""
+    (ask,) = await placed(order, flush, 1)
+    lost = [StockReleased(order_id=new_id()) for _ in range(20)]
+    await order.handle(handler, [*lost, reserved(ask), paid(ask)])
+    assert await order.rows(STATES) == [("CONFIRMED", 2, True)]
+    assert "20 facts name orders that are not here" in caplog.text
 
 
 async def test_a_batch_of_200_takes_as_many_statements_as_a_batch_of_one(

@@ -34,7 +34,6 @@ IDLE_IN_TRANSACTION = """
 SELECT count(*) AS sessions FROM pg_stat_activity
 WHERE state = 'idle in transaction' AND application_name = $1 AND pid <> pg_backend_pid()
 """
-STANDS_BY = "standing by"
 
 
 def paused(site: Site, service: str, *, in_transaction: bool = False) -> None:
@@ -60,14 +59,12 @@ def paused(site: Site, service: str, *, in_transaction: bool = False) -> None:
             )
             if service != "order":  # it takes the orders, too: nobody is there to take them
                 site.accept(4)
+            told = len(owner.log.read_bytes())
         finally:
             owner.process.send_signal(signal.SIGCONT)
-        woken = f"{service} notices that it lost its lease"
-        try:
-            wait_for(lambda: STANDS_BY in owner.log.read_text(), 30, woken)
-        except BaseException:
-            print(owner.tail())
-            raise
+        what = f"{service} says what became of its batch"
+        wait_for(lambda: len(owner.log.read_bytes()) > told, 30, what)
+        assert not tokens & {row["lease_token"] for row in site.rows(service, HOLDERS)}
         site.accept(4)
         assert stand_by.stop() == 0
 

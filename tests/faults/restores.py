@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import time
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.acceptance.books import audited
-from tests.acceptance.processes import OFFSETS
+from tests.faults.site import END_SECONDS
 
 from waybill.operations.audit import AuditOptions
 from waybill.platform.embedded.binaries import installed_programs
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from waybill.operations.audit import Report
 
+APPLIED = "SELECT count(*) FROM messaging.inbox"
 ROWS_MAX = 10_000
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -66,30 +67,51 @@ def run(site: Site, program: str, *arguments: str) -> None:
     subprocess.run(command, env=environment, check=True, timeout=120)
 
 
-def restored(site: Site, service: str, *, orders: int, seconds: float) -> None:
-    """Lose what a service wrote while so many orders came in and so much time went by."""
+@dataclass(frozen=True)
+class Window:
+    """What is lost: so many orders at least, and the time since a backup that is so old."""
+
+    orders: int
+    seconds: float
+
+
+def restored(site: Site, service: str, window: Window) -> None:
+    """A service's database is what it was before the window; the others' are as they are."""
     backup = Backup.take(site, service)
-    before = site.value(service, HELD)
-    site.accept(orders)
-    time.sleep(max(0.0, backup.taken_at + seconds - time.monotonic()))  # how old a backup is
-    assert site.value(service, HELD) > before, "the lost window held something"
+    before = site.value(service, APPLIED)
+    site.accept(window.orders, END_SECONDS)
+    time.sleep(max(0.0, backup.taken_at + window.seconds - time.monotonic()))
+    assert site.value(service, APPLIED) > before, "the lost window held something"
     backup.restore(site)
 
 
-HELD = "SELECT count(*) FROM messaging.inbox"
-
-
-def orders_named(report: Report, known: set[str]) -> tuple[set[str], set[str]]:
-    """Known orders that violations name, and the rules with a row that names none."""
-    named, sums = set(), set()
+def named(report: Report, known: set[str]) -> tuple[set[str], set[str], set[str]]:
+    """Orders that violations name: by a client's history, and by the books; rules of sums."""
+    by_history, by_books, sums = set[str](), set[str](), set[str]()
     for rule in report.violated:
         assert rule.violations == len(rule.rows), "all rows are shown"
         for each in rule.rows:
-            ids = set(UUID.findall(" ".join(value or "" for value in each.row.values()))) & known
-            named |= ids
+            ids = set(UUID.findall(" ".join(value or "" for value in each.row.values())))
+            (by_history if rule.kind == "H" else by_books).update(ids & known)
             if not ids:
                 sums.add(rule.id)
-    return named, sums
+    return by_history, by_books, sums
+
+
+def kept_too_much(report: Report) -> Decimal:
+    """By I38: money that was kept beyond what confirmed orders are worth."""
+    return sum_of(report, "I38", "kept") - sum_of(report, "I38", "confirmed")
+
+
+def captured_for_nobody(report: Report) -> Decimal:
+    """By I37: the same, order by order."""
+    return sum_of(report, "I37", "kept") - sum_of(report, "I37", "due")
+
+
+def sum_of(report: Report, rule_id: str, column: str) -> Decimal:
+    """A column of a rule's violations, added up."""
+    (rule,) = [each for each in report.violated if each.id == rule_id]
+    return sum((Decimal(each.row[column] or 0) for each in rule.rows), Decimal(0))
 
 
 def audit_all(site: Site, seconds: float) -> Report:

@@ -98,6 +98,8 @@ class Decision(msgspec.Struct, frozen=True):
     orders: dict[UUID, Order]
     timeline: list[TimelineEntry]
     publications: list[Publication]
+    strays: list[UUID] = []
+    """Orders that facts named and that are not here."""
 
 
 def total_of(items: Iterable[Line]) -> Decimal:
@@ -132,8 +134,11 @@ def decide(
 ) -> Decision:
     """Fold a batch of facts into the locked orders that they name.
 
-    Raises PermanentError, naming the message, for an order that does not exist here or an event
-    that is no fact of the process.
+    An order that is not here was lost in a restore, for it is written before anybody hears of it.
+    Its facts change nothing: as errors they would stop the facts of all other orders (protocol
+    C10), and no redrive could ever apply them.
+
+    Raises PermanentError, naming the message, for an event that is no fact of the process.
     """
     decision = Decision({}, [], [])
     for item in received:
@@ -144,10 +149,8 @@ def decide(
             )
         order = decision.orders.get(event.order_id) or orders.get(event.order_id)
         if order is None:
-            raise PermanentError(
-                f"{name} names order {event.order_id}, which is not here",
-                message_ids=[item.message.id],
-            )
+            decision.strays.append(event.order_id)
+            continue
         fact = Fact(name, getattr(event, "reason", None), getattr(event, "detail", None))
         if isinstance(event, PaymentSucceeded) and order.payment_id is None:
             order = msgspec.structs.replace(order, payment_id=event.payment_id)

@@ -6,6 +6,7 @@ cancel exactly one wins (P8).
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from waybill.commerce.contracts import (
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from waybill.commerce.process import Process
     from waybill.commerce.publishing import Counters
     from waybill.messaging.core.unit import Received, UnitOfWork
+
+logger = logging.getLogger(__name__)
 
 CONSUMER = "order-service"
 FACTS: tuple[type[Event], ...] = (
@@ -60,7 +63,15 @@ class OrderHandler:
         """Apply a batch of FACTS in this unit."""
         ids = {item.event.order_id for item in received if isinstance(item.event, Event)}
         orders = await store.lock(unit.transaction, ids)
-        await self.save(unit, domain.decide(self._process, orders, received, unit.now))
+        decision = domain.decide(self._process, orders, received, unit.now)
+        if decision.strays:
+            logger.warning(
+                "%d facts name orders that are not here, %s for one: this database was restored "
+                "from a backup, or they are somebody else's. Run waybill audit to see what is left",
+                len(decision.strays),
+                decision.strays[0],
+            )
+        await self.save(unit, decision)
 
     async def cancel(
         self, unit: UnitOfWork, order_id: UUID, *, traceparent: str | None = None
