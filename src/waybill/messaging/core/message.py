@@ -8,6 +8,9 @@ from uuid import UUID
 import msgspec
 
 DEAD_LETTER_SUFFIX = ".DLT"
+UNREADABLE_TYPE = "unreadable"
+UNREADABLE_HEADER = "waybill-unreadable"
+"""Why nobody understands a message; one of UNREADABLE_TYPE has it and ends as a dead letter."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +37,18 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     traceparent: str | None = None
     producer: str = ""
     headers: dict[str, bytes] = {}
+
+
+class ForeignRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A stranger's record, without headers of ours: a blueprint knows what its value means."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: str
+    value: bytes
+    headers: dict[str, bytes]
+    timestamp: datetime
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -90,3 +105,8 @@ class Batch(msgspec.Struct, frozen=True):
             (record.source, record.lane): (record.seq, record.message.id) for record in records
         }
         return Batch(records, Positions(reached))
+
+
+def storable(text: str) -> str:
+    """Without what a database's text refuses: U+0000 and lone surrogates."""
+    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()

@@ -6,6 +6,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from waybill.messaging.core.errors import PermanentError, UndecodableMessageError
+from waybill.messaging.core.message import UNREADABLE_HEADER, UNREADABLE_TYPE, storable
 from waybill.messaging.core.ports import DeadLetter
 from waybill.messaging.core.unit import Received
 
@@ -27,7 +28,7 @@ class Sorter:
         self._consumer = consumer
         self._codec = codec
         self._types = frozenset(types)
-        self._names = codec.names(self._types)
+        self._names = codec.names(self._types) | {UNREADABLE_TYPE}
         self._policy = policy
 
     def sort(self, batch: Batch) -> SortedBatch:
@@ -56,6 +57,9 @@ class Sorter:
         message = record.message
         if message.type not in self._names:
             return None
+        if message.type == UNREADABLE_TYPE:
+            reason = message.headers.get(UNREADABLE_HEADER, b"").decode(errors="replace")
+            raise UndecodableMessageError(reason, message_ids=[message.id])
         try:
             event = self._codec.decode(message)
         except PermanentError:
@@ -140,8 +144,3 @@ def class_name(error: BaseException) -> str:
         if kind.__module__ == "builtins"
         else f"{kind.__module__}.{kind.__qualname__}"
     )
-
-
-def storable(text: str) -> str:
-    """Without what a database's text refuses: U+0000 and lone surrogates."""
-    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,1 @@
+"""Kafka through confluent-kafka: the log of more than one machine (extra `waybill[kafka]`)."""

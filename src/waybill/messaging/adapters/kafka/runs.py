@@ -1,0 +1,78 @@
+"""A run of records on its way to Kafka: which of them are acknowledged, and what went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from waybill.messaging.adapters.kafka.errors import NEVER, sending_error
+from waybill.messaging.core.errors import TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from confluent_kafka import KafkaError
+    from confluent_kafka import Message as KafkaMessage
+
+    from waybill.messaging.core.message import Record
+
+
+class BatchRefusedError(TransientError):
+    """The broker refused a batch and names no record of it: each is sent alone."""
+
+
+class Run:
+    """One call of `write`. Reports arrive on the event loop, since only it polls the producer.
+
+    `failed` is called once, with the run, as soon as its first record is known not to be written.
+    """
+
+    __slots__ = (
+        *("acknowledged", "done", "error", "failed_at", "in_flight", "lane", "records"),
+        *("_failed", "sent"),
+    )
+
+    def __init__(self, records: Sequence[Record], failed: Callable[[Run], None]) -> None:
+        self.records = records
+        self.lane = (records[0].source, records[0].lane)
+        self.acknowledged = bytearray(len(records))
+        self.sent = 0
+        self.in_flight = 0
+        """How many of those sent have no report yet."""
+        self.error: Exception | None = None
+        self.failed_at = len(records)
+        self.done = asyncio.Event()
+        self._failed = failed
+
+    def reported(self, index: int, error: KafkaError | None, _: KafkaMessage) -> None:
+        """The delivery report of one record."""
+        if self.done.is_set():
+            return
+        self.in_flight -= 1
+        if error is None:
+            self.acknowledged[index] = 1
+        elif index < self.failed_at:
+            refused = error.code() in NEVER
+            topic = self.records[index].message.topic
+            why = BatchRefusedError(error.str()) if refused else sending_error(error, topic)
+            self.fail(index, why)
+        if not self.in_flight and (self.error is not None or self.sent == len(self.records)):
+            self.done.set()
+
+    def fail(self, index: int, error: Exception) -> None:
+        """The record there was not written; the first of those is what counts."""
+        first = self.error is None
+        self.failed_at, self.error = index, error
+        if first:
+            self._failed(self)
+
+    def cut(self, error: Exception) -> None:
+        """No report comes any more."""
+        if not self.done.is_set():
+            self.fail(self.from_start(), error)
+            self.done.set()
+
+    def from_start(self) -> int:
+        """How many records from its start are acknowledged."""
+        first_open = self.acknowledged.find(0)
+        return len(self.records) if first_open < 0 else first_open

@@ -1,0 +1,149 @@
+"""Topics as they are documented: what is missing is made, what is different is refused.
+
+Protocol C11: with another number of partitions a key would move, and lose its order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from waybill.messaging.adapters.kafka.errors import MISSING_TOPIC, error_of, outage
+from waybill.messaging.core.errors import ConfigurationError, TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from concurrent.futures import Future
+
+    from waybill.messaging.adapters.kafka.settings import KafkaSettings
+
+Result = TypeVar("Result")
+NOT_ALLOWED = frozenset(
+    {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
+)
+CREATED_SECONDS_MAX = 10.0
+CREATED_POLL_SECONDS = 0.05
+
+logger = logging.getLogger(__name__)
+
+
+class Topics:
+    """What of the cluster's topics a service needs to know. One admin client, made when needed."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._client: AdminClient | None = None
+
+    async def prepare(self, names: Iterable[str]) -> None:
+        """Create those that are missing, then check all of them. May be repeated and raced.
+
+        Raises ConfigurationError (another number of partitions, or no right to create) or
+        TransientError (the cluster cannot be asked now).
+        """
+        wanted = sorted(set(names))
+        known = await self.describe(wanted)
+        missing = [name for name in wanted if name not in known]
+        if missing:
+            await self._create(missing)
+            known = await self._until_known(wanted)
+        for name, (_, partitions) in known.items():
+            if partitions != self._settings.partitions:
+                raise ConfigurationError(
+                    f"topic {name} has {partitions} partitions, KAFKA_PARTITIONS says "
+                    f"{self._settings.partitions}: set it to {partitions} in every service, or "
+                    "drain, delete the topic and let it be created anew; partitions added to a "
+                    "topic move keys and break their order"
+                )
+
+    async def describe(self, names: Iterable[str]) -> dict[str, tuple[str, int]]:
+        """Id and number of partitions of those that exist. Raises TransientError."""
+        futures = self._open().describe_topics(
+            TopicCollection(list(names)), request_timeout=self._settings.request_timeout_seconds
+        )
+        found: dict[str, tuple[str, int]] = {}
+        for name, future in futures.items():
+            try:
+                topic = await self._answer(future)
+            except KafkaException as error:
+                told = error_of(error)
+                if told is None or told.code() not in MISSING_TOPIC:
+                    raise _translated(error, name) from error
+            else:
+                found[name] = (str(topic.topic_id), len(topic.partitions))
+        return found
+
+    async def cluster_id(self) -> str:
+        """The id that the cluster gave itself. Raises TransientError."""
+        future = self._open().describe_cluster(
+            request_timeout=self._settings.request_timeout_seconds
+        )
+        try:
+            return str((await self._answer(future)).cluster_id)
+        except KafkaException as error:
+            raise _translated(error) from error
+
+    async def _create(self, names: Iterable[str]) -> None:
+        settings = self._settings
+        config = {
+            "retention.ms": str(round(settings.retention_seconds * 1000)),
+            # A record of the limit, and what a batch of one has around it.
+            "max.message.bytes": str(settings.record_bytes_max + 4096),
+        }
+        futures = self._open().create_topics(
+            [
+                NewTopic(
+                    name,
+                    num_partitions=settings.partitions,
+                    replication_factor=settings.replication_factor,
+                    config=config,
+                )
+                for name in names
+            ],
+            request_timeout=settings.request_timeout_seconds,
+        )
+        for name, future in futures.items():
+            try:
+                await self._answer(future)
+            except KafkaException as error:
+                told = error_of(error)
+                if told is not None and told.code() in NOT_ALLOWED:
+                    raise ConfigurationError(
+                        f"topic {name} is missing and this client may not create it: create it "
+                        f"with {settings.partitions} partitions"
+                    ) from error
+                if told is None or told.code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise _translated(error, name) from error
+            else:
+                logger.info("created topic %s with %d partitions", name, settings.partitions)
+
+    async def _until_known(self, names: list[str]) -> dict[str, tuple[str, int]]:
+        """A topic is created before every broker knows of it."""
+        try:
+            async with asyncio.timeout(CREATED_SECONDS_MAX):
+                while True:
+                    known = await self.describe(names)
+                    if len(known) == len(names):
+                        return known
+                    await asyncio.sleep(CREATED_POLL_SECONDS)
+        except TimeoutError as error:
+            raise TransientError(f"topics do not appear: {', '.join(names)}") from error
+
+    async def _answer(self, future: Future[Result]) -> Result:
+        """The answer of an admin request, which has a time-out of its own."""
+        return await asyncio.wrap_future(future)
+
+    def _open(self) -> AdminClient:
+        if self._client is None:
+            properties: Mapping[str, Any] = self._settings.client()
+            self._client = AdminClient(dict(properties), logger=logger)
+        return self._client
+
+
+def _translated(error: KafkaException, topic: str = "") -> TransientError:
+    told = error_of(error)
+    return TransientError(f"Kafka: {error}") if told is None else outage(told, topic)
