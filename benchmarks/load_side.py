@@ -61,6 +61,8 @@ class Scenario:
     """What makes a side another one than the plain load."""
 
     topology: Topology = "one process"
+    alone: str = ""
+    """Only this service runs under the load, in a process of its own; the others come after it."""
     rate: float = 0.0
     """Orders/s; 0: as many as the connections carry."""
     contents: Sequence[Content] = field(default_factory=two_lines)
@@ -82,7 +84,10 @@ async def measure(data: Path, effort: Effort, scenario: Scenario, *, audit: bool
     async with running(data, scenario.topology, scenario.environment) as platform:
         await fill(platform)
         await scenario.prepare(data)
+        if scenario.alone:
+            await platform.stop(but=scenario.alone)
         rates = await load(platform, effort, scenario)
+        await platform.start()
         await scenario.mend(data)
         await settled(data)
         if audit:
@@ -165,7 +170,7 @@ async def look(platform: PlatformProcesses) -> Look:
     """Read the counters of all services; the order service's moment counts."""
     orders = await _metrics(platform, "order")
     at = time.monotonic()
-    others = [await _metrics(platform, name) for name in PLANS if name != "order"]
+    others = [await _metrics(platform, name) for name in platform.services if name != "order"]
     return Look(
         at=at,
         created=_sum(orders, "orders_created_total"),

@@ -1,4 +1,7 @@
-"""Waybill's own processes, as a user starts them: one for all services, or one a service."""
+"""Waybill's own processes, as a user starts them: one for all services, or one a service.
+
+A service a process, some of them can be away for a while: the intake does not need the others.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 Topology = Literal["one process", "a process a service"]
 TOPOLOGIES: Final[tuple[Topology, ...]] = ("one process", "a process a service")
+Command = tuple[str, str]
+"""The command, and the one service that it is about."""
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 40.0
 ENVIRONMENT: Final = {
@@ -43,46 +48,57 @@ class PlatformProcesses:
         self.port_base = free_port_base()
         self._log = data.with_suffix(".log")
         self._environment = {**os.environ, **ENVIRONMENT, **environment}
-        self._commands = (
-            [("up",)] if topology == "one process" else [("serve", name) for name in PLANS]
+        self._commands: list[Command] = (
+            [("up", "")] if topology == "one process" else [("serve", name) for name in PLANS]
         )
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: dict[Command, subprocess.Popen[bytes]] = {}
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Those that run now."""
+        if ("up", "") in self._processes:
+            return tuple(PLANS)
+        return tuple(name for _, name in self._processes)
 
     async def start(self) -> None:
-        """Return when every service is ready. The first one also runs PostgreSQL."""
+        """Start what does not run; return when every service is ready.
+
+        The first process also runs PostgreSQL.
+        """
         for command in self._commands:
+            if command in self._processes:
+                continue
             self._launch(command)
-            if not self._all_launched():
+            if len(self._processes) < len(self._commands):
                 await self._ready(1)
         await self._ready(len(PLANS))
 
-    async def stop(self) -> None:
-        """Drain and end, PostgreSQL last. May be repeated."""
-        for process in reversed(self._processes):
+    async def stop(self, *, but: str = "") -> None:
+        """Drain and end, PostgreSQL last; all but this service's process. May be repeated."""
+        for command in reversed(tuple(self._processes)):
+            if command == ("serve", but):
+                continue
+            process = self._processes.pop(command)
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
             await asyncio.to_thread(_end, process)
-        self._processes.clear()
 
-    def _launch(self, command: tuple[str, ...]) -> None:
+    def _launch(self, command: Command) -> None:
         place = ("--data", str(self.data), "--port-base", str(self.port_base))
         with self._log.open("ab") as log:
             process = subprocess.Popen(  # noqa: S603 - ourselves
-                [sys.executable, "-m", "waybill", *command, *place],
+                [sys.executable, "-m", "waybill", *filter(None, command), *place],
                 env=self._environment,
                 stdout=log,
                 stderr=log,
             )
-        self._processes.append(process)
-
-    def _all_launched(self) -> bool:
-        return len(self._processes) == len(self._commands)
+        self._processes[command] = process
 
     async def _ready(self, wanted: int) -> None:
         deadline = time.monotonic() + READY_SECONDS
         async with httpx2.AsyncClient(timeout=5, trust_env=False) as client:
             while sum([await self._is_ready(client, name) for name in PLANS]) < wanted:
-                if any(process.poll() is not None for process in self._processes):
+                if any(process.poll() is not None for process in self._processes.values()):
                     raise PlatformFailedError(f"a process ended by itself: {self.tail()}")
                 if time.monotonic() > deadline:
                     raise PlatformFailedError(f"not ready in {READY_SECONDS:.0f} s: {self.tail()}")

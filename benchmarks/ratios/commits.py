@@ -1,13 +1,12 @@
 """R4 and R5: accepted and confirmed orders a second to what pgbench commits at all.
 
-Both of Waybill's topologies run in every round; the one that confirms more counts for R5, and the
-one that accepts more for R4.
+R4 is the intake: the order service runs alone, and the others take its orders to their end after
+the load. For R5 both of Waybill's topologies run; the one that confirms more counts.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from benchmarks.load_side import Scenario
 from benchmarks.pairs import Spread, alternate, ratio
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from benchmarks.pairs import Budget
     from benchmarks.platform_processes import Topology
 
-    Figures = Mapping[Topology, list[float]]
+INTAKE: Final = "order service alone"
 
 
 async def measure(bench: Bench, budget: Budget) -> list[Result]:
@@ -31,6 +30,7 @@ async def measure(bench: Bench, budget: Budget) -> list[Result]:
     sweep = {clients: await _pgbench(bench, clients, sweep=True) for clients in CLIENTS}
     best = max(sweep, key=lambda clients: sweep[clients])
     commits: list[float] = []
+    accepted: list[float] = []
     rates: dict[Topology, list[Rates]] = {topology: [] for topology in TOPOLOGIES}
 
     async def pgbench() -> None:
@@ -42,42 +42,39 @@ async def measure(bench: Bench, budget: Budget) -> list[Result]:
 
         return side
 
-    sides: dict[str, Callable[[], Awaitable[None]]] = {"pgbench": pgbench}
+    async def intake() -> None:
+        rates_alone = await bench.waybill(Scenario("a process a service", alone="order"), INTAKE)
+        accepted.append(rates_alone.accepted)
+
+    sides: dict[str, Callable[[], Awaitable[None]]] = {"pgbench": pgbench, INTAKE: intake}
     for topology in TOPOLOGIES:
         sides[topology] = waybill(topology)
     await alternate(sides, bench.effort.rounds, budget)
-    accepted = {name: [rate.accepted for rate in found] for name, found in rates.items()}
     confirmed = {name: [rate.confirmed for rate in found] for name, found in rates.items()}
     bench.best_topology = _best(confirmed)
-    details = {"pgbench": commits, "pgbench by clients": sweep}
+    details: dict[str, object] = {"pgbench": commits, "pgbench by clients": sweep}
     swept = "; ".join(f"{clients} clients: {figure(rate)}" for clients, rate in sweep.items())
-    accepting = _result("R4", accepted, commits, best, details | {"accepted": accepted})
+    baseline = {f"pgbench, {best} clients": Spread.of(commits)}
+    topologies = {str(name): Spread.of(found) for name, found in confirmed.items()}
     return [
-        replace(accepting, notes=[f"pgbench swept, commits/s: {swept}"]),
-        _result("R5", confirmed, commits, best, details | {"confirmed": confirmed}),
+        Result(
+            "R4",
+            ratio(accepted, commits),
+            {INTAKE: Spread.of(accepted)} | baseline,
+            notes=[f"pgbench swept, commits/s: {swept}"],
+            details=details | {"accepted": accepted},
+        ),
+        Result(
+            "R5",
+            ratio(confirmed[bench.best_topology], commits),
+            baseline | topologies,
+            details=details | {"confirmed": confirmed},
+        ),
     ]
 
 
-def _best(figures: Figures) -> Topology:
+def _best(figures: Mapping[Topology, list[float]]) -> Topology:
     return max(figures, key=lambda name: Spread.of(figures[name]).median)
-
-
-def _result(
-    number: str,
-    figures: Figures,
-    commits: list[float],
-    clients: int,
-    details: Mapping[str, object],
-) -> Result:
-    best = _best(figures)
-    sides: dict[str, list[float]] = {best: figures[best], f"pgbench, {clients} clients": commits}
-    sides |= {str(name): found for name, found in figures.items()}
-    return Result(
-        number,
-        ratio(figures[best], commits),
-        {name: Spread.of(found) for name, found in sides.items()},
-        details=details,
-    )
 
 
 async def _pgbench(bench: Bench, clients: int, *, sweep: bool = False) -> float:

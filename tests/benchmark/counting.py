@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from waybill.messaging.adapters.postgres import riding_begin
+from waybill.messaging.adapters.postgres import riding
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pytest
 
     from waybill.platform.embedded import EmbeddedPostgres
@@ -55,29 +57,47 @@ class Statements:
             await hear(connection)
             return connection
 
-        begin = riding_begin.Connection.begin_with_next
+        begin = riding.Connection.begin_with_next
+        fetch_and_commit = riding.Connection.fetch_and_commit
 
-        def heard_begin(connection: riding_begin.Connection) -> None:
+        def heard_begin(connection: riding.Connection) -> None:
             begin(connection)
             self._open[connection.get_server_pid()] = []
+
+        async def heard_fetch_and_commit(
+            connection: riding.Connection,
+            sent: Callable[[], None],
+            statement: str,
+            *arguments: object,
+        ) -> Any:  # noqa: ANN401 - rows
+            rows = await fetch_and_commit(connection, sent, statement, *arguments)
+            self._ended_with(connection.get_server_pid(), statement)
+            return rows
 
         def heard_pool(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the driver's
             return create_pool(*arguments, init=hear, **options)
 
         monkeypatch.setattr(asyncpg, "create_pool", heard_pool)
         monkeypatch.setattr(asyncpg, "connect", heard_connect)
-        monkeypatch.setattr(riding_begin.Connection, "begin_with_next", heard_begin)
+        monkeypatch.setattr(riding.Connection, "begin_with_next", heard_begin)
+        monkeypatch.setattr(riding.Connection, "fetch_and_commit", heard_fetch_and_commit)
 
     def _heard(self, session: int, statement: str) -> None:
         if self._deaf or any(mark in statement for mark in DRIVERS_OWN):
             return
         self.said.add(statement)
         if statement in {"COMMIT", "ROLLBACK"}:
-            self.transactions.append(self._open.pop(session, []))
+            self.transactions.append([*self._open.pop(session, []), statement])
         elif session in self._open:
             self._open[session].append(statement)
         else:
             self.alone.append(statement)
+
+    def _ended_with(self, session: int, statement: str) -> None:
+        """COMMIT went with the statement."""
+        if not self._deaf:
+            self.said.add(statement)
+            self.transactions.append([*self._open.pop(session, []), statement])
 
     def idle_until_here(self) -> None:
         """What was said so far is the background; count from zero."""
@@ -91,12 +111,16 @@ class Statements:
 
     def orders(self) -> list[list[str]]:
         """The transactions that an idle platform would not have made."""
-        return [said for said in self.transactions if set(said) - self.background]
+        return [
+            said
+            for said in self.transactions
+            if set(said) - self.background - {"COMMIT", "ROLLBACK"}
+        ]
 
     def count(self) -> int:
-        """Round trips of those transactions, COMMIT too, and of lone statements; BEGIN rides."""
+        """Round trips of those transactions, and of lone statements; what rides is none."""
         alone = [statement for statement in self.alone if statement not in self.background]
-        return len(alone) + sum(len(said) + 1 for said in self.orders())
+        return len(alone) + sum(map(len, self.orders()))
 
 
 class Rows:

@@ -48,6 +48,9 @@ class CountedTransaction:
         self._database.statements += 1
         return await self._transaction.fetch(statement, *arguments)
 
+    async def fetch_last(self, statement: str, *arguments: object) -> Sequence[Row]:
+        return await self._transaction.fetch_last(statement, *arguments)
+
     def buffer(self, flush: Callable[..., Awaitable[None]]) -> list[Any]:
         return self._transaction.buffer(flush)
 

@@ -172,6 +172,10 @@ class FaultyTransaction:
         with self._loop.statement():
             return await self._inner.fetch(statement, *arguments)
 
+    async def fetch_last(self, statement: str, *arguments: object) -> Sequence[Row]:
+        """See Transaction.fetch_last."""
+        return await self.fetch(statement, *arguments)
+
     def buffer(self, flush: Callable[[Transaction, Sequence[Any]], Awaitable[None]]) -> list[Any]:
         """See Transaction.buffer."""
         return self._inner.buffer(flush)

@@ -402,6 +402,10 @@ class Counted:
         self.statements += 1
         return await self.inner.fetch(statement, *arguments)
 
+    async def fetch_last(self, statement: str, *arguments: object) -> Any:  # noqa: ANN401 - rows
+        """See Transaction."""
+        return await self.inner.fetch_last(statement, *arguments)
+
     def buffer(self, flush: Any) -> list[Any]:  # noqa: ANN401 - passed on
         """See Transaction."""
         return list(self.inner.buffer(flush))

@@ -174,6 +174,11 @@ class CountedTransaction:
         self.statements += 1
         return await self._transaction.fetch(statement, *arguments)
 
+    async def fetch_last(self, statement: str, *arguments: object) -> Sequence[Row]:
+        """Counted."""
+        self.statements += 1
+        return await self._transaction.fetch_last(statement, *arguments)
+
     def buffer(self, flush: Callable[[Transaction, Sequence[Any]], Awaitable[None]]) -> list[Any]:
         """The flush gets this transaction."""
 

@@ -42,7 +42,7 @@ def cannot(act: str) -> str:
 class CommitActs:
     """Buffers by their flush function, and the calls that follow the commit."""
 
-    __slots__ = ("_buffers", "_calls", "_doubts", "flushed")
+    __slots__ = ("_buffers", "_calls", "_doubts", "at_last", "flushed")
 
     def __init__(self) -> None:
         self._buffers: dict[Flush, list[Any]] = {}
@@ -50,6 +50,8 @@ class CommitActs:
         self._doubts: list[Callable[[], None]] = []
         self.flushed = False
         """True once the flush has begun: nothing may be buffered any more."""
+        self.at_last = False
+        """True while the last buffer is flushed."""
 
     def buffer(self, flush: Flush) -> list[Any]:
         """See Transaction.buffer."""
@@ -86,9 +88,10 @@ class CommitActs:
     async def flush(self, transaction: Transaction) -> None:
         """Flush every buffer that holds something. COMMIT must be the next thing sent."""
         self.flushed = True
-        for flush, items in self._buffers.items():
-            if items:
-                await flush(transaction, items)
+        buffers = [(flush, items) for flush, items in self._buffers.items() if items]
+        for number, (flush, items) in enumerate(buffers, start=1):
+            self.at_last = number == len(buffers)
+            await flush(transaction, items)
 
     def committed(self) -> None:
         """Make the calls. The commit stands, so one that raises is logged and passed over."""

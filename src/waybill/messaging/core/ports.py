@@ -36,6 +36,9 @@ class Transaction(Protocol):
     async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]:
         """Run one statement; its rows."""
 
+    async def fetch_last(self, statement: str, *arguments: object) -> Sequence[Row]:
+        """As `fetch`, but nothing follows it in its flush: COMMIT may go with it (O2)."""
+
     def buffer(self, flush: Callable[[Transaction, Sequence[Any]], Awaitable[None]]) -> list[Any]:
         """The list that `flush(transaction, items)` gets as the last act before COMMIT (O2).
 

@@ -63,6 +63,10 @@ class MemoryTransaction:
             self._doomed = True
             raise
 
+    async def fetch_last(self, statement: str, *arguments: object) -> Sequence[Row]:
+        """See Transaction.fetch_last."""
+        return await self.fetch(statement, *arguments)
+
     def buffer(self, flush: Callable[[Transaction, Sequence[Any]], Awaitable[None]]) -> list[Any]:
         """See Transaction."""
         return self._acts.buffer(flush)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import asyncpg
 
-from waybill.messaging.adapters.postgres import riding_begin, statements
+from waybill.messaging.adapters.postgres import riding, statements
 from waybill.messaging.adapters.postgres.errors import DRIVER_ERRORS, discard, translated
 from waybill.messaging.adapters.postgres.server import Server, checked_server
 from waybill.messaging.adapters.postgres.transaction import PostgresTransaction
 from waybill.messaging.core.sqlstate import translate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
@@ -33,6 +33,11 @@ class Connection(Protocol):
 
     async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]:
         """Run one statement; its rows."""
+
+    async def fetch_and_commit(
+        self, sent: Callable[[], None], statement: str, *arguments: object
+    ) -> Sequence[Row]:
+        """Run one statement and COMMIT; its rows. Calls `sent` when COMMIT is on its way."""
 
     def begin_with_next(self) -> None:
         """Begin a transaction with the next statement."""
@@ -107,7 +112,7 @@ class PostgresDatabase:
                 command_timeout=settings.statement_timeout_seconds + settings.answer_grace_seconds,
                 server_settings=settings.session(),
                 reset=_keep_session,
-                connection_class=riding_begin.Connection,
+                connection_class=riding.Connection,
             )
             try:
                 server = await checked_server(pool)

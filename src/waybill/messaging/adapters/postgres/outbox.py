@@ -90,7 +90,7 @@ class PostgresOutbox:
             raise PermanentError(reason) from error
         if crash_points.hook is not None:
             await crash_points.hook("outbox.before_append", messages[0].producer)
-        (row,) = await transaction.fetch(APPEND, *arguments)
+        (row,) = await transaction.fetch_last(APPEND, *arguments)
         if crash_points.hook is not None:
             await crash_points.hook("outbox.after_append", messages[0].producer)
         if self._doorbell is not None:

@@ -30,10 +30,12 @@ class PostgresTransaction:
         "_acts",
         "_begin",
         "_begun",
+        "_commit_sent",
         "_connection",
         "_ended",
         "_failure",
         "_is_open",
+        "_over",
         "may_end",
     )
 
@@ -47,6 +49,9 @@ class PostgresTransaction:
         self._begun = False
         """BEGIN goes out with the first statement; READ COMMITTED is the session's default."""
         self._ended = False
+        self._commit_sent = False
+        self._over = False
+        """COMMIT went with a statement, and the server said what became of it."""
         self.may_end = False
         """True once its block is left: until then a handler has it (protocol O7)."""
 
@@ -70,6 +75,26 @@ class PostgresTransaction:
             raise self._doom(error) from error
         self._check_open()
         return rows
+
+    async def fetch_last(self, statement: str, *arguments: object) -> Sequence[Row]:
+        """See Transaction.fetch_last. A crash point between the two needs them apart."""
+        if not self._acts.at_last or crash_points.hook is not None:
+            return await self.fetch(statement, *arguments)
+        self._prepare(statement)
+        try:
+            rows = await self._connection.fetch_and_commit(
+                self._commit_is_sent, statement, *arguments
+            )
+        except DRIVER_ERRORS as error:
+            if self._commit_sent:
+                self._check_outcome(error)
+                self._over = True
+            raise self._doom(error) from error
+        self._ended = self._over = True
+        return rows
+
+    def _commit_is_sent(self) -> None:
+        self._commit_sent = True
 
     def _prepare(self, statement: str) -> None:
         self._check()
@@ -119,7 +144,7 @@ class PostgresTransaction:
         if not self.may_end:
             raise RuntimeError(cannot("rollback"))
         self._ended = True
-        if not self._begun:
+        if not self._begun or self._over:
             return
         statements.sent += 1
         try:
@@ -134,6 +159,8 @@ class PostgresTransaction:
 
     async def _flush_and_commit(self) -> None:
         await self._acts.flush(self)
+        if self._over:
+            return
         self._check()
         self._ended = True
         if not self._begun:
@@ -144,14 +171,18 @@ class PostgresTransaction:
             if crash_points.hook is not None:
                 await crash_points.hook("transaction.after_commit", "")
         except DRIVER_ERRORS as error:
-            if not outcome_is_unknown(error):
-                raise self._doom(error) from error
-            self.discard()
-            message = f"the connection broke during COMMIT: {error}"
-            raise OutcomeUnknownError(message) from error
+            self._check_outcome(error)
+            raise self._doom(error) from error
         if status != "COMMIT":
             message = f"COMMIT was answered with {status}: an error inside the unit was swallowed"
             raise TransientError(message)
+
+    def _check_outcome(self, error: BaseException) -> None:
+        """Raise OutcomeUnknownError unless the server said what became of the COMMIT."""
+        if outcome_is_unknown(error):
+            self.discard()
+            message = f"the connection broke during COMMIT: {error}"
+            raise OutcomeUnknownError(message) from error
 
     def _check(self) -> None:
         if self._failure is not None:

@@ -115,6 +115,10 @@ class SqlalchemyTransaction:
             raise self._doom(error) from error
         return rows
 
+    async def fetch_last(self, statement: str, *arguments: object) -> Sequence[Row]:
+        """See Transaction.fetch_last."""
+        return await self.fetch(statement, *arguments)
+
     def buffer(self, flush: Callable[[Transaction, Sequence[Any]], Awaitable[None]]) -> list[Any]:
         """See Transaction.buffer."""
         return self._acts.buffer(flush)
