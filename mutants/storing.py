@@ -52,6 +52,15 @@ OUTBOX = (
         tests=(_OUTBOX_TESTS + "test_flush_sets_its_own_limits",),
     ),
     Mutant(
+        name="commit-before-the-append",
+        fault="COMMIT is sent in front of the append instead of behind it",
+        harm="messages are stored after their unit's effects, or not at all",
+        file=_POSTGRES + "riding.py",
+        old="        before, acted = self._written(), False",
+        new="        before, acted = self._written(), self._act() is None",
+        tests=(_TESTS + "test_riding.py::test_last_statement_stands_in_its_transaction",),
+    ),
+    Mutant(
         name="unknown-commit-is-success",
         fault="a COMMIT whose answer was lost is taken for a commit",
         harm="a customer is told of an order that may not exist",
