@@ -12,6 +12,7 @@ from waybill.messaging.adapters.memory import (
     MemoryDatabase,
     MemoryInbox,
     MemoryLog,
+    MemoryLogWriter,
     MemoryOutbox,
     MemoryTransaction,
 )
@@ -22,6 +23,7 @@ from waybill.messaging.core.ports import DeadLetter
 from waybill.messaging.runtime.clock import SystemClock
 from waybill.messaging.testing.contracts.inbox import InboxContract
 from waybill.messaging.testing.contracts.log import LogContract
+from waybill.messaging.testing.contracts.log_writer import LogWriterContract
 from waybill.messaging.testing.contracts.outbox import OutboxContract, a_message
 from waybill.messaging.testing.contracts.transaction import TransactionContract
 
@@ -29,8 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
+    from waybill.messaging.core.message import Message
     from waybill.messaging.core.ports import Row, Transaction
     from waybill.messaging.testing.contracts.inbox import Letters
+    from waybill.messaging.testing.contracts.log_writer import LogReader
     from waybill.messaging.testing.contracts.outbox import Reader
 
 VALUES = "values"
@@ -144,3 +148,28 @@ class TestMemoryLog(LogContract):
     @pytest.fixture
     def make_log(self, consuming: MemoryDatabase, outbox: MemoryOutbox) -> Callable[[], MemoryLog]:
         return lambda: MemoryLog({"parcels": outbox}, consuming, SystemClock(), poll_seconds=0.05)
+
+
+class TestMemoryLogWriter(LogWriterContract):
+    @pytest.fixture
+    def writer(self) -> MemoryLogWriter:
+        return MemoryLogWriter(value_bytes_max=1_000)
+
+    @pytest.fixture
+    def topic(self) -> str:
+        return "parcel-events"
+
+    @pytest.fixture
+    def other_topic(self) -> str:
+        return "van-events"
+
+    @pytest.fixture
+    def value_bytes_too_many(self) -> int:
+        return 1_001
+
+    @pytest.fixture
+    def read_log(self, writer: MemoryLogWriter) -> LogReader:
+        async def read(topic: str, count: int) -> Sequence[Message]:
+            return [record.message for record in writer.topics[topic][:count]]
+
+        return read

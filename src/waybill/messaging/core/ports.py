@@ -167,7 +167,11 @@ class LogWriter(Protocol):
 
         Further runs of the lane may be written meanwhile, and go behind this one; after an error
         they end with it. Order of a key is kept as long as nothing failed (protocol L2).
+        What goes to the log first is settled before the first await.
         """
+
+    async def purge(self) -> None:
+        """Drop what is queued, of whatever lane: its runs end with an error (protocol L3)."""
 
     async def close(self) -> None:
         """Drop what is not sent and close. May be repeated."""

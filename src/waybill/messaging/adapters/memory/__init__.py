@@ -5,6 +5,7 @@ from waybill.messaging.adapters.memory.dead_letters import MemoryDeadLetters
 from waybill.messaging.adapters.memory.deliveries import MemoryDeliveries
 from waybill.messaging.adapters.memory.inbox import MemoryInbox
 from waybill.messaging.adapters.memory.log import MemoryLog, MemorySubscription
+from waybill.messaging.adapters.memory.log_writer import MemoryLogWriter
 from waybill.messaging.adapters.memory.outbox import MemoryOutbox
 from waybill.messaging.adapters.memory.schedule import MemorySchedule
 
@@ -14,6 +15,7 @@ __all__ = [
     "MemoryDeliveries",
     "MemoryInbox",
     "MemoryLog",
+    "MemoryLogWriter",
     "MemoryOutbox",
     "MemorySchedule",
     "MemorySubscription",

@@ -1,7 +1,8 @@
 """How many messages of an outbox wait for their first reader (protocol I5).
 
 A reader that only lags holds retention back and is alarmed (D4); it must not close the intake.
-So a row counts while no registered reader has passed it. Without any reader nothing waits.
+So a row counts while no registered reader has passed it. Without any reader nothing waits. In
+relay mode the relay is the reader; what it holds it has passed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,13 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan'
 _PASSED = """
 WITH passed AS (
     SELECT lane, max(reader.positions[lane + 1]) AS position
-    FROM messaging.outbox_reader AS reader, generate_series(0, 16) AS lane GROUP BY lane
+    FROM messaging.outbox_meta AS meta, messaging.outbox_reader AS reader,
+         generate_series(0, 16) AS lane
+    WHERE meta.mode = 'direct' GROUP BY lane
+    UNION ALL
+    SELECT sent.lane, sent.position
+    FROM messaging.outbox_meta AS meta, messaging.outbox_lane AS sent
+    WHERE meta.mode <> 'direct'
 )
 """
 # One probe a lane. All that is unread lies between the first of these rows and the last number.

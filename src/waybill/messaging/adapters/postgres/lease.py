@@ -33,6 +33,10 @@ WITH deliveries AS (
 ), schedule AS (
     UPDATE messaging.schedule SET lease_token = NULL, lease_until = NULL
     WHERE lease_token IS NOT NULL
+), members AS (
+    DELETE FROM messaging.outbox_relay
+), lanes AS (
+    UPDATE messaging.outbox_lane SET token = NULL, lease_until = NULL WHERE token IS NOT NULL
 )
 UPDATE messaging.consumer_source SET lease_token = NULL, lease_until = NULL
 WHERE lease_token IS NOT NULL
@@ -135,7 +139,7 @@ class LeaseKeeper:
 
 
 async def release_all(database: Database) -> None:
-    """Void every lease in this database: of consumers, deliveries and periodic work.
+    """Void every lease in this database: of consumers, relays, deliveries and periodic work.
 
     For a platform that knows itself alone on its data (a lock on the data directory), so that a
     start after SIGKILL does not wait for the leases of the dead.

@@ -33,7 +33,7 @@ ORIGINAL_HEADERS_HEADER = "waybill-original-headers"
 # until they fill a batch; the row that does so is the last one. A timestamp outside Python's years
 # would make the driver raise for ever. `place` makes the planner use the order that unnest already
 # has: what is left to sort is one lane's rows, never a backlog.
-FETCH = """
+_PAGE = """
 SELECT lane, seq, id, topic, type, aggregateid, version, aggregatetype, aggregate_version,
        correlation_id, causation_id, traceparent, producer,
        CASE WHEN occurred_at >= '0001-01-02Z' AND occurred_at < '9999-12-31Z'
@@ -45,8 +45,8 @@ FROM (
         ORDER BY place, seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
     ) AS shipped_before
     FROM (
-        SELECT o.*, p.place, o.topic = ANY($3::text[]) AS is_wanted,
-               CASE WHEN o.topic = ANY($3::text[]) AND octet_length(o.payload) <= $5::integer
+        SELECT o.*, p.place, {wanted} AS is_wanted,
+               CASE WHEN {wanted} AND octet_length(o.payload) <= $5::integer
                     THEN octet_length(o.payload) END AS shipped
         FROM unnest($1::smallint[], $2::bigint[]) WITH ORDINALITY AS p (lane, position, place)
         CROSS JOIN LATERAL (
@@ -59,6 +59,10 @@ FROM (
 ) AS measured
 WHERE coalesce(shipped_before, 0) < $6::bigint
 """
+FETCH = _PAGE.format(wanted="o.topic = ANY($3::text[])")
+
+PAGE = _PAGE.format(wanted="$3::boolean")
+"""For a relay, which wants every topic (and passes true)."""
 
 _HEADERS = msgspec.json.Decoder(dict[str, bytes])
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)

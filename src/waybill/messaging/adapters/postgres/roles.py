@@ -12,12 +12,18 @@ from waybill.messaging.adapters.postgres.errors import translated
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_RELAY_META = ("mode", "log", "system_identifier", "timeline", "boundary", "drained_at")
+
 SERVICE_GRANTS = (
     "USAGE ON SCHEMA messaging",
     "SELECT ON messaging.outbox, messaging.outbox_meta, messaging.outbox_seq",
     # Deleting a reader is `waybill consumers forget` (protocol D4).
     "SELECT, DELETE ON messaging.outbox_reader",
     "EXECUTE ON FUNCTION messaging.outbox_append",
+    # Of the meta row only what the relay and a change of mode write (protocol L1, L6).
+    f"UPDATE ({', '.join(_RELAY_META)}) ON messaging.outbox_meta",
+    "SELECT, UPDATE ON messaging.outbox_lane",
+    "SELECT, INSERT, UPDATE, DELETE ON messaging.outbox_relay, messaging.outbox_held",
     "SELECT, INSERT, DELETE ON messaging.inbox",
     "SELECT, INSERT, UPDATE, DELETE ON messaging.consumer_source, messaging.schedule",
     # Verdicts and outcomes are kept: a run-time role deletes none.

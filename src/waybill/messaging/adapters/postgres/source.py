@@ -18,6 +18,7 @@ from waybill.messaging.adapters.postgres.errors import DRIVER_ERRORS, discard
 from waybill.messaging.adapters.postgres.outbox_rows import (
     BATCH_BYTES_MAX,
     FETCH,
+    PAGE,
     VALUE_BYTES_MAX,
 )
 from waybill.messaging.adapters.postgres.server import read_server, refusal
@@ -150,6 +151,20 @@ class OutboxSource:
         """
         return await self._run(
             FETCH, lanes, positions, topics, limit, VALUE_BYTES_MAX, BATCH_BYTES_MAX
+        )
+
+    async def page(
+        self, lanes: Sequence[int], positions: Sequence[int], limit: int
+    ) -> Sequence[Row]:
+        """As `fetch`, of every topic."""
+        return await self._run(
+            PAGE,
+            lanes,
+            positions,
+            True,  # noqa: FBT003 - an argument of the statement
+            limit,
+            VALUE_BYTES_MAX,
+            BATCH_BYTES_MAX,
         )
 
     async def register(

@@ -34,7 +34,7 @@ LOCK_META = "SELECT detaching FROM messaging.outbox_meta FOR UPDATE"
 
 # The highest row of each lane, and the readers that have not passed it. An idle lane's position
 # never moves, so the partition's bound says nothing (protocol D5). created_at ascends with seq in
-# a lane, near enough for a retention.
+# a lane, near enough for a retention. In relay mode the relay is one more of them (protocol O6).
 HELD = """
 WITH high AS (
     SELECT lane, top.seq, top.created_at
@@ -47,7 +47,10 @@ SELECT (SELECT max(created_at) FROM high) AS newest,
        coalesce((SELECT max(created_at) FROM high)
                 > clock_timestamp() - make_interval(secs => $1), false) AS young,
        ARRAY(SELECT DISTINCT consumer FROM messaging.outbox_reader AS reader, high
-             WHERE reader.positions[high.lane + 1] < high.seq ORDER BY consumer) AS behind
+             WHERE reader.positions[high.lane + 1] < high.seq
+             UNION SELECT 'relay' FROM messaging.outbox_meta AS meta, messaging.outbox_lane AS sent
+             JOIN high USING (lane) WHERE meta.mode <> 'direct' AND sent.position < high.seq
+             ORDER BY 1) AS behind
 """
 
 DETACHED = """

@@ -1,0 +1,81 @@
+"""What goes wrong at any point of the relay costs nothing but duplicates."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.messaging.postgres.relay_world import RelayWorld, until
+
+from waybill.messaging.adapters.postgres.relay_held import judge_held
+from waybill.messaging.core.crash_points import registered
+from waybill.messaging.core.errors import TransientError
+from waybill.messaging.core.relay import Verdict
+from waybill.messaging.testing.crash_points import CrashPlan
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+POINTS = [point for point in registered() if point.startswith("relay.")]
+FAULTS = [(point, "fail") for point in POINTS] + [
+    (point, "do_then_fail") for point in POINTS if ".before_" in point
+]
+
+
+@pytest.fixture
+async def world(messaging_database: str) -> AsyncIterator[RelayWorld]:
+    """An outbox in relay mode, nothing running."""
+    made = RelayWorld(messaging_database)
+    made.log.value_bytes_max = 100
+    await made.open()
+    yield made
+    await made.close()
+
+
+@pytest.mark.parametrize(("point", "act"), FAULTS)
+async def test_an_error_at_any_point_loses_nothing(world: RelayWorld, point: str, act: str) -> None:
+    """P2, L3: at each point of a relay an error costs duplicates, never a message or its order."""
+    with CrashPlan() as plan:
+        armed = getattr(plan, act)(point)
+        await world.start()
+        await world.publish(*(f"k{n % 7}" for n in range(50)))
+        (large,) = await world.publish("k1", value=b"x" * 101)
+        await world.publish("k1", "k2")
+        await world.drained()
+        world.log.value_bytes_max = 1_000
+        await judge_held(world.database, [large.id], Verdict.RESUME, who="me", why="")
+
+        async def all_sent() -> bool:
+            return await world.held() == []
+
+        await until(all_sent)
+        assert armed.is_reached
+    await world.publish("k1")
+    await world.drained()
+    world.assert_complete()
+
+
+async def test_two_relays_whose_log_fails_at_random_lose_nothing(world: RelayWorld) -> None:
+    """P2, L2, L3: a storm of failing writes, purges and instances that come and go."""
+    left = 300
+
+    def fault(_record: object) -> None:
+        nonlocal left
+        left -= 1
+        if left > 0 and left % 13 == 0:
+            raise TransientError("the broker says no")
+
+    world.log.fault = fault
+    relays = [await world.start(), await world.start()]
+    for turn in range(12):
+        await world.publish(*(f"k{n}" for n in range(30)))
+        if turn % 4 == 3:
+            await world.stop(relays.pop(0))
+            relays.append(await world.start(hears=turn % 8 == 3))
+        if turn % 5 == 2:
+            await world.log.purge()
+        await asyncio.sleep(0.05)
+    await world.drained()
+    world.assert_complete()
+    assert left < 0
