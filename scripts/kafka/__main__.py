@@ -1,7 +1,7 @@
 """A broker for development: `python -m scripts.kafka up|down|reset|fetch`.
 
 It listens on 127.0.0.1:29092 without security, for this machine alone. `down` keeps its data,
-`reset` drops them, `fetch` only brings the jars that all of them need.
+`reset` drops them, `fetch` brings the jars that they and the tests need.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def main(arguments: Sequence[str]) -> int:
                 down(directory)
                 shutil.rmtree(directory, ignore_errors=True)
             case _:
-                jars.fetched()
+                for pom in (jars.BROKER, jars.CONNECT, jars.DEBEZIUM):
+                    jars.fetched(pom)
     except (BrokerError, MissingProgramError, jars.UnfetchedError) as error:
         sys.stderr.write(f"kafka: {error}\n")
         return 1

@@ -15,7 +15,9 @@ from xml.etree import ElementTree as ET
 
 from scripts.kafka import machine
 
-BROKER = Path(__file__).parent / "pom.xml"
+BROKER = Path(__file__).parent / "broker.pom.xml"
+CONNECT = BROKER.with_name("connect.pom.xml")
+DEBEZIUM = BROKER.with_name("debezium.pom.xml")
 _NAMESPACE = "{http://maven.apache.org/POM/4.0.0}"
 _FETCH_SECONDS = 900
 
@@ -25,10 +27,13 @@ class UnfetchedError(Exception):
 
 
 def fetched(pom: Path = BROKER) -> Path:
-    """The directory of a pom's jars, fetched now if it is not there yet."""
+    """The directory of a pom's jars, fetched now if it is not there yet.
+
+    Of Debezium it holds the plugin's directory, as `plugin.path` wants it.
+    """
     target = machine.cache() / _name(pom)
     if not target.exists():
-        with machine.one_at_a_time(target.with_suffix(".lock")):
+        with machine.one_at_a_time(target.with_name(f"{target.name}.lock")):
             if not target.exists():
                 _fetch(pom, target)
     return target
@@ -45,13 +50,14 @@ def _fetch(pom: Path, target: Path) -> None:
     try:
         command = [
             *(machine.program("mvn"), "-B", "-ntp", "-q", "-f", str(pom)),
-            *("dependency:copy-dependencies", "-DincludeScope=runtime"),
+            "dependency:unpack-dependencies" if pom == DEBEZIUM else "dependency:copy-dependencies",
+            "-DincludeScope=runtime",
             f"-DoutputDirectory={half}",
         ]
         done = subprocess.run(  # noqa: S603 - our own command
             command, capture_output=True, text=True, check=False, timeout=_FETCH_SECONDS
         )
-        if done.returncode != 0 or not any(half.glob("*.jar")):
+        if done.returncode != 0 or not any(half.rglob("*.jar")):
             said = (done.stdout + done.stderr).strip()[-600:]
             raise UnfetchedError(f"Maven could not fetch the jars of {pom}:\n{said}")
         half.chmod(0o755)

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from waybill.commands import audit, bench, consumers, dead_letters, deliveries, topics
+from waybill.commands import audit, bench, consumers, dead_letters, deliveries, own, topics
 from waybill.commands.options import Data, PortBase  # noqa: TC001 - read by typer
 from waybill.commands.output import say
 from waybill.commands.place import remember, settings_of
@@ -35,6 +35,12 @@ for name, group in (
 ):
     app.add_typer(group, name=name)
 app.command("audit", short_help="Prove that nothing was lost, doubled or stranded.")(audit.audit)
+app.command("provision", short_help="Make roles, databases and tables on your own PostgreSQL.")(
+    own.provision
+)
+app.command("migrate", short_help="Bring the tables on your own PostgreSQL to this release.")(
+    own.migrate
+)
 app.command("bench", short_help="Measure what a platform carries, and what an order costs.")(
     bench.bench
 )
@@ -227,8 +233,11 @@ def reset(
     Example: waybill reset --data .waybill --yes
     """
     from waybill.platform.background import stop_in_background  # noqa: PLC0415 - fast help
+    from waybill.platform.databases import own_databases  # noqa: PLC0415 - as above
     from waybill.platform.embedded import EmbeddedPostgres  # noqa: PLC0415 - as above
 
+    if own_databases() is not None:
+        raise ConfigurationError("the databases are on a server of yours: drop them there yourself")
     directory = settings_of(data, port_base).data_directory
     if not directory.exists():
         say(f"there are no data in {directory}")
@@ -263,9 +272,7 @@ def psql(
     from waybill.platform.psql import open_psql  # noqa: PLC0415 - as above
 
     settings = settings_of(data, port_base)
-    status_of_psql = asyncio.run(
-        open_psql(settings.data_directory, service, command=command, write=write)
-    )
+    status_of_psql = asyncio.run(open_psql(settings, service, command=command, write=write))
     raise typer.Exit(status_of_psql)
 
 
@@ -287,10 +294,11 @@ def url(
 
     Example: waybill url order --role reader
     """
-    from waybill.platform.embedded import EmbeddedPostgres  # noqa: PLC0415 - fast help
-    from waybill.platform.provisioning import urls_of  # noqa: PLC0415 - as above
+    from waybill.platform.databases import own_databases, urls_of  # noqa: PLC0415 - fast help
+    from waybill.platform.embedded import EmbeddedPostgres  # noqa: PLC0415 - as above
 
     directory = settings_of(data, port_base).data_directory
-    if not (directory / "postgres").exists():
+    own = own_databases()
+    if own is None and not (directory / "postgres").exists():
         raise ConfigurationError(f"{directory} holds no data: start with `waybill up`")
-    say(getattr(urls_of(EmbeddedPostgres(directory), service), role))
+    say(getattr(urls_of(own or EmbeddedPostgres(directory), service), role))

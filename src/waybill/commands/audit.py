@@ -81,10 +81,10 @@ def _kinds(text: str) -> frozenset[Kind]:
 
 async def _audit(settings: Settings, options: AuditOptions) -> Report:
     from waybill.operations.audit import audit as run  # noqa: PLC0415 - fast help
-    from waybill.platform.embedded import borrowed  # noqa: PLC0415 - as above
-    from waybill.platform.provisioning import SERVICES, urls_of  # noqa: PLC0415 - as above
+    from waybill.platform.databases import reached, urls_of  # noqa: PLC0415 - as above
+    from waybill.platform.own_databases import SERVICES  # noqa: PLC0415 - as above
 
-    async with borrowed(settings.data_directory) as server:
+    async with reached(settings) as server:
         urls = {service: urls_of(server, service).auditor for service in SERVICES}
         return await run(urls, options)
 

@@ -71,10 +71,9 @@ async def _reset(
     from waybill.messaging.adapters.postgres.consumers import (  # noqa: PLC0415 - fast help
         reset_consumer,
     )
-    from waybill.platform.embedded import borrowed  # noqa: PLC0415 - fast help
-    from waybill.platform.provisioning import urls_of  # noqa: PLC0415 - fast help
+    from waybill.platform.databases import reached, urls_of  # noqa: PLC0415 - fast help
 
-    async with borrowed(settings.data_directory) as server, service_databases(settings) as own:
+    async with reached(settings) as server, service_databases(settings) as own:
         url = urls_of(server, _short(_known(source, own))).reader
         reading = await PostgresDatabase.connect(url, PostgresSettings(pool_max=1))
         try:

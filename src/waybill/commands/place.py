@@ -43,18 +43,17 @@ def settings_of(data: Path | None, port_base: int | None) -> Settings:
 async def service_databases(settings: Settings) -> AsyncIterator[dict[str, Database]]:
     """Each service's database by its documented name, as its service role.
 
-    The platform may run or not: without it PostgreSQL is started for as long as this lasts.
+    The platform may run or not: without it our PostgreSQL is started for as long as this lasts.
     """
     from waybill.messaging.adapters.postgres.connection import (  # noqa: PLC0415 - help stays fast
         PostgresDatabase,
         PostgresSettings,
     )
-    from waybill.platform.embedded import borrowed  # noqa: PLC0415 - as above
-    from waybill.platform.provisioning import urls_of  # noqa: PLC0415 - as above
+    from waybill.platform.databases import reached, urls_of  # noqa: PLC0415 - as above
     from waybill.platform.services import PLANS  # noqa: PLC0415 - as above
 
     limits = PostgresSettings(pool_max=2, application_name="waybill operator")
-    async with borrowed(settings.data_directory) as server:
+    async with reached(settings) as server:
         opened: dict[str, Database] = {}
         try:
             for service, plan in PLANS.items():

@@ -61,7 +61,7 @@ def _check_ports(settings: Settings) -> None:
 
 
 def _start(settings: Settings, data: Path) -> None:
-    _make(data)
+    make_directory(data)
     log = data / LOG_NAME
     if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
         shutil.move(log, log.with_name(LOG_NAME + ".1"))
@@ -85,7 +85,8 @@ def _start(settings: Settings, data: Path) -> None:
         raise
 
 
-def _make(data: Path) -> None:
+def make_directory(data: Path) -> None:
+    """A data directory that others may pass through. Raises ConfigurationError."""
     try:
         data.mkdir(mode=0o711, parents=True, exist_ok=True)
     except OSError as error:

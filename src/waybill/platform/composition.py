@@ -24,13 +24,16 @@ from waybill.messaging.runtime.brake import Brake
 from waybill.messaging.runtime.doorbell import Doorbell
 from waybill.messaging.runtime.policy import ConsumerPolicy
 from waybill.messaging.service import DAY_SECONDS, MessagingService, MessagingSettings
+from waybill.platform.databases import urls_of
 from waybill.platform.disk import disk_used
+from waybill.platform.embedded import EmbeddedPostgres
 from waybill.platform.http.application import HttpParts, create_application
 from waybill.platform.http.health import Component, Health
 from waybill.platform.http.limits import HttpLimits
 from waybill.platform.http.server import HttpServer, bind
 from waybill.platform.metrics import ServiceMetrics
-from waybill.platform.provisioning import SIMULATOR, provision, urls_of
+from waybill.platform.own_server import prepare
+from waybill.platform.provisioning import SIMULATOR, provision
 from waybill.platform.sampling import (
     INSTANCE_SECONDS,
     SAMPLE_SECONDS,
@@ -43,10 +46,10 @@ from waybill.platform.services import PLANS, Workshop
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from waybill.messaging.runtime.brake import Measure
-    from waybill.platform.embedded import EmbeddedPostgres
+    from waybill.platform.own_databases import OwnDatabases
     from waybill.platform.services import Built, ServicePlan
     from waybill.platform.settings import Settings
 
@@ -74,13 +77,14 @@ class RunningService:
 class Platform:
     """Services on one server. `async with` starts them and, at the end, drains and stops them.
 
-    The PostgreSQL server is the caller's: running before, stopped after.
+    The embedded PostgreSQL is the caller's: running before, stopped after. A server of the user's
+    may be away: a start waits for it.
     """
 
     def __init__(
         self,
         settings: Settings,
-        server: EmbeddedPostgres,
+        server: EmbeddedPostgres | OwnDatabases,
         *,
         services: Iterable[str] = tuple(PLANS),
         progress: Callable[[str], None] = lambda _: None,
@@ -90,7 +94,7 @@ class Platform:
         self._server = server
         self._names = tuple(services)
         self._progress = progress
-        self._alone = set(self._names) == set(PLANS)
+        self._alone = isinstance(server, EmbeddedPostgres) and set(self._names) == set(PLANS)
         """Every consumer is here: nobody else needs hints or may hold a lease."""
         # All of them before any service reads another's.
         self._doorbells = {PLANS[name].name: Doorbell() for name in self._names}
@@ -108,7 +112,7 @@ class Platform:
         try:
             if not self._sockets:
                 self.bind()
-            await provision(self._server, progress=self._progress)
+            await self._prepare()
             for name in self._names:
                 with in_service(PLANS[name].name):
                     self.running[name] = await self._build(name)
@@ -141,6 +145,14 @@ class Platform:
         self.running.clear()
         await self._stack.aclose()
 
+    async def _prepare(self) -> None:
+        if isinstance(self._server, EmbeddedPostgres):
+            await provision(self._server, progress=self._progress)
+        else:
+            for name in self._names:
+                self._sources(PLANS[name])  # one that is not configured is told first (D8)
+            await prepare(self._server, self._names, progress=self._progress)
+
     async def _build(self, name: str) -> RunningService:
         plan = PLANS[name]
         metrics = ServiceMetrics(plan.name, version=version("waybill"))
@@ -151,13 +163,15 @@ class Platform:
                 messaging=messaging,
                 metrics=metrics,
                 settings=self._settings,
-                provider_url=urls_of(self._server, SIMULATOR).service,
+                provider_url=self._provider_url(name),
             )
         )
-        disk = disk_used(self._settings)
+        # The disk of a server of the user's is not seen from here.
+        embedded = isinstance(self._server, EmbeddedPostgres)
+        disks = [disk_used(self._settings)] if embedded else []
         owner_url = urls_of(self._server, name).owner
-        _show_figures(plan, messaging, metrics, owner_url=owner_url, disk=disk)
-        brake = Brake("disk brake", [disk], ports=messaging.ports)
+        _show_figures(plan, messaging, metrics, owner_url=owner_url, disks=disks)
+        brake = Brake("disk brake", disks, ports=messaging.ports)
         messaging.add(brake)
         health = Health(_checks(messaging))
         limits = HttpLimits(
@@ -177,6 +191,10 @@ class Platform:
         application = create_application(built.surface, parts)
         server = HttpServer(application, self._sockets[name], limits)
         return RunningService(plan, messaging, built, health, server)
+
+    def _provider_url(self, name: str) -> str:
+        """Of the simulator's ledger, which only the payment service has a password for."""
+        return urls_of(self._server, SIMULATOR).service if name == "payment" else ""
 
     def _messaging(self, name: str, plan: ServicePlan, metrics: ServiceMetrics) -> MessagingService:
         urls = urls_of(self._server, name)
@@ -210,7 +228,7 @@ def _show_figures(
     metrics: ServiceMetrics,
     *,
     owner_url: str,
-    disk: Measure,
+    disks: Sequence[Measure],
 ) -> None:
     topic = choreography.SERVICES[plan.name].publishes
     kinds = messaging.kinds
@@ -225,7 +243,8 @@ def _show_figures(
     )
 
     async def look_at_disk() -> None:
-        metrics.set("disk_used_ratio", await disk.read())
+        for disk in disks:
+            metrics.set("disk_used_ratio", await disk.read())
 
     looks = {
         "backlog": (SAMPLE_SECONDS, backlog.look),

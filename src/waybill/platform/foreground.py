@@ -14,9 +14,13 @@ from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from waybill.messaging.core.errors import ConfigurationError
 from waybill.platform import event_loop
+from waybill.platform.background import make_directory
 from waybill.platform.composition import Platform
+from waybill.platform.databases import own_databases
 from waybill.platform.embedded import EmbeddedPostgres
+from waybill.platform.embedded.lock import FileLock
 from waybill.platform.logs import set_up_logs
 from waybill.platform.services import PLANS
 from waybill.platform.tracing import set_up_tracing
@@ -24,6 +28,7 @@ from waybill.platform.tracing import set_up_tracing
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from waybill.platform.own_databases import OwnDatabases
     from waybill.platform.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -61,6 +66,10 @@ async def _until_signal(settings: Settings, services: Sequence[str], *, shared: 
 
 
 async def _run(settings: Settings, services: Sequence[str], *, shared: bool) -> None:
+    own = own_databases()
+    if own is not None:
+        await _run_on(own, settings, services, shared=shared)
+        return
     server = EmbeddedPostgres(settings.data_directory, shared=shared, progress=logger.info)
     platform = Platform(settings, server, services=services, progress=logger.info)
     try:
@@ -78,6 +87,30 @@ async def _run(settings: Settings, services: Sequence[str], *, shared: bool) -> 
     finally:
         await platform.stop()  # gives the ports back if it never started
         await server.stop()
+
+
+async def _run_on(
+    own: OwnDatabases, settings: Settings, services: Sequence[str], *, shared: bool
+) -> None:
+    """On servers of the user's. `waybill up` has a data directory all the same: for `down`."""
+    platform = Platform(settings, own, services=services, progress=logger.info)
+    place = FileLock(settings.data_directory / "lock")
+    try:
+        if not shared:
+            make_directory(settings.data_directory)
+            if not place.acquire():
+                raise ConfigurationError(
+                    f"a platform runs already on {settings.data_directory} (pid {place.holder()}): "
+                    "stop it with `waybill down`, or choose another directory with --data"
+                )
+        platform.bind()
+        async with platform:
+            _spare_the_collector()
+            _announce(settings, services)
+            await asyncio.Event().wait()  # until a signal cancels it
+    finally:
+        await platform.stop()  # gives the ports back if it never started
+        place.release()
 
 
 def _spare_the_collector() -> None:

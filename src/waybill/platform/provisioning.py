@@ -1,4 +1,4 @@
-"""Databases, roles, rights and schemas of every service on one PostgreSQL; safe to repeat.
+"""Databases, roles, rights and schemas of every service, on our server or on yours; repeatable.
 
 Each service has a database of its own and four roles that can connect to no other: an owner
 (migrations, partition upkeep), a service role (run time: no DDL), a reader role (what another
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
@@ -19,64 +18,37 @@ from waybill.commerce.migrations import migrate as commerce
 from waybill.messaging.adapters.postgres import migrate as messaging
 from waybill.messaging.adapters.postgres import roles
 from waybill.messaging.adapters.postgres.schema import HEAD_REVISION
+from waybill.platform.databases import ServiceUrls, urls_of
+from waybill.platform.own_databases import SERVICES, database_of, roles_of
+from waybill.platform.server_steps import OWNER_SEES, SESSION_LIMITS, steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from waybill.platform.databases import Server
     from waybill.platform.embedded import EmbeddedPostgres
 
-SERVICES: Final = tuple(commerce.REVISIONS)
+__all__ = [
+    "SERVICES",
+    "SIMULATOR",
+    "ServiceUrls",
+    "database_of",
+    "provision",
+    "roles_of",
+    "urls_of",
+]
+
 SIMULATOR: Final = "provider"
 """The payment simulator: a ledger of its own, apart from the payment books, and no messages."""
 
 _LOCK: Final = 1_462_846_540
 """Advisory lock in the database `postgres`: one process provisions, the others wait."""
 
-_OWNER_SEES: Final = "pg_read_all_stats"
-
-_SESSION_LIMITS: Final = {
-    "idle_in_transaction_session_timeout": "60s",
-    "statement_timeout": "30s",
-}
-"""Of all but owners: a client that hangs must not hold a service for ever."""
-
-
-@dataclass(frozen=True)
-class ServiceUrls:
-    """How to reach one service's database, by what the caller may do there."""
-
-    owner: str
-    service: str
-    reader: str
-    auditor: str
-
-
-def database_of(service: str) -> str:
-    """The documented name of the service's database."""
-    return f"{service}db"
-
-
-def roles_of(service: str) -> tuple[str, str, str, str]:
-    """Its owner, service, reader and auditor role."""
-    return f"{service}_owner", f"{service}_service", f"{service}_reader", f"{service}_auditor"
-
-
-def urls_of(server: EmbeddedPostgres, service: str) -> ServiceUrls:
-    """The URLs of one service's roles. Raises ConfigurationError before `provision` ever ran."""
-    database = database_of(service)
-    owner, run_time, reader, auditor = roles_of(service)
-    return ServiceUrls(
-        owner=server.url(database, owner),
-        service=server.url(database, run_time),
-        reader=server.url(database, reader),
-        auditor=server.url(database, auditor),
-    )
-
 
 async def provision(
     server: EmbeddedPostgres, *, progress: Callable[[str], None] = lambda _: None
 ) -> None:
-    """Bring the server to this release's databases, roles, rights and schemas.
+    """Bring our server to this release's databases, roles, rights and schemas.
 
     Raises ConfigurationError in one line if a newer release wrote any of the schemas.
     """
@@ -86,13 +58,43 @@ async def provision(
         if await _is_current(connection, server) and await _schemas_are_current(server):
             return
         progress("preparing the databases")
-        await _make_roles(connection, server)
+        await _lock_the_servers_own(connection)
         for service in SERVICES:
-            await _make_database(connection, service)
-            await _migrate(server, service)
+            await _make(connection, server, service)
+            await migrate(server, service)
         await _remember(connection)
     finally:
         await connection.close()
+
+
+async def migrate(server: Server, service: str) -> None:
+    """The tables and rights of one service, as their owner.
+
+    Several processes may do it at once; messaging comes first: the documented views read its
+    tables. Raises ConfigurationError for tables of a newer release.
+    """
+    url = urls_of(server, service).owner
+    _, run_time, reader, auditor = roles_of(service)
+    if service != SIMULATOR:
+        await messaging.upgrade(url)
+    await commerce.upgrade(url, service, service_role=run_time)
+    connection = await asyncpg.connect(url)
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", messaging.MIGRATION_LOCK)
+            if service != SIMULATOR:
+                await roles.grant_access(connection, run_time, reader)
+            await connection.execute(";".join(_auditor_grants(service, auditor)))
+    finally:
+        await connection.close()
+
+
+def _auditor_grants(service: str, role: str) -> Iterator[str]:
+    """Repeated after every migration: a grant on all tables is one on those that there are."""
+    schemas = "app" if service == SIMULATOR else "app, messaging"
+    yield f"GRANT USAGE ON SCHEMA {schemas} TO {role}"
+    for kind in ("TABLES", "SEQUENCES"):
+        yield f"GRANT SELECT ON ALL {kind} IN SCHEMA {schemas} TO {role}"
 
 
 async def _is_current(connection: asyncpg.Connection, server: EmbeddedPostgres) -> bool:
@@ -115,58 +117,20 @@ async def _schemas_are_current(server: EmbeddedPostgres) -> bool:
     return set(states) == {"current"}
 
 
-async def _make_roles(connection: asyncpg.Connection, server: EmbeddedPostgres) -> None:
-    """Also sets the passwords anew, so that a restored secrets file counts."""
-    existing = {row["rolname"] for row in await connection.fetch("SELECT rolname FROM pg_roles")}
-    for service in SERVICES:
-        owner, *others = roles_of(service)
-        for role in (owner, *others):
-            act = "ALTER" if role in existing else "CREATE"
-            password = server.secrets.password(role)  # URL-safe letters: needs no quoting
-            await connection.execute(f"{act} ROLE {role} LOGIN PASSWORD '{password}'")
-        for role in others:
-            for name, value in _SESSION_LIMITS.items():
-                await connection.execute(f"ALTER ROLE {role} SET {name} = '{value}'")
-        # Upkeep alarms old transactions, whosoever they are (protocol E4).
-        await connection.execute(f"GRANT {_OWNER_SEES} TO {owner}")
+async def _lock_the_servers_own(connection: asyncpg.Connection) -> None:
     for database in ("postgres", "template1"):
         await connection.execute(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
 
 
-async def _make_database(connection: asyncpg.Connection, service: str) -> None:
-    database = database_of(service)
-    owner, *others = roles_of(service)
-    if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", database):
-        await connection.execute(f"CREATE DATABASE {database} OWNER {owner}")
-    await connection.execute(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
-    await connection.execute(f"GRANT CONNECT ON DATABASE {database} TO {', '.join(others)}")
+async def _make(connection: asyncpg.Connection, server: EmbeddedPostgres, service: str) -> None:
+    """Also sets the passwords anew, so that a restored secrets file counts."""
 
+    def password(role: str) -> str:
+        return f"'{server.secrets.password(role)}'"  # URL-safe letters: needs no quoting
 
-async def _migrate(server: EmbeddedPostgres, service: str) -> None:
-    """Messaging first: the documented views read its tables."""
-    url = urls_of(server, service).owner
-    _, run_time, reader, auditor = roles_of(service)
-    if service != SIMULATOR:
-        await messaging.upgrade(url)
-        connection = await asyncpg.connect(url)
-        try:
-            await roles.grant_access(connection, run_time, reader)
-        finally:
-            await connection.close()
-    await commerce.upgrade(url, service, service_role=run_time)
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(";".join(_auditor_grants(service, auditor)))
-    finally:
-        await connection.close()
-
-
-def _auditor_grants(service: str, role: str) -> Iterator[str]:
-    """Repeated after every migration: a grant on all tables is one on those that there are."""
-    schemas = "app" if service == SIMULATOR else "app, messaging"
-    yield f"GRANT USAGE ON SCHEMA {schemas} TO {role}"
-    for kind in ("TABLES", "SEQUENCES"):
-        yield f"GRANT SELECT ON ALL {kind} IN SCHEMA {schemas} TO {role}"
+    for step in steps(service, password):
+        if not step.unless or not await connection.fetch(step.unless):
+            await connection.execute(step.statement)
 
 
 async def _remember(connection: asyncpg.Connection) -> None:
@@ -180,9 +144,9 @@ def _fingerprint() -> str:
 
 def _ingredients() -> Iterator[str]:
     yield HEAD_REVISION
-    yield _OWNER_SEES
+    yield OWNER_SEES
     yield from roles.grants("service", "reader")
     yield from _auditor_grants("service", "auditor")
-    yield from (f"{name} {value}" for name, value in _SESSION_LIMITS.items())
+    yield from (f"{name} {value}" for name, value in SESSION_LIMITS.items())
     for service, revisions in commerce.REVISIONS.items():
         yield f"{service} {revisions[-1]}"

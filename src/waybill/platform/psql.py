@@ -1,37 +1,41 @@
-"""`waybill psql`: the wheel's psql on one service's database."""
+"""`waybill psql`: the wheel's psql on one service's database, whoever runs its server."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
-from waybill.platform.embedded import borrowed
+from waybill.platform.databases import reached, urls_of
 from waybill.platform.embedded.binaries import installed_programs
-from waybill.platform.provisioning import urls_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from waybill.platform.settings import Settings
 
 
-async def open_psql(data_directory: Path, service: str, *, command: str | None, write: bool) -> int:
+async def open_psql(settings: Settings, service: str, *, command: str | None, write: bool) -> int:
     """Run psql on our terminal as the database's owner; its exit status.
 
     The password goes by the environment: a command line can be read by everybody.
     """
-    async with borrowed(data_directory) as server:
+    async with reached(settings) as server:
         url = urlsplit(urls_of(server, service).owner)
+        login, _, host = url.netloc.rpartition("@")
+        role, _, password = login.partition(":")
+        place = urlunsplit(url._replace(netloc=f"{role}@{host}"))
         environment = {
             **os.environ,
-            "PGHOST": parse_qs(url.query)["host"][0],
-            "PGDATABASE": unquote(url.path.lstrip("/")),
-            "PGUSER": unquote(url.username or ""),
-            "PGPASSWORD": unquote(url.password or ""),
+            "PGPASSWORD": unquote(password),
             "PGOPTIONS": f"-c default_transaction_read_only={'off' if write else 'on'}",
             "PGAPPNAME": "waybill psql",
         }
-        arguments = ["--no-psqlrc", *(("--command", command) if command is not None else ())]
+        arguments = [
+            "--no-psqlrc",
+            "--dbname",
+            place,
+            *(("--command", command) if command is not None else ()),
+        ]
         process = await asyncio.create_subprocess_exec(
             str(installed_programs() / "psql"), *arguments, env=environment
         )

@@ -16,6 +16,7 @@ from pydantic import AliasChoices, Field, ValidationError, field_validator, mode
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from waybill.messaging.core.errors import ConfigurationError
+from waybill.platform import own_databases
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -176,6 +177,7 @@ def variable_of(name: str) -> str:
 
 def _unknown(environment: Iterable[str]) -> list[str]:
     known = [variable_of(name) for name in Settings.model_fields]
+    known += own_databases.variables()
     mistakes = []
     for variable in sorted(environment):
         if variable.upper().startswith(PREFIX) and variable.upper() not in known:

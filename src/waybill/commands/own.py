@@ -1,0 +1,100 @@
+"""`waybill provision` and `waybill migrate`: the databases on PostgreSQL servers of one's own."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from waybill.commands.options import Data, PortBase  # noqa: TC001 - read by typer
+from waybill.commands.output import say
+from waybill.commands.place import run, settings_of
+from waybill.messaging.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from waybill.platform.own_databases import OwnDatabases
+
+Services = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[SERVICE]...",
+        help="order, payment, inventory, notification, provider. Default: all.",
+    ),
+]
+
+
+def provision(
+    services: Services = None,
+    data: Data = None,
+    port_base: PortBase = None,
+    *,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Only write the script, for psql and an administrator.")
+    ] = False,
+) -> None:
+    """Make roles, databases and tables on the PostgreSQL that the environment names.
+
+    POSTGRES_USER and POSTGRES_PASSWORD may make roles and databases; a superuser is not needed.
+    It may be repeated: passwords and rights are set anew, data stay.
+
+    Example: waybill provision
+    """
+    from waybill.platform.server_steps import script  # noqa: PLC0415 - fast help
+
+    chosen = _chosen(services)
+    if sql:
+        say("\n".join(script(chosen)))
+        return
+    from waybill.platform.own_server import (  # noqa: PLC0415 - fast help
+        Administrator,
+        provision_server,
+    )
+
+    own = _own(data, port_base)
+    administrator = Administrator.from_environment(os.environ)
+    run(provision_server(own, administrator, chosen, progress=say))
+
+
+def migrate(services: Services = None, data: Data = None, port_base: PortBase = None) -> None:
+    """Bring the tables to this release, as each database's owner; a service's start does it, too.
+
+    Example: waybill migrate order
+    """
+    run(_migrate(_own(data, port_base), _chosen(services)))
+
+
+async def _migrate(own: OwnDatabases, services: Sequence[str]) -> None:
+    from waybill.platform.own_server import upgrade  # noqa: PLC0415 - fast help
+
+    for service in services:
+        await upgrade(own, service)
+        say(f"{service}: its tables are up to date")
+
+
+def _own(data: Path | None, port_base: int | None) -> OwnDatabases:
+    from waybill.platform.databases import own_databases  # noqa: PLC0415 - fast help
+    from waybill.platform.own_databases import HOST  # noqa: PLC0415 - as above
+
+    settings_of(data, port_base)  # a misspelt variable is told
+    own = own_databases()
+    if own is None:
+        raise ConfigurationError(
+            f"no database of yours is named: set {HOST}, or WAYBILL_ORDER_DATABASE_URL and so on; "
+            "the platform's own PostgreSQL needs neither command"
+        )
+    return own
+
+
+def _chosen(services: Sequence[str] | None) -> tuple[str, ...]:
+    from waybill.platform.own_databases import SERVICES  # noqa: PLC0415 - fast help
+
+    unknown = [service for service in services or () if service not in SERVICES]
+    if unknown:
+        raise ConfigurationError(
+            f"there is no service {', '.join(unknown)}: one of {', '.join(SERVICES)}"
+        )
+    return tuple(services or SERVICES)

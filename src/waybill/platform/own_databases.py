@@ -1,0 +1,161 @@
+"""Databases on PostgreSQL servers of one's own: where each one is, and its roles' passwords.
+
+Places are URLs without a name or a password in them; a password comes from its variable or from
+a file that `<variable>_FILE` names, never from a command line or a URL (promises, secrets).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping  # noqa: TC003 - a dataclass's field
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from waybill.commerce.migrations import migrate as commerce
+from waybill.messaging.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SERVICES: Final = tuple(commerce.REVISIONS)
+KINDS: Final = ("owner", "service", "reader", "auditor")
+HOST, PORT = "POSTGRES_HOST", "POSTGRES_PORT"
+"""Seed 004's names: one server for every database that has no URL of its own."""
+DEFAULT_PORT: Final = 5432
+GUESSED_FIRST: Final = frozenset({"changeme", "password", "platform", "postgres", "waybill"})
+
+
+def database_of(service: str) -> str:
+    """The documented name of the service's database."""
+    return f"{service}db"
+
+
+def roles_of(service: str) -> tuple[str, str, str, str]:
+    """Its owner, service, reader and auditor role."""
+    owner, run_time, reader, auditor = (f"{service}_{kind}" for kind in KINDS)
+    return owner, run_time, reader, auditor
+
+
+def url_variable(service: str) -> str:
+    """Where its database is."""
+    return f"WAYBILL_{service.upper()}_DATABASE_URL"
+
+
+def password_variable(role: str) -> str:
+    """Its password; with `_FILE` behind it, the file that holds it."""
+    return f"WAYBILL_{role.upper()}_PASSWORD"
+
+
+def variables() -> Iterator[str]:
+    """Every variable of ours that is read here."""
+    for service in SERVICES:
+        yield url_variable(service)
+        for role in roles_of(service):
+            yield password_variable(role)
+            yield f"{password_variable(role)}_FILE"
+
+
+@dataclass(frozen=True)
+class OwnDatabases:
+    """Places by database name, passwords by role. What a process does not use may be missing."""
+
+    places: Mapping[str, str]
+    passwords: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> OwnDatabases | None:
+        """None if no database is named: the platform then runs its own PostgreSQL.
+
+        Raises ConfigurationError with every mistake in one line.
+        """
+        given = {name: text for name, text in environment.items() if text.strip()}
+        mistakes: list[str] = []
+        places = dict(_places(given, mistakes))
+        if not places and not mistakes:
+            return None
+        roles = [role for service in SERVICES for role in roles_of(service)]
+        passwords = {
+            role: password
+            for role in roles
+            if (password := secret(given, password_variable(role), mistakes))
+        }
+        if mistakes:
+            raise ConfigurationError("wrong settings: " + "; ".join(mistakes))
+        return cls(places, passwords)
+
+    def url(self, database: str, role: str) -> str:
+        """A URL for asyncpg. Raises ConfigurationError that says what to set."""
+        service = role.rpartition("_")[0]
+        missing = []
+        if database not in self.places:
+            missing.append(f"{url_variable(service)} (or {HOST})")
+        if role not in self.passwords:
+            missing.append(f"{password_variable(role)} (or {password_variable(role)}_FILE)")
+        if missing:
+            raise ConfigurationError(_not_configured(service, role, missing))
+        place = urlsplit(self.places[database])
+        login = f"{quote(role)}:{quote(self.passwords[role], safe='')}@{place.netloc}"
+        return urlunsplit(place._replace(netloc=login))
+
+
+def secret(given: Mapping[str, str], variable: str, mistakes: list[str]) -> str | None:
+    """A password from its variable or its file; None if there is none, or a mistake in it."""
+    file = given.get(f"{variable}_FILE")
+    if file is None:
+        found = given.get(variable)
+    elif variable in given:
+        mistakes.append(f"{variable} and {variable}_FILE are both set: keep one")
+        return None
+    else:
+        try:
+            found = Path(file).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it is not text"
+            mistakes.append(f"{variable}_FILE={file}: it cannot be read: {reason}")
+            return None
+    if found is None:
+        return None
+    if found.lower() in GUESSED_FIRST:
+        mistakes.append(f"{variable} is a password that everybody tries: `make env` makes others")
+    elif not found.isascii() or not found.isprintable() or not found:
+        mistakes.append(f"{variable} must be of printable ASCII letters")
+    return found
+
+
+def _places(given: Mapping[str, str], mistakes: list[str]) -> Iterator[tuple[str, str]]:
+    host, port = given.get(HOST), given.get(PORT, str(DEFAULT_PORT))
+    if host is not None and (not port.isdecimal() or not 0 < int(port) <= 65_535):  # noqa: PLR2004 - TCP's
+        mistakes.append(f"{PORT}={port}: it must be a port, 1 to 65535")
+    for service in SERVICES:
+        database, variable = database_of(service), url_variable(service)
+        if (url := given.get(variable)) is not None:
+            problem, place = _checked(url.strip(), database)
+            if problem:
+                mistakes.append(f"{variable}: {problem}")
+            yield database, place
+        elif host is not None:
+            around = f"[{host}]" if ":" in host else host
+            yield database, f"postgresql://{around}:{port}/{database}"
+
+
+def _checked(url: str, database: str) -> tuple[str, str]:
+    """What is wrong with the URL, if anything, and the place; the URL itself is not shown."""
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        return f"it is no URL: {error}", ""
+    if parts.scheme not in {"postgresql", "postgres"}:
+        return f"it must begin with postgresql://, as in postgresql://host:5432/{database}", ""
+    if "@" in parts.netloc or "password=" in parts.query or "user=" in parts.query:
+        return "it must hold no user and no password: roles and passwords have their own names", ""
+    if not parts.netloc and "host=" not in parts.query:
+        return f"it names no host, as in postgresql://host:5432/{database}", ""
+    return "", urlunsplit(parts._replace(path=f"/{parts.path.strip('/') or database}"))
+
+
+def _not_configured(service: str, role: str, missing: list[str]) -> str:
+    wanted = f"the database of {service} cannot be reached as {role}: set {' and '.join(missing)}"
+    if role.endswith("_reader"):
+        return f"{wanted}, or KAFKA_BROKERS, with which nobody reads another's database"
+    return wanted
