@@ -23,6 +23,8 @@ PACKAGES = {
     "mvn": "maven",
     "kcat": "kcat",
     "openssl": "openssl",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
 }
 
 
@@ -69,7 +71,8 @@ def _installed(name: str) -> str:
     asked = f"{name} is missing: install it (Debian: apt install {package})"
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise MissingProgramError(asked)
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    # In runlevel 1 a package that is a service is installed and not started.
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     for command in (
         ["apt-get", "update", "-qq"],
         ["apt-get", "install", "-y", "-qq", "--no-install-recommends", package],

@@ -1,0 +1,137 @@
+"""A real Prometheus on a real platform: every query finds data, faults fire what they should."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+from tests.acceptance.processes import OFFSETS, free_port_base, wait_for
+from tests.faults.site import Site, opened
+from tests.observability import prometheus as real
+from tests.observability.files import alerts, panels, selectors, without_threshold
+
+from waybill.messaging.core.identity import new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.observability.prometheus import Prometheus
+
+pytestmark = pytest.mark.acceptance
+
+KAFKA_ONLY = frozenset({"kafka_up"})
+LETTER = """
+INSERT INTO messaging.dead_letters (id, consumer, message_id, source, topic, lane, seq, key, value,
+    type, version, aggregate_type, correlation_id, producer, headers, occurred_at, error_type,
+    error_message, stacktrace)
+VALUES ($1, 'notification-service', $1, 's', 'order-events', 1, 1, 'k', '', 'X', 1, 'Order', 'k',
+    'p', '{}', now(), 'E', 'e', '')
+"""
+DISCARD = "UPDATE messaging.dead_letters SET verdict = 'DISCARDED'"
+
+
+@pytest.fixture(scope="module")
+def site(session_directory: Path, provisioned_data: Path) -> Iterator[Site]:
+    """Four services, a PostgreSQL that the test may stop, and orders of every outcome."""
+    directory = session_directory / "observed"
+    directory.mkdir(mode=0o711)
+    subprocess.run(["cp", "-a", provisioned_data, directory / "data"], check=True)
+    base = free_port_base()
+    with opened(directory / "data", port_base=base, environment={}, stand_ins={}) as made:
+        with made.ordering():
+            made.accept(30)
+            wait_for(lambda: made.figure("order", "orders_cancelled_total"), 60, "one is cancelled")
+        yield made
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def prometheus(site: Site, session_directory: Path) -> Iterator[Prometheus]:
+    """Prometheus, scraping each service where it runs."""
+
+    def target(host: str, _port: int) -> str:
+        name = host.removesuffix("-service")
+        return urlsplit(site.services[name].url(OFFSETS[name])).netloc
+
+    with real.running(session_directory / "prometheus", target) as running:
+        with site.ordering():
+            wait_for(lambda: running.ran() > 5, 60, "some scrapes")
+        yield running
+
+
+def empty(prometheus: Prometheus, expressions: set[str]) -> set[str]:
+    """Those that find no data."""
+    return {text for text in expressions if not prometheus.query(text)}
+
+
+def test_every_panel_finds_data(prometheus: Prometheus) -> None:
+    """R230: no query of any dashboard asks for what is not exposed."""
+    queries = {query for panel in panels() if not panel.kafka for query in panel.queries}
+    assert len(queries) > 50
+    assert empty(prometheus, queries) == set()
+
+
+def test_every_alert_finds_its_series(prometheus: Prometheus) -> None:
+    """An alert that looks at nothing can never fire: each series and each value is there."""
+    looked_at = {
+        name for alert in alerts() if not alert.kafka for name in selectors(alert.expression)
+    }
+    assert empty(prometheus, looked_at - KAFKA_ONLY) == set()
+    values = {without_threshold(alert.expression) for alert in alerts() if not alert.kafka}
+    assert empty(prometheus, values) == set()
+
+
+def test_health_fires_nothing(prometheus: Prometheus) -> None:
+    """A platform at work wakes nobody, though every pause is short here."""
+    assert prometheus.ran() > 5
+    assert prometheus.firing() == set()
+
+
+def test_a_dead_letter_fires_its_alert_alone(site: Site, prometheus: Prometheus) -> None:
+    """DLQ > 0 is alarmed (promises, alerts), until somebody gave a verdict."""
+    site.rows("notification", LETTER, new_id())
+    prometheus.fires("DeadLettersOpen")
+    assert prometheus.firing() == {"DeadLettersOpen"}
+    site.rows("notification", DISCARD)
+    prometheus.is_quiet()
+
+
+def test_a_stopped_service_fires_its_alert_alone(site: Site, prometheus: Prometheus) -> None:
+    """What nobody reads while its reader is down is told by the reader's alert and no other."""
+    service = site.services["notification"]
+    with ExitStack() as stack:
+        service.kill_process()
+        stack.callback(service.start)
+        prometheus.fires("ServiceDown")
+        with site.ordering():
+            site.accept(3)
+        waits = 'max(kafka_consumergroup_lag_seconds{group="notification-service"})'
+        wait_for(
+            lambda: float(prometheus.query(waits)[0]["value"][1]) > real.SECONDS + 5,
+            60,
+            "events wait for the service that is down",
+        )
+        assert prometheus.firing() == {"ServiceDown"}
+    prometheus.is_quiet()
+
+
+def test_a_stopped_database_fires_its_alert_alone(site: Site, prometheus: Prometheus) -> None:
+    """Loops that wait, units that roll back and figures that grow old are no alerts beside it."""
+    site.server.take_down(signal.SIGINT)
+    with ExitStack() as stack:
+        stack.callback(site.server.bring_up)
+        prometheus.fires("DatabaseDown")
+        old = 'min(figures_age_seconds{look="backlog"})'
+        wait_for(
+            lambda: float(prometheus.query(old)[0]["value"][1]) > real.SECONDS + 5,
+            60,
+            "figures grow old",
+        )
+        assert prometheus.firing() == {"DatabaseDown"}
+    prometheus.is_quiet()
