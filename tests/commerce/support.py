@@ -51,6 +51,16 @@ class CountedTransaction:
     async def fetch_last(self, statement: str, *arguments: object) -> Sequence[Row]:
         return await self._transaction.fetch_last(statement, *arguments)
 
+    async def fetch_later(
+        self,
+        statement: str,
+        *arguments: object,
+        then: Callable[[Sequence[Row]], None] = lambda _: None,
+    ) -> None:
+        """Counted."""
+        self._database.statements += 1
+        await self._transaction.fetch_later(statement, *arguments, then=then)
+
     def buffer(self, flush: Callable[..., Awaitable[None]]) -> list[Any]:
         return self._transaction.buffer(flush)
 

@@ -176,6 +176,15 @@ class FaultyTransaction:
         """See Transaction.fetch_last."""
         return await self.fetch(statement, *arguments)
 
+    async def fetch_later(
+        self,
+        statement: str,
+        *arguments: object,
+        then: Callable[[Sequence[Row]], None] = lambda _: None,
+    ) -> None:
+        """See Transaction.fetch_later."""
+        then(await self.fetch(statement, *arguments))
+
     def buffer(self, flush: Callable[[Transaction, Sequence[Any]], Awaitable[None]]) -> list[Any]:
         """See Transaction.buffer."""
         return self._inner.buffer(flush)

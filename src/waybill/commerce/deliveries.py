@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from uuid import UUID
 
     from waybill.messaging.core.ports import Delivery
     from waybill.messaging.core.unit import UnitOfWork
@@ -15,8 +14,8 @@ if TYPE_CHECKING:
 class Calls(Protocol):
     """The deliverer of one kind of outside call, as a handler sees it."""
 
-    async def owe(self, unit: UnitOfWork, deliveries: Sequence[Delivery]) -> set[UUID]:
+    async def owe(self, unit: UnitOfWork, deliveries: Sequence[Delivery]) -> None:
         """Store them in this unit, leased to this process, which calls after the commit.
 
-        A (kind, key) that exists already is left as it is; the ids of the new ones.
+        A (kind, key) that exists already is left as it is.
         """

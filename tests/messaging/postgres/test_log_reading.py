@@ -406,6 +406,15 @@ class Counted:
         """See Transaction."""
         return await self.inner.fetch_last(statement, *arguments)
 
+    async def fetch_later(
+        self,
+        statement: str,
+        *arguments: object,
+        then: Any = lambda _: None,  # noqa: ANN401 - passed on,
+    ) -> None:
+        """See Transaction."""
+        await self.inner.fetch_later(statement, *arguments, then=then)
+
     def buffer(self, flush: Any) -> list[Any]:  # noqa: ANN401 - passed on
         """See Transaction."""
         return list(self.inner.buffer(flush))

@@ -179,6 +179,16 @@ class CountedTransaction:
         self.statements += 1
         return await self._transaction.fetch_last(statement, *arguments)
 
+    async def fetch_later(
+        self,
+        statement: str,
+        *arguments: object,
+        then: Callable[[Sequence[Row]], None] = lambda _: None,
+    ) -> None:
+        """Counted."""
+        self.statements += 1
+        await self._transaction.fetch_later(statement, *arguments, then=then)
+
     def buffer(self, flush: Callable[[Transaction, Sequence[Any]], Awaitable[None]]) -> list[Any]:
         """The flush gets this transaction."""
 

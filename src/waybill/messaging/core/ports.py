@@ -39,6 +39,18 @@ class Transaction(Protocol):
     async def fetch_last(self, statement: str, *arguments: object) -> Sequence[Row]:
         """As `fetch`, but nothing follows it in its flush: COMMIT may go with it (O2)."""
 
+    async def fetch_later(
+        self,
+        statement: str,
+        *arguments: object,
+        then: Callable[[Sequence[Row]], None] = lambda _: None,
+    ) -> None:
+        """Run it before the next statement, or along with COMMIT; `then` gets its rows.
+
+        So what a unit writes at its end costs no round trip of its own. Its error is raised where
+        it is run. `then` is called before the calls of `on_commit`, and must not raise or block.
+        """
+
     def buffer(self, flush: Callable[[Transaction, Sequence[Any]], Awaitable[None]]) -> list[Any]:
         """The list that `flush(transaction, items)` gets as the last act before COMMIT (O2).
 
@@ -283,7 +295,10 @@ class Deliveries(Protocol):
         lease_token: UUID | None,
         lease_seconds: float,
     ) -> set[UUID]:
-        """Insert those whose (kind, key) is new, already leased if a token is given; their ids."""
+        """Insert those whose (kind, key) is new, already leased if a token is given; their ids.
+
+        The set is complete once the transaction's next statement is answered, or its COMMIT.
+        """
 
     async def cancel(self, transaction: Transaction, kind: str, keys: Sequence[str]) -> set[str]:
         """Mark the unsettled ones: they are refused before their next call. Keys that exist."""

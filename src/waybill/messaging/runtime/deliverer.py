@@ -110,11 +110,11 @@ class Deliverer(Loop):
         """A heap of when this process's retries are due; they need not wait for the poll."""
         self._failures = 0
 
-    async def owe(self, unit: UnitOfWork, deliveries: Sequence[Delivery]) -> set[UUID]:
+    async def owe(self, unit: UnitOfWork, deliveries: Sequence[Delivery]) -> None:
         """Store calls in this unit, leased to this process, which makes them after the commit.
 
-        A (kind, key) that exists is left as it is; the ids of the new ones. When the queue is
-        full they are stored without a lease, and claimed by whoever has room.
+        A (kind, key) that exists is left as it is. When the queue is full they are stored without
+        a lease, and claimed by whoever has room.
         """
         room = not self.stopping and len(self._leased_until) + len(deliveries) <= (
             self._policy.queue_max
@@ -131,11 +131,13 @@ class Deliverer(Loop):
         )
         if crash_points.hook is not None:
             await crash_points.hook("owe.after_insert", self.kind)
-        taken = [each for each in deliveries if each.id in new]
-        unit.on_commit(lambda: self._take(taken, leased_until) if room else self.wake())
+
+        def take() -> None:
+            self._take([each for each in deliveries if each.id in new], leased_until)
+
+        unit.on_commit(take if room else self.wake)
         if room:
-            unit.transaction.on_unknown(lambda: self._doubt(taken))
-        return new
+            unit.transaction.on_unknown(lambda: self._doubt(deliveries))
 
     def _doubt(self, deliveries: Sequence[Delivery]) -> None:
         """Free the rows if they are there: nobody was to call them before their lease ran out."""

@@ -123,8 +123,15 @@ class PostgresDeliveries:
             )
             for d in sorted(deliveries, key=_place)
         ]  # fmt: skip
-        added = await transaction.fetch(_ADD, *_columns(rows), lease_token, float(lease_seconds))
-        return {row[0] for row in added}
+        new: set[UUID] = set()
+        await transaction.fetch_later(
+            _ADD,
+            *_columns(rows),
+            lease_token,
+            float(lease_seconds),
+            then=lambda added: new.update(row[0] for row in added),
+        )
+        return new
 
     async def cancel(self, transaction: Transaction, kind: str, keys: Sequence[str]) -> set[str]:
         """See Deliveries.cancel."""

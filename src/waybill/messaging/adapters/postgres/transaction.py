@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from waybill.messaging.adapters.postgres.connection import Connection
     from waybill.messaging.core.ports import Row, Transaction
 
+    _Later = tuple[str, tuple[object, ...], Callable[[Sequence[Row]], None]]
+
 
 class PostgresTransaction:
     """See core.ports.Transaction. Made by PostgresDatabase.transaction only."""
@@ -35,6 +37,7 @@ class PostgresTransaction:
         "_ended",
         "_failure",
         "_is_open",
+        "_later",
         "_over",
         "may_end",
     )
@@ -49,6 +52,7 @@ class PostgresTransaction:
         self._begun = False
         """BEGIN goes out with the first statement; READ COMMITTED is the session's default."""
         self._ended = False
+        self._later: _Later | None = None
         self._commit_sent = False
         self._over = False
         """COMMIT went with a statement, and the server said what became of it."""
@@ -57,7 +61,7 @@ class PostgresTransaction:
 
     async def execute(self, statement: str, *arguments: object) -> int:
         """See Transaction.execute."""
-        self._prepare(statement)
+        await self._prepare(statement)
         try:
             status = await self._connection.execute(statement, *arguments)
         except DRIVER_ERRORS as error:
@@ -68,7 +72,7 @@ class PostgresTransaction:
 
     async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]:
         """See Transaction.fetch."""
-        self._prepare(statement)
+        await self._prepare(statement)
         try:
             rows = await self._connection.fetch(statement, *arguments)
         except DRIVER_ERRORS as error:
@@ -76,11 +80,35 @@ class PostgresTransaction:
         self._check_open()
         return rows
 
+    async def fetch_later(
+        self,
+        statement: str,
+        *arguments: object,
+        then: Callable[[Sequence[Row]], None] = lambda _: None,
+    ) -> None:
+        """See Transaction.fetch_later."""
+        self._check()
+        refuse_control(statement)
+        await self._catch_up()
+        self._later = statement, arguments, then
+        if crash_points.hook is not None:
+            await self._catch_up()  # a crash point behind it needs it done
+
+    async def _catch_up(self) -> None:
+        """Run what was put off."""
+        if self._later is not None:
+            (statement, arguments, then), self._later = self._later, None
+            then(await self.fetch(statement, *arguments))
+
     async def fetch_last(self, statement: str, *arguments: object) -> Sequence[Row]:
-        """See Transaction.fetch_last. A crash point between the two needs them apart."""
+        """See Transaction.fetch_last."""
         if not self._acts.at_last or crash_points.hook is not None:
+            # A crash point between the two needs them apart.
             return await self.fetch(statement, *arguments)
-        self._prepare(statement)
+        return await self._fetch_and_commit(statement, arguments)
+
+    async def _fetch_and_commit(self, statement: str, arguments: Sequence[object]) -> Sequence[Row]:
+        await self._prepare(statement)
         try:
             rows = await self._connection.fetch_and_commit(
                 self._commit_is_sent, statement, *arguments
@@ -96,9 +124,11 @@ class PostgresTransaction:
     def _commit_is_sent(self) -> None:
         self._commit_sent = True
 
-    def _prepare(self, statement: str) -> None:
+    async def _prepare(self, statement: str) -> None:
         self._check()
         refuse_control(statement)
+        if self._later is not None:
+            await self._catch_up()
         statements.sent += 1
         if not self._begun:
             self._begun = True
@@ -162,6 +192,10 @@ class PostgresTransaction:
         if self._over:
             return
         self._check()
+        if self._later is not None:
+            (statement, arguments, then), self._later = self._later, None
+            then(await self._fetch_and_commit(statement, arguments))
+            return
         self._ended = True
         if not self._begun:
             return
