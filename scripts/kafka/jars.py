@@ -46,10 +46,12 @@ def _name(pom: Path) -> str:
 
 
 def _fetch(pom: Path, target: Path) -> None:
-    half = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
+        # Maven leaves files beside the pom that it works on.
+        own, half = Path(shutil.copy(pom, scratch / "pom.xml")), scratch / "jars"
         command = [
-            *(machine.program("mvn"), "-B", "-ntp", "-q", "-f", str(pom)),
+            *(machine.program("mvn"), "-B", "-ntp", "-q", "-f", str(own)),
             "dependency:unpack-dependencies" if pom == DEBEZIUM else "dependency:copy-dependencies",
             "-DincludeScope=runtime",
             f"-DoutputDirectory={half}",
@@ -63,4 +65,4 @@ def _fetch(pom: Path, target: Path) -> None:
         half.chmod(0o755)
         half.rename(target)
     finally:
-        shutil.rmtree(half, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
