@@ -8,7 +8,7 @@ VENV = .venv/bin
 ONE_NAME = tests/http/test_specification.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup runtime demo up down logs seed reset test test-faults mutants check format lock bench bench-ratios kafka-up kafka-down kafka-reset
+.PHONY: help setup runtime demo env up down logs seed reset test test-faults mutants check format lock bench bench-ratios kafka-up kafka-down kafka-reset
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ seed: runtime ## Fill its stock again and place some orders
 
 reset: runtime ## Stop it and drop its data
 	@$(VENV)/waybill reset --yes $(WHERE)
+
+env: runtime ## Write a .env with every variable and random passwords, for compose.yaml
+	@$(VENV)/waybill env
 
 test: setup ## Run the tests: make test ARGS="tests/platform -k lock"
 ifeq ($(ARGS),)

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from waybill.commands import audit, bench, consumers, dead_letters, deliveries, own, topics
+from waybill.commands import audit, bench, consumers, dead_letters, deliveries, lag, own, topics
 from waybill.commands.options import Data, PortBase  # noqa: TC001 - read by typer
 from waybill.commands.output import say
 from waybill.commands.place import remember, settings_of
@@ -41,6 +41,10 @@ app.command("provision", short_help="Make roles, databases and tables on your ow
 app.command("migrate", short_help="Bring the tables on your own PostgreSQL to this release.")(
     own.migrate
 )
+app.command("lag", short_help="Wait until every consumer keeps up: a gate for deployments.")(
+    lag.lag
+)
+app.command("env", short_help="Write a .env with every variable and random secrets.")(own.env)
 app.command("bench", short_help="Measure what a platform carries, and what an order costs.")(
     bench.bench
 )

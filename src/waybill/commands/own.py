@@ -1,8 +1,9 @@
-"""`waybill provision` and `waybill migrate`: the databases on PostgreSQL servers of one's own."""
+"""`waybill provision`, `migrate` and `env`: PostgreSQL servers of one's own, and containers."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +15,6 @@ from waybill.messaging.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from waybill.platform.own_databases import OwnDatabases
 
@@ -65,6 +65,25 @@ def migrate(services: Services = None, data: Data = None, port_base: PortBase = 
     Example: waybill migrate order
     """
     run(_migrate(_own(data, port_base), _chosen(services)))
+
+
+def env(
+    data: Data = None,
+    port_base: PortBase = None,
+    *,
+    file: Annotated[Path, typer.Option(metavar="FILE", help="Where; it must not exist.")] = Path(
+        ".env"
+    ),
+) -> None:
+    """Write the variables of compose.yaml, with random passwords, for your eyes only.
+
+    Example: waybill env --file .env
+    """
+    from waybill.platform.env_file import write  # noqa: PLC0415 - fast help
+
+    settings_of(data, port_base)  # a misspelt variable is told
+    write(file)
+    say(f"written: {file} (it holds passwords: keep it, and keep it secret)")
 
 
 async def _migrate(own: OwnDatabases, services: Sequence[str]) -> None:

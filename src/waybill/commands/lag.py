@@ -1,0 +1,91 @@
+"""`waybill lag`: a gate for deployments, open once every consumer keeps up."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from waybill.commands.options import AsJson, Data, PortBase  # noqa: TC001 - read by typer
+from waybill.commands.output import show
+from waybill.commands.place import service_databases, settings_of
+
+if TYPE_CHECKING:
+    from waybill.operations.lag import Lag
+    from waybill.platform.settings import Settings
+
+LOOK_SECONDS = 1.0
+"""Consumers report about as often."""
+
+
+def lag(
+    data: Data = None,
+    port_base: PortBase = None,
+    *,
+    rows_max: Annotated[
+        int, typer.Option("--max-rows", min=0, metavar="N", help="Unread messages that still pass.")
+    ] = 1_000,
+    within: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="Wait so long until all keep up.")
+    ] = 60.0,
+    as_json: AsJson = False,
+) -> None:
+    """Wait until every consumer runs and is hardly behind: a deployment asks before it goes on.
+
+    Exit status: 0 all keep up, 1 one does not.
+
+    Example: waybill lag --max-rows 1000 --within 60
+    """
+    settings = settings_of(data, port_base)
+    found, late = asyncio.run(_wait(settings, rows_max=rows_max, within=within))
+    rows = [{field: getattr(each, field) for field in each.__struct_fields__} for each in found]
+    columns = ("consumer", "source", "rows", "is_running")
+    show(rows, as_json=as_json, columns=columns, none="no consumer has ever read")
+    if late:
+        sys.stderr.write("".join(f"waybill: {reason}\n" for reason in late))
+        raise typer.Exit(1)
+
+
+async def _wait(settings: Settings, *, rows_max: int, within: float) -> tuple[list[Lag], list[str]]:
+    from waybill.blueprints.choreography import SERVICES  # noqa: PLC0415 - fast help
+    from waybill.messaging.core.errors import TransientError  # noqa: PLC0415 - as above
+    from waybill.operations.lag import behind  # noqa: PLC0415 - as above
+
+    expected = [
+        (consumer.name, source.name)
+        for consumer in SERVICES.values()
+        for source in SERVICES.values()
+        if source.publishes in consumer.acts_on
+    ]
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            found = await _look(settings)
+            late = list(behind(found, expected, rows_max=rows_max))
+        except TransientError as error:
+            found, late = [], [str(error)]
+        if not late or time.monotonic() > deadline:
+            return found, late
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _look(settings: Settings) -> list[Lag]:
+    from waybill.messaging.adapters.postgres.consumers import (  # noqa: PLC0415 - fast help
+        list_consumers,
+    )
+    from waybill.operations.lag import Lag  # noqa: PLC0415 - as above
+
+    async with service_databases(settings) as databases:
+        found = await list_consumers(databases, databases)
+    return [
+        Lag(
+            consumer=info.consumer,
+            source=info.source,
+            rows=info.lag,
+            is_running=bool(info.is_running) and not info.is_silent,
+        )
+        for info in found
+    ]

@@ -1,0 +1,74 @@
+"""The `.env` of compose.yaml and of processes without containers: every variable, random secrets.
+
+It is never overwritten: it may hold the only copy of the passwords of databases that exist.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from waybill.messaging.core.errors import ConfigurationError
+from waybill.platform.own_databases import SERVICES, password_variable, roles_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SECRET_BYTES: Final = 24
+
+UNREAD: Final = {
+    "REDIS_HOST": "localhost",
+    "REDIS_PORT": "6379",
+    "SMTP_HOST": "smtp.example.com",
+    "SMTP_PORT": "587",
+    "SMTP_USER": "",
+    "SMTP_PASSWORD": "",
+    "FROM_EMAIL": "orders@example.com",
+}
+"""Seed 004 names them; this release has no Redis and writes its mails to the log."""
+
+
+def lines(secret: Callable[[], str]) -> Iterator[str]:
+    """The file's lines; `secret` gives each password."""
+    yield "# Written by `make env`. Keep it secret. compose.yaml reads it; without containers:"
+    yield "#   set -a; . ./.env; set +a; .venv/bin/waybill serve order"
+    yield ""
+    yield "# Kafka as this machine sees it; containers use kafka:9092"
+    yield "KAFKA_BROKERS=localhost:29092"
+    yield "KAFKA_SECURITY_PROTOCOL=PLAINTEXT"
+    yield ""
+    yield "# PostgreSQL as this machine sees it, and who may make roles and databases there"
+    yield "POSTGRES_HOST=localhost"
+    yield "POSTGRES_PORT=5432"
+    yield "POSTGRES_DB=postgres"
+    yield "POSTGRES_USER=administrator"
+    yield f"POSTGRES_PASSWORD={secret()}"
+    for service in SERVICES:
+        yield ""
+        yield f"# The roles of {service}'s database"
+        for role in roles_of(service):
+            yield f"{password_variable(role)}={secret()}"
+    yield ""
+    yield "# Grafana's user admin"
+    yield f"GRAFANA_PASSWORD={secret()}"
+    yield ""
+    yield "# Named by the documents; nothing in this release reads them"
+    yield from (f"{name}={value}" for name, value in UNREAD.items())
+
+
+def write(path: Path) -> None:
+    """Make the file, for its owner's eyes only. Raises ConfigurationError if it is there."""
+    text = "\n".join(lines(lambda: secrets.token_urlsafe(SECRET_BYTES))) + "\n"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise ConfigurationError(
+            f"{path} is there already and is left as it is: it may hold the passwords of databases "
+            "that exist; move it away to have a new one"
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from error
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)

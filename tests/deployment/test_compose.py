@@ -1,0 +1,141 @@
+"""compose.yaml, checked without an engine: by its schema, and against the code it starts."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from scripts.kafka.properties import FIXED
+
+from waybill.platform.databases import urls_of
+from waybill.platform.own_databases import OwnDatabases
+from waybill.platform.own_server import tables_of
+from waybill.platform.server_steps import script
+from waybill.platform.services import PLANS
+from waybill.platform.settings import Settings
+
+if TYPE_CHECKING:
+    from tests.deployment.reading import Services
+
+ROOT = Path(__file__).parents[2]
+OURS = {plan.name: service for service, plan in PLANS.items()}
+READY = "/readyz"
+NINE = {*OURS, "postgres", "kafka", "prometheus", "grafana", "tempo"}
+NOT_ROOT_BY_ITSELF = {"apache/kafka", "kafbat/kafka-ui"}
+"""Whose images name a user of their own (appuser, kafkaui)."""
+
+ours = pytest.mark.parametrize("name", sorted(OURS))
+
+
+def test_it_is_a_compose_file() -> None:
+    """By the schema of the Compose specification, which check-jsonschema brings along."""
+    checked = subprocess.run(
+        [
+            *(sys.executable, "-m", "check_jsonschema"),
+            *("--builtin-schema", "vendor.compose-spec", ROOT / "compose.yaml"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_nine_containers_start(containers: Services) -> None:
+    """R262: seed 003's nine; others only with a profile."""
+    assert {name for name, service in containers.items() if "profiles" not in service} == NINE
+
+
+@ours
+def test_a_container_serves_one_service_at_its_port(containers: Services, name: str) -> None:
+    """The command, the published port and the probe are those of the code."""
+    service = containers[name]
+    assert service["command"] == ["serve", OURS[name]]
+    port = int(service["environment"]["WAYBILL_PORT_BASE"]) + PLANS[OURS[name]].port_offset
+    assert service["ports"] == [f"127.0.0.1:{port}:{port}"]
+    assert f"http://127.0.0.1:{port}{READY}'" in service["healthcheck"]["test"][-1]
+    assert f'"{READY}": ' in (ROOT / "src/waybill/platform/http/actuator.py").read_text()
+
+
+@ours
+def test_its_environment_makes_settings_that_load(
+    containers: Services, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is misspelt, and every database that the service owns can be reached."""
+    for variable, text in containers[name]["environment"].items():
+        monkeypatch.setenv(variable, str(text))
+    assert Settings.load().host == "0.0.0.0"  # noqa: S104 - within the container
+    own = OwnDatabases.from_environment(containers[name]["environment"])
+    assert own is not None
+    for service in tables_of([OURS[name]]):
+        assert f"{service}_owner:" in urls_of(own, service).owner
+        assert f"@postgres:5432/{service}db" in urls_of(own, service).service
+
+
+@ours
+def test_a_container_holds_no_secret_of_another(containers: Services, name: str) -> None:
+    """With Kafka nobody reads another's database: a container has its owner and service roles."""
+    held = {key for key in containers[name]["environment"] if "PASSWORD" in key}
+    owned = [service.upper() for service in tables_of([OURS[name]])]
+    assert held == {
+        f"WAYBILL_{service}_{kind}_PASSWORD" for service in owned for kind in ("OWNER", "SERVICE")
+    }
+    assert containers[name]["environment"]["KAFKA_BROKERS"] == "kafka:9092"
+
+
+def test_nobody_is_root_or_reachable_from_outside(containers: Services) -> None:
+    """No capabilities, no new privileges, bounds on everything, ports on loopback only (C43)."""
+    for name, service in containers.items():
+        image = service["image"].rpartition(":")[0]
+        user = str(service.get("user", ""))
+        assert (
+            name in OURS or image in NOT_ROOT_BY_ITSELF or user.partition(":")[0] not in {"", "0"}
+        )
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+        assert not service["image"].endswith(":latest")
+    assert {name for name, service in containers.items() if not service.get("read_only")} == {
+        "kafka",  # writes its configuration beside its programs
+        "kafka-ui",
+    }
+
+
+def test_who_is_waited_for_can_be_asked(containers: Services) -> None:
+    """Each dependency exists, and one that must be healthy has a healthcheck."""
+    for service in containers.values():
+        for other, how in service.get("depends_on", {}).items():
+            assert how["condition"] == "service_started" or "healthcheck" in containers[other]
+
+
+def test_the_databases_are_made_by_the_script_of_this_release(containers: Services) -> None:
+    """infra/init-databases.sql is what `waybill provision --sql` writes, and has its passwords."""
+    text = (ROOT / "infra/init-databases.sql").read_text()
+    assert text == "\n".join(script()) + "\n"
+    given = containers["postgres"]["environment"]
+    assert set(re.findall(r"\\getenv \w+ (\w+)", text)) <= set(given)
+
+
+def test_every_mounted_file_is_here(compose: dict[str, Services], containers: Services) -> None:
+    """A path that is missing would become an empty directory; a volume has to be declared."""
+    for service in containers.values():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            known = (ROOT / source).exists() if source[0] == "." else source in compose["volumes"]
+            assert known, source
+
+
+def test_kafka_is_the_broker_that_the_tests_run(containers: Services) -> None:
+    """R264: KRaft, one node; partitions and the groups' time limits as in `make kafka-up`."""
+    given = {key: str(text) for key, text in containers["kafka"]["environment"].items()}
+    for line in FIXED.splitlines():
+        name, _, value = line.partition("=")
+        if not name.startswith("sasl."):
+            assert given[f"KAFKA_{name.upper().replace('.', '_')}"] == value, name
+    for address in ("kafka:9092", "localhost:29092", "localhost:9092"):  # contracts C44
+        assert f"://{address}" in given["KAFKA_ADVERTISED_LISTENERS"]
