@@ -51,7 +51,7 @@ class SteppedMessaging(MessagingService):
         )
 
     def _log(self, topics: frozenset[str]) -> Any:  # noqa: ANN401 - a Log
-        log = super()._log(topics)
+        log: Any = super()._log(topics)
         log._monotonic = self._life.world.loop.time
         log._random = lambda: 0.5
         log._new_id = self._life.world.ids

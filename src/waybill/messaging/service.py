@@ -17,8 +17,9 @@ from waybill.messaging.adapters.postgres.deliveries import PostgresDeliveries
 from waybill.messaging.adapters.postgres.inbox import PostgresInbox, purge_inbox
 from waybill.messaging.adapters.postgres.migrate import upgrade
 from waybill.messaging.adapters.postgres.notify import Notifier
-from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
+from waybill.messaging.adapters.postgres.outbox import MESSAGE_BYTES_MAX, PostgresOutbox
 from waybill.messaging.adapters.postgres.outbox_log import LogSettings, PostgresOutboxLog
+from waybill.messaging.adapters.postgres.relay_mode import require_direct, require_relay
 from waybill.messaging.adapters.postgres.schedule import PostgresSchedule
 from waybill.messaging.adapters.postgres.server import checked_server
 from waybill.messaging.adapters.postgres.source import SourceSpec
@@ -31,6 +32,7 @@ from waybill.messaging.runtime.each import each
 from waybill.messaging.runtime.message_unit import MessageUnit
 from waybill.messaging.runtime.policy import ConsumerPolicy
 from waybill.messaging.runtime.ports import ServicePorts, SilentObserver
+from waybill.messaging.runtime.relay_settings import RelaySettings
 from waybill.messaging.runtime.scheduler import Job, Scheduler
 from waybill.messaging.runtime.supervisor import Supervisor
 
@@ -39,14 +41,17 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
+    from waybill.messaging.adapters.kafka.settings import KafkaSettings
     from waybill.messaging.core.codec import Codec
     from waybill.messaging.core.message import Appended
-    from waybill.messaging.core.ports import Database, Observer
+    from waybill.messaging.core.ports import Database, Log, Observer
     from waybill.messaging.core.unit import Received, UnitOfWork
+    from waybill.messaging.relaying import Relaying
     from waybill.messaging.runtime.delivery import DeliveryPolicy
     from waybill.messaging.runtime.each import MessageHandler
     from waybill.messaging.runtime.loop import Loop
     from waybill.messaging.runtime.outside import Call, Query
+    from waybill.messaging.runtime.relay import Relay
     from waybill.messaging.runtime.settlement import Lock, Settled
     from waybill.messaging.runtime.unit import Handler
 
@@ -60,6 +65,9 @@ class MessagingSettings:
 
     database: PostgresSettings = field(default_factory=PostgresSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    relay: RelaySettings = field(default_factory=RelaySettings)
+    message_bytes_max: int = MESSAGE_BYTES_MAX
+    """A larger message is refused when it is published (protocol L4)."""
     consumer: ConsumerPolicy = field(default_factory=ConsumerPolicy)
     upkeep: UpkeepSettings = field(default_factory=UpkeepSettings)
     upkeep_interval_seconds: float = 10.0
@@ -83,6 +91,9 @@ class MessagingService:
     With an `engine` (SQLAlchemy over asyncpg) a consumer's unit has a `session`. `owner_url` is
     for migrations and upkeep, where `url` is a role without DDL. `doorbells` are those of the
     services of this process; `notify` hints readers in other processes.
+
+    With `kafka` a relay carries the outbox there, and consumers read there: no sources. `publishes`
+    are then the topics to create beside those that are consumed.
     """
 
     def __init__(
@@ -98,6 +109,8 @@ class MessagingService:
         observer: Observer | None = None,
         doorbells: dict[str, Doorbell] | None = None,
         notify: bool = True,
+        kafka: KafkaSettings | None = None,
+        publishes: Iterable[str] = (),
     ) -> None:
         self.name = name
         self.settings = settings or MessagingSettings()
@@ -110,6 +123,9 @@ class MessagingService:
         self._doorbells = doorbells if doorbells is not None else {}
         self._doorbell = self._doorbells.setdefault(name, Doorbell())
         self._notify = notify
+        self._kafka = kafka
+        self._publishes = tuple(publishes)
+        self._relaying: Relaying | None = None
         self._notifier: Notifier | None = None
         self._handlers: dict[str, dict[type, MessageHandler]] = {}
         self._ports: ServicePorts | None = None
@@ -141,16 +157,30 @@ class MessagingService:
             raise ConfigurationError(f"{self.name} is not running: call start() first")
         return self._supervisor
 
+    @property
+    def relay(self) -> Relay | None:
+        """What carries the outbox to Kafka; None without it, and before `connect`."""
+        return self._relaying.relay if self._relaying is not None else None
+
     async def migrate(self) -> None:
         """Create or upgrade the schema `messaging`, as its owner. May be repeated."""
         rows = self.settings.upkeep.outbox_partition_rows
         await upgrade(self._owner_url, partition_rows=rows)
 
     async def connect(self) -> None:
-        """Open the database. Raises TransientError (it is down) or ConfigurationError."""
+        """Open the database. Raises TransientError (it is down) or ConfigurationError.
+
+        The latter also for an outbox that goes the other way and is not drained (protocol L6).
+        """
         database = await self._open()
+        require = require_direct if self._kafka is None else require_relay
+        await require(database, self.name)
         self._notifier = Notifier(database) if self._notify else None
-        outbox = PostgresOutbox(doorbell=self._ring, observer=self._observer)
+        outbox = PostgresOutbox(
+            message_bytes_max=self._message_bytes_max,
+            doorbell=self._ring,
+            observer=self._observer,
+        )
         self._ports = ServicePorts(
             database=database,
             outbox=outbox,
@@ -160,6 +190,28 @@ class MessagingService:
             producer=self.name,
             observer=self._observer,
         )
+        if self._kafka is not None:
+            self._relaying = self._relayed(self._kafka)
+
+    @property
+    def _message_bytes_max(self) -> int:
+        limit = self.settings.message_bytes_max
+        return limit if self._kafka is None else min(limit, self._kafka.record_bytes_max)
+
+    def _relayed(self, kafka: KafkaSettings) -> Relaying:
+        # Only services on Kafka need its client.
+        from waybill.messaging.relaying import Relaying  # noqa: PLC0415
+
+        relaying = Relaying(
+            self.name,
+            url=self._url,
+            ports=self.ports,
+            kafka=kafka,
+            settings=self.settings.relay,
+        )
+        relaying.publishes(self._publishes)
+        self._doorbell.attach(relaying.relay)
+        return relaying
 
     async def _open(self) -> Database:
         if self._engine is None:
@@ -175,7 +227,8 @@ class MessagingService:
 
     def _ring(self, appended: Sequence[Appended]) -> None:
         self._doorbell.ring(appended)
-        if self._notifier is not None:
+        # With a relay that owns every lane nobody else waits for anything.
+        if self._notifier is not None and not (self.relay is not None and self.relay.owns_all):
             self._notifier.ring()
 
     @asynccontextmanager
@@ -238,7 +291,9 @@ class MessagingService:
         self._loops.append(loop)
         return loop
 
-    def _log(self, topics: frozenset[str]) -> PostgresOutboxLog:
+    def _log(self, topics: frozenset[str]) -> Log:
+        if self._relaying is not None:
+            return self._relaying.log(topics)
         foreign = {topic for source in self._sources.values() for topic in source.topics}
         sources = dict(self._sources)
         if own := topics - foreign:
@@ -285,6 +340,8 @@ class MessagingService:
         """Run everything that was registered."""
         for consumer, handlers in self._handlers.items():
             self.consume(consumer, handlers, each(handlers))
+        if self._relaying is not None:
+            self.add(self._relaying.relay)
         self._supervisor = Supervisor(self.ports.clock, SystemRandom().random)
         self._supervisor.start(*self._loops, self._scheduler())
 
@@ -311,6 +368,9 @@ class MessagingService:
         if self._supervisor is not None:
             await self._supervisor.stop(within_seconds=self.settings.drain_seconds_max)
             self._supervisor = None
+        if self._relaying is not None:
+            self._doorbell.forget(self._relaying.relay)
+            await self._relaying.close()
         if self._notifier is not None:
             await self._notifier.close()
         if self._ports is not None and self._engine is None:

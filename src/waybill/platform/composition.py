@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Self
 
 from waybill.blueprints import choreography
+from waybill.messaging.adapters.kafka.settings import KafkaSettings
 from waybill.messaging.adapters.postgres.connection import PostgresSettings
 from waybill.messaging.adapters.postgres.lease import release_all
 from waybill.messaging.adapters.postgres.partitions import SPARE_PARTITIONS, spare_partitions
@@ -23,6 +25,7 @@ from waybill.messaging.core.errors import OverloadedError
 from waybill.messaging.runtime.brake import Brake
 from waybill.messaging.runtime.doorbell import Doorbell
 from waybill.messaging.runtime.policy import ConsumerPolicy
+from waybill.messaging.runtime.relay_settings import RelayFigures
 from waybill.messaging.service import DAY_SECONDS, MessagingService, MessagingSettings
 from waybill.platform.databases import urls_of
 from waybill.platform.disk import disk_used
@@ -78,7 +81,7 @@ class Platform:
     """Services on one server. `async with` starts them and, at the end, drains and stops them.
 
     The embedded PostgreSQL is the caller's: running before, stopped after. A server of the user's
-    may be away: a start waits for it.
+    may be away: a start waits for it. With KAFKA_BROKERS the services meet on Kafka.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class Platform:
         self._server = server
         self._names = tuple(services)
         self._progress = progress
+        self._kafka = KafkaSettings.from_environment(os.environ)
         self._alone = isinstance(server, EmbeddedPostgres) and set(self._names) == set(PLANS)
         """Every consumer is here: nobody else needs hints or may hold a lease."""
         # All of them before any service reads another's.
@@ -198,6 +202,7 @@ class Platform:
 
     def _messaging(self, name: str, plan: ServicePlan, metrics: ServiceMetrics) -> MessagingService:
         urls = urls_of(self._server, name)
+        topic = choreography.SERVICES[plan.name].publishes
         return MessagingService(
             plan.name,
             url=urls.service,
@@ -208,10 +213,17 @@ class Platform:
             observer=metrics,
             doorbells=self._doorbells,
             notify=not self._alone,
+            kafka=self._kafka,
+            publishes=[topic] if topic else [],
         )
 
     def _sources(self, plan: ServicePlan) -> Mapping[str, SourceSpec]:
-        """The outboxes of the services whose topics this one acts on, as their reader role."""
+        """The outboxes of the services whose topics this one acts on, as their reader role.
+
+        None on Kafka: there a service needs no database but its own.
+        """
+        if self._kafka is not None:
+            return {}
         acts_on = choreography.SERVICES[plan.name].acts_on
         found = {}
         for other, other_plan in PLANS.items():
@@ -314,7 +326,20 @@ def _checks(
         details = late | supervisor.halted
         return Component("DOWN" if details else "UP", details)
 
-    return {"db": database, "outbox": outbox, "loops": loops}
+    async def relay() -> Component:
+        """A broker that is away closes nothing: that is what the outbox is for (protocol I5)."""
+        figures = messaging.relay.figures if messaging.relay is not None else RelayFigures()
+        shown = {"lanes": figures.lanes, "inFlight": figures.in_flight}
+        return Component("UP", {name: str(value) for name, value in shown.items()})
+
+    checks: dict[str, Callable[[], Awaitable[Component]]] = {
+        "db": database,
+        "outbox": outbox,
+        "loops": loops,
+    }
+    if messaging.relay is not None:
+        checks["relay"] = relay
+    return checks
 
 
 def _now() -> datetime:

@@ -104,6 +104,8 @@ async def test_l6_an_outbox_that_was_read_directly_does_not_feed_a_log(world: Re
     """Protocol L6: refused with what to do, before the drain; an unused one needs none."""
     await direct(world)
     await require_relay(world.database, SOURCE)
+    assert await mode(world.database) == "relay"
+    await direct(world)
     await world.publish("k")
     for attempt in (require_relay(world.database, SOURCE), world.store().attach(LOG)):
         with pytest.raises(ConfigurationError, match="waybill drain"):

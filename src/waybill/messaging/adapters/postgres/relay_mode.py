@@ -103,10 +103,17 @@ async def attach(database: Database, service: str, log: str, *, rewind_seconds: 
 
 
 async def require_relay(database: Database, service: str) -> None:
-    """Refuse to run on Kafka what was read directly and is not drained. Needs no broker."""
-    (meta,) = await database.fetch(_META)
-    if meta["mode"] != "relay":
-        _starting_points(service, meta)
+    """Refuse to run on Kafka what was read directly and is not drained; else the mode is relay.
+
+    Needs no broker, so a service may publish before there is one.
+    """
+    async with database.transaction() as transaction:
+        await transaction.execute(_LOCK)
+        (meta,) = await transaction.fetch(_META)
+        if meta["mode"] != "relay":
+            server = await read_server(transaction)
+            await _begin(transaction, service, meta)
+            await transaction.execute(_FEED, None, server.system_identifier, server.timeline)
 
 
 async def require_direct(database: Database, service: str) -> None:
