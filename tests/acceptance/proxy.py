@@ -1,6 +1,6 @@
-"""A TCP proxy that loses the answers of chosen COMMITs: the server did it, the client never hears.
+"""A TCP proxy that cuts chosen connections at their COMMIT, before it or before its answer.
 
-It understands as much of PostgreSQL's protocol (version 3) as it takes to know the statements of
+Before: the server rolls back. After: it did it, and the client never hears. It understands as much of PostgreSQL's protocol (version 3) as it takes to know the statements of
 a connection's transaction, and where the answer to its COMMIT ends.
 """
 
@@ -37,13 +37,15 @@ class Transaction:
 
 @dataclass
 class Cut:
-    """Lose the answers of the next `wanted` commits of which `which` is true."""
+    """Cut the next `wanted` connections that commit something of which `which` is true."""
 
     which: Callable[[Transaction], bool]
     wanted: int = 1
+    before: bool = False
+    """Whether the COMMIT itself never arrives; else it is its answer."""
     begun: int = 0
     made: list[Transaction] = field(default_factory=list)
-    """Of commits that the server confirmed: their answer was read here, and went no further."""
+    """Their COMMIT, or the answer that confirmed it, was read here and went no further."""
 
 
 class CommitProxy:
@@ -71,8 +73,13 @@ class CommitProxy:
         self._cut = Cut(which, wanted)
         return self._cut
 
+    def lose_requests(self, which: Callable[[Transaction], bool], wanted: int = 1) -> Cut:
+        """The same for COMMITs that never arrive."""
+        self._cut = Cut(which, wanted, before=True)
+        return self._cut
+
     def cut_of(self, transaction: Transaction) -> Cut | None:
-        """Whether to lose the answer of this one's COMMIT, which is about to be passed on."""
+        """Whether to cut the connection of this one, whose COMMIT is about to be passed on."""
         cut = self._cut
         if cut is None or cut.begun >= cut.wanted or not cut.which(transaction):
             return None
@@ -128,6 +135,9 @@ class _Connection:
             head = await self._client.readexactly(5)
             body = await self._client.readexactly(struct.unpack_from("!I", head, 1)[0] - 4)
             self._look(head[:1], body)
+            if self._cut is not None and self._cut.before:
+                self._cut.made.append(self._transaction)
+                return
             self._requests.write(head + body)
             await self._requests.drain()
 

@@ -1,7 +1,7 @@
-"""A COMMIT whose answer never arrives: the database did it, and we do not know.
+"""A COMMIT that never arrives, or whose answer never does: we do not know whether it was done.
 
-All connections of a whole platform go through a proxy, which cuts the one that commits after the
-server did it and before the answer passes. Whoever asks again gets the first answer, nothing
+All connections of a whole platform go through a proxy, which cuts the one that commits before the
+server hears of it, or after it did it and before the answer passes. Whoever asks again gets the first answer, nothing
 happens twice, and the pool has every one of its connections afterwards.
 """
 
@@ -117,9 +117,12 @@ class World:
         stack.callback(lambda: self.loop.run(self.platform.stop()))
         self.customer.raise_stock()
 
-    def cut(self, which: Callable[[Transaction], bool], wanted: int = 1) -> Cut:
-        """See CommitProxy.lose_answers."""
-        return self.proxy.lose_answers(which, wanted)
+    def cut(
+        self, which: Callable[[Transaction], bool], wanted: int = 1, *, before: bool = False
+    ) -> Cut:
+        """See CommitProxy.lose_answers and lose_requests."""
+        lose = self.proxy.lose_requests if before else self.proxy.lose_answers
+        return lose(which, wanted)
 
     def place(self, key: str) -> Response:
         """POST an order; the audit hears of the answer."""
@@ -219,17 +222,19 @@ def cancelling(transaction: Transaction) -> bool:
     return transaction.has("UPDATE app.orders") and not transaction.has("messaging.inbox")
 
 
-def lose_one(world: World, which: Callable[[Transaction], bool]) -> str:
-    """Place an order, and see an answer lost of what follows; the order's id."""
-    cut = world.cut(which)
+def lose_one(world: World, which: Callable[[Transaction], bool], *, before: bool) -> str:
+    """Place an order, and see a COMMIT or its answer lost of what follows; the order's id."""
+    cut = world.cut(which, before=before)
     order_id: str = world.place(str(new_id())).json()["id"]
-    wait_for(lambda: cut.made, 20, "the answer to such a commit is lost")
+    wait_for(lambda: cut.made, 20, "such a commit is cut off")
     return order_id
 
 
-def lose(world: World, which: Callable[[Transaction], bool], wanted: int) -> None:
-    """Place orders, each of which loses an answer, and see all of them end."""
-    placed = [lose_one(world, which) for _ in range(wanted)]
+def lose(
+    world: World, which: Callable[[Transaction], bool], wanted: int, *, before: bool = False
+) -> None:
+    """Place orders, each of which loses a COMMIT or its answer, and see all of them end."""
+    placed = [lose_one(world, which, before=before) for _ in range(wanted)]
     for order_id in placed:
         assert world.customer.ended(order_id)["status"] == "CONFIRMED"
 
@@ -278,10 +283,26 @@ def test_i3_all_of_a_flush_learn_that_its_outcome_is_unknown(world: World) -> No
     world.assert_well()
 
 
+def test_p1_a_client_whose_order_never_reached_the_database_asks_again(world: World) -> None:
+    """P1, protocol I2: nobody can know that, so it is 503 outcome_unknown; then it is placed."""
+    cut, key = world.cut(intake, before=True), str(new_id())
+    unknown = world.place(key)
+    assert (unknown.status_code, unknown.json()["code"]) == (503, "outcome_unknown")
+    assert len(cut.made) == 1
+    assert not rows(world.customer.data, "order", KEPT, key)
+    placed = world.place(key)
+    assert placed.status_code == 201
+    assert world.customer.ended(placed.json()["id"])["status"] == "CONFIRMED"
+    world.assert_well()
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["answer", "request"])
 @pytest.mark.parametrize("service", SERVICES)
-def test_p3_a_consumer_s_batch_is_not_applied_again(world: World, service: str) -> None:
-    """P3: the inbox and the position say that it happened; every order ends once."""
-    lose(world, consumer(service), POOL_MAX)
+def test_p3_a_consumer_s_batch_is_not_applied_again(
+    world: World, service: str, *, before: bool
+) -> None:
+    """P3: the inbox and the position say whether it happened; every order ends once."""
+    lose(world, consumer(service), POOL_MAX, before=before)
     world.assert_well()
 
 
@@ -291,10 +312,13 @@ def test_d2_a_position_alone_is_stored_or_stored_again(world: World) -> None:
     world.assert_well()
 
 
+@pytest.mark.parametrize("before", [False, True], ids=["answer", "request"])
 @pytest.mark.parametrize("service", ["payment", "notification"])
-def test_m6_the_outcome_of_a_call_is_recorded_once(world: World, service: str) -> None:
+def test_m6_the_outcome_of_a_call_is_recorded_once(
+    world: World, service: str, *, before: bool
+) -> None:
     """Protocol M6: it is stored again until that is known, and applied once."""
-    lose(world, settlement(service), POOL_MAX)
+    lose(world, settlement(service), POOL_MAX, before=before)
     world.assert_well()
 
 
