@@ -1,4 +1,4 @@
-"""Finds the programs that Kafka needs, and installs them where Debian's packages may be installed.
+"""Finds programs that Kafka and tests need, and installs them where Debian's packages may be.
 
 A program that cannot be had ends in one line that names its package; nothing is ever left out.
 """
@@ -25,6 +25,7 @@ PACKAGES = {
     "openssl": "openssl",
     "prometheus": "prometheus",
     "promtool": "prometheus",
+    "faketime": "faketime",
 }
 
 

@@ -1,7 +1,8 @@
 """A TCP proxy that cuts chosen connections at their COMMIT, before it or before its answer.
 
-Before: the server rolls back. After: it did it, and the client never hears. It understands as much of PostgreSQL's protocol (version 3) as it takes to know the statements of
-a connection's transaction, and where the answer to its COMMIT ends.
+Before: the server rolls back. After: it did it, and the client never hears. The proxy understands
+as much of PostgreSQL's protocol (version 3) as it takes to know the statements of a connection's
+transaction, and where the answer to its COMMIT ends.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A COMMIT that never arrives, or whose answer never does: we do not know whether it was done.
 
 All connections of a whole platform go through a proxy, which cuts the one that commits before the
-server hears of it, or after it did it and before the answer passes. Whoever asks again gets the first answer, nothing
-happens twice, and the pool has every one of its connections afterwards.
+server hears of it, or after it did it and before the answer passes. Whoever asks again gets the
+first answer, nothing happens twice, and the pool has every one of its connections afterwards.
 """
 
 from __future__ import annotations

@@ -62,6 +62,8 @@ REQUESTS_DRAIN_SHARE, LOOPS_DRAIN_SHARE = 0.45, 0.4
 """Of the time to drain; the rest is for the database."""
 UPKEEP_SECONDS_MAX = 10.0
 """Spare partitions are looked after so often, however rarely cleaning is asked for."""
+IDLE_IN_TRANSACTION_SECONDS = 8.0
+"""A process that stopped between BEGIN and COMMIT keeps its stand-by waiting no longer (D1)."""
 LOOP_AGE_SECONDS_MAX = 10.0
 """Readiness is red when a loop made no turn for so long (promises, readiness)."""
 
@@ -284,6 +286,7 @@ def messaging_settings(settings: Settings, application_name: str) -> MessagingSe
         database=PostgresSettings(
             pool_max=settings.database_connections_max,
             application_name=application_name,
+            idle_in_transaction_timeout_seconds=IDLE_IN_TRANSACTION_SECONDS,
             # Planning took most of PostgreSQL's time in small batches. No statement of ours has a
             # plan that depends on its arguments; tests hold those plans on empty and full tables.
             server_settings={"plan_cache_mode": "force_generic_plan"},
