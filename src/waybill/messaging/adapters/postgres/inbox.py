@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from waybill.messaging.core.ports import Database, Transaction
@@ -44,7 +45,7 @@ PURGE = """
 DELETE FROM messaging.inbox WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM messaging.inbox
     WHERE processed_at < least(
-        clock_timestamp() - make_interval(secs => $1),
+        coalesce($3, clock_timestamp()) - make_interval(secs => $1),
         (SELECT min(coalesce(horizon_at, '-infinity')) - interval '1 minute'
          FROM messaging.consumer_source)
     )
@@ -69,16 +70,21 @@ class PostgresInbox:
 
 
 async def purge_inbox(
-    database: Database, older_than_seconds: float, *, page_rows: int = PURGE_PAGE_ROWS
+    database: Database,
+    older_than_seconds: float,
+    *,
+    now: datetime | None = None,
+    page_rows: int = PURGE_PAGE_ROWS,
 ) -> int:
     """Delete rows beyond the retention, a page a transaction; how many. May be repeated.
 
-    Keeps rows of any age that a source's horizon has not passed yet.
+    `now` is what their age counts from; not given, it is the database's clock. Keeps rows of any
+    age that a source's horizon has not passed yet.
     """
     total = 0
     while True:
         async with database.transaction() as transaction:
-            deleted = await transaction.execute(PURGE, float(older_than_seconds), page_rows)
+            deleted = await transaction.execute(PURGE, float(older_than_seconds), page_rows, now)
         total += deleted
         if deleted < page_rows:
             return total

@@ -24,6 +24,7 @@ from waybill.messaging.adapters.postgres.schema import DEFAULT_PARTITION_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from waybill.messaging.core.ports import Row
 
@@ -45,7 +46,7 @@ WITH high AS (
 )
 SELECT (SELECT max(created_at) FROM high) AS newest,
        coalesce((SELECT max(created_at) FROM high)
-                > clock_timestamp() - make_interval(secs => $1), false) AS young,
+                > coalesce($2, clock_timestamp()) - make_interval(secs => $1), false) AS young,
        ARRAY(SELECT DISTINCT consumer FROM messaging.outbox_reader AS reader, high
              WHERE reader.positions[high.lane + 1] < high.seq
              UNION SELECT 'relay' FROM messaging.outbox_meta AS meta, messaging.outbox_lane AS sent
@@ -94,8 +95,11 @@ class OutboxUpkeep:
         self._settings = settings or UpkeepSettings()
         self._alarms = Alarms(self._settings.transaction_seconds_max)
 
-    async def turn(self) -> UpkeepTurn:
-        """One round. May be repeated and interrupted. Raises TransientError."""
+    async def turn(self, now: datetime | None = None) -> UpkeepTurn:
+        """One round. May be repeated and interrupted. Raises TransientError.
+
+        `now` is what retention counts from; not given, it is the database's clock.
+        """
         with translated():
             connection = await asyncpg.connect(
                 self._url,
@@ -109,28 +113,31 @@ class OutboxUpkeep:
                     return UpkeepTurn(busy=True)
                 created = await create_spares(connection, self._settings.outbox_partition_rows)
                 alarms = await self._alarms.look(connection)
-                return replace(await self._retire_all(connection, created), alarms=alarms)
+                turn = await self._retire_all(connection, created, now)
+                return replace(turn, alarms=alarms)
             finally:
                 await connection.close()
 
-    async def _retire_all(self, connection: Connection, created: int) -> UpkeepTurn:
+    async def _retire_all(
+        self, connection: Connection, created: int, now: datetime | None
+    ) -> UpkeepTurn:
         dropped = 0
         behind: tuple[str, ...] = ()
         try:
-            dropped += await self._resume(connection)
+            dropped += await self._resume(connection, now)
             for partition in await partitions(connection):
                 if partition.upper > await last_seq(connection) + 1:
                     break
-                droppable, behind = await self._mark(connection, partition)
+                droppable, behind = await self._mark(connection, partition, now)
                 if not droppable:
                     break
                 await detach(connection, partition)
-                dropped += await self._settle(connection, partition)
+                dropped += await self._settle(connection, partition, now)
         except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError):
             return UpkeepTurn(created, dropped, behind, busy=True)
         return UpkeepTurn(created, dropped, behind)
 
-    async def _resume(self, connection: Connection) -> int:
+    async def _resume(self, connection: Connection, now: datetime | None) -> int:
         """Finish what an interrupted turn began; how many partitions that dropped."""
         for partition in await partitions(connection):
             if partition.pending:
@@ -145,16 +152,16 @@ class OutboxUpkeep:
         dropped = 0
         for row in await connection.fetch(DETACHED):
             lower = int(row["name"].removeprefix("outbox_"))
-            dropped += await self._settle(connection, Partition(row["name"], lower, upper))
+            dropped += await self._settle(connection, Partition(row["name"], lower, upper), now)
         return dropped
 
     async def _mark(
-        self, connection: Connection, partition: Partition
+        self, connection: Connection, partition: Partition, now: datetime | None = None
     ) -> tuple[bool, tuple[str, ...]]:
         """Announce the drop if D5 holds, so that no reader registers below it meanwhile."""
         async with connection.transaction():
             await connection.fetch(LOCK_META)
-            young, behind, _ = await self._held(connection, partition)
+            young, behind, _ = await self._held(connection, partition, now)
             droppable = not young and not behind
             await connection.fetch(
                 "UPDATE messaging.outbox_meta SET detaching = $1",
@@ -162,12 +169,14 @@ class OutboxUpkeep:
             )
         return droppable, () if young else behind
 
-    async def _settle(self, connection: Connection, partition: Partition) -> int:
+    async def _settle(
+        self, connection: Connection, partition: Partition, now: datetime | None
+    ) -> int:
         """Drop the detached partition if D5 still holds, else attach it again."""
         name = f"messaging.{partition.name}"
         async with connection.transaction():
             await connection.fetch(LOCK_META)
-            young, behind, newest = await self._held(connection, partition)
+            young, behind, newest = await self._held(connection, partition, now)
             if young or behind:
                 await connection.execute(
                     f"ALTER TABLE messaging.outbox ATTACH PARTITION {name} "
@@ -185,11 +194,11 @@ class OutboxUpkeep:
         return 1
 
     async def _held(
-        self, connection: Connection, partition: Partition
+        self, connection: Connection, partition: Partition, now: datetime | None
     ) -> tuple[bool, tuple[str, ...], object]:
         statement = HELD.format(table=f"messaging.{partition.name}")
         seconds = self._settings.outbox_retention_seconds
-        rows: Sequence[Row] = await connection.fetch(statement, seconds)
+        rows: Sequence[Row] = await connection.fetch(statement, seconds, now)
         return rows[0]["young"], tuple(rows[0]["behind"]), rows[0]["newest"]
 
 
