@@ -60,6 +60,13 @@ class LeaseLostError(MessagingError):
     """Another process owns the work now: drop the result."""
 
 
+class AssignmentLostError(LeaseLostError):
+    """Some of the work moved to another member, and this one goes on with the rest.
+
+    Drop what was fetched, rewind, and fetch again; nothing is wrong.
+    """
+
+
 class DeadLetterLimitExceededError(MessagingError):
     """Too many dead letters in the window: the consumer stops and waits for an operator."""
 

@@ -12,7 +12,7 @@ from waybill.messaging.core.message import Record
 from waybill.messaging.core.outcome import Delivered, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from waybill.messaging.core.message import Batch, Message, Positions
@@ -154,6 +154,47 @@ class Log(Protocol):
 
     async def subscribe(self, consumer: str, topics: Sequence[str]) -> Subscription:
         """Join; waits as a stand-by while another member holds the lease."""
+
+
+class PartitionPosition(msgspec.Struct, frozen=True):
+    """The last offset read of a partition, and of which log: its cluster's and its topic's id."""
+
+    log: str
+    offset: int
+
+
+class PartitionPositions(Protocol):
+    """How far a consumer has read each partition of a topic, in its own database (protocol C15).
+
+    Each partition has one owner's token: a member that lost it can store nothing more.
+    """
+
+    async def take(
+        self, consumer: str, token: UUID, partitions: Sequence[tuple[str, int]]
+    ) -> Mapping[tuple[str, int], PartitionPosition]:
+        """Own these from now on; where they stand, if they were ever read.
+
+        Waits for a transaction in which the last owner stores a position. TransientError.
+        """
+
+    async def lock(self, transaction: Transaction, consumer: str, token: UUID) -> None:
+        """Let no other member take what this token owns until COMMIT."""
+
+    async def record(
+        self,
+        transaction: Transaction,
+        consumer: str,
+        token: UUID,
+        positions: Mapping[tuple[str, int], PartitionPosition],
+        message_ids: Sequence[UUID],
+    ) -> set[UUID]:
+        """Store these and claim messages, as Subscription.record; one statement.
+
+        Raises LeaseLostError if another token owns one of the partitions.
+        """
+
+    async def stored(self, consumer: str) -> Mapping[tuple[str, int], PartitionPosition]:
+        """Every partition that was ever read. TransientError."""
 
 
 class Written(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from waybill.messaging.core.errors import (
+    AssignmentLostError,
     DeadLetterLimitExceededError,
     LeaseLostError,
     OutcomeUnknownError,
@@ -137,6 +138,10 @@ class Consumer(Loop):
         """One turn. Whatever is no message's fault rolls back all of it and is tried again (C6)."""
         try:
             await self._turn(subscription)
+        except AssignmentLostError as error:
+            self._scanned.clear()
+            logger.info("%s: %s", self.name, error)
+            await self._rewind(subscription)
         except (TransientError, OutcomeUnknownError) as error:
             self._scanned.clear()
             await self._back_off(error)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
 from confluent_kafka.cimpl import NewTopic
 
-from waybill.messaging.adapters.kafka.errors import MISSING_TOPIC, error_of, outage
+from waybill.messaging.adapters.kafka.errors import MISSING_TOPIC, error_of, in_thread, outage
 from waybill.messaging.core.errors import ConfigurationError, TransientError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from waybill.messaging.adapters.kafka.settings import KafkaSettings
 
 Result = TypeVar("Result")
+PROTOCOLS_PROPERTY = "group.coordinator.rebalance.protocols"
 NOT_ALLOWED = frozenset(
     {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
 )
@@ -38,6 +40,7 @@ class Topics:
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self._client: AdminClient | None = None
+        self._cluster_id = ""
 
     async def prepare(self, names: Iterable[str]) -> None:
         """Create those that are missing, then check all of them. May be repeated and raced.
@@ -86,6 +89,50 @@ class Topics:
             return str((await self._answer(future)).cluster_id)
         except KafkaException as error:
             raise _translated(error) from error
+
+    async def logs(self, names: Iterable[str]) -> dict[str, str]:
+        """What tells each topic from another of its name: cluster id and topic id."""
+        if not self._cluster_id:
+            self._cluster_id = await self.cluster_id()
+        found = await self.describe(names)
+        return {name: f"{self._cluster_id}/{topic_id}" for name, (topic_id, _) in found.items()}
+
+    async def group_protocol(self) -> str:
+        """`consumer` (KIP-848) if every broker asked has it, else `classic`. TransientError."""
+        client, seconds = self._open(), self._settings.request_timeout_seconds
+        brokers = (await in_thread(partial(client.list_topics, timeout=seconds))).brokers
+        asked = ConfigResource(ResourceType.BROKER, str(min(brokers)))
+        (future,) = client.describe_configs([asked], request_timeout=seconds).values()
+        try:
+            configuration = await self._answer(future)
+        except KafkaException as error:
+            told = error_of(error)
+            if told is not None and told.code() in NOT_ALLOWED:
+                return "classic"
+            raise _translated(error) from error
+        spoken = configuration.get(PROTOCOLS_PROPERTY)
+        return "consumer" if spoken is not None and "consumer" in spoken.value else "classic"
+
+    async def end_offsets(self, names: Iterable[str]) -> dict[tuple[str, int], int]:
+        """One behind the last record of every partition of these. Raises TransientError."""
+        known = await self.describe(names)
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # its gap
+        wanted = {
+            TopicPartition(name, partition): latest
+            for name, (_, count) in known.items()
+            for partition in range(count)
+        }
+        if not wanted:
+            return {}
+        seconds = self._settings.request_timeout_seconds
+        futures = self._open().list_offsets(wanted, request_timeout=seconds)
+        ends: dict[tuple[str, int], int] = {}
+        for place, future in futures.items():
+            try:
+                ends[place.topic, place.partition] = (await self._answer(future)).offset
+            except KafkaException as error:
+                raise _translated(error, place.topic) from error
+        return ends
 
     async def _create(self, names: Iterable[str]) -> None:
         settings = self._settings

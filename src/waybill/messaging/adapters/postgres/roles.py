@@ -26,6 +26,7 @@ SERVICE_GRANTS = (
     "SELECT, INSERT, UPDATE, DELETE ON messaging.outbox_relay, messaging.outbox_held",
     "SELECT, INSERT, DELETE ON messaging.inbox",
     "SELECT, INSERT, UPDATE, DELETE ON messaging.consumer_source, messaging.schedule",
+    "SELECT, INSERT, UPDATE ON messaging.consumer_partition",
     # Verdicts and outcomes are kept: a run-time role deletes none.
     "SELECT, INSERT, UPDATE ON messaging.dead_letters, messaging.deliveries",
 )

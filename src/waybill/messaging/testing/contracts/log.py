@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
 from waybill.messaging.core.errors import LeaseLostError
-from waybill.messaging.core.lanes import lane_of
+from waybill.messaging.core.lanes import LANE_COUNT, lane_of
 from waybill.messaging.core.message import Batch, Positions
 from waybill.messaging.testing.contracts.outbox import a_message
 
@@ -76,8 +76,11 @@ class LogContract:
     """Fixtures to give: `producing` and `outbox`, `consuming`, `make_log`.
 
     `consuming` is the consumer's own database; `make_log` gives a Log over both that polls at
-    least five times a second; every call stands for another process.
+    least five times a second; every call stands for another process. `lane_count` is the number
+    of lanes (or partitions) that the keys of a topic fall into.
     """
+
+    lane_count: ClassVar[int] = LANE_COUNT
 
     async def test_record_claims_what_is_new_with_the_positions(
         self,
@@ -129,7 +132,7 @@ class LogContract:
         lanes: dict[int, list[int]] = defaultdict(list)
         for record in records:
             lanes[record.lane].append(record.seq)
-        assert len(lanes) == 16
+        assert len(lanes) == self.lane_count
         assert all(seqs == sorted(seqs) for seqs in lanes.values())
 
     async def test_message_comes_back_whole(
