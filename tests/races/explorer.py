@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tests.state_machine.gates import ACT, ConsumerGate, Fate, Grant
 from tests.state_machine.virtual_time import QUIET_TURNS
 
+from waybill.commerce.orders.intake import OrderFlush
 from waybill.messaging.core import crash_points
 from waybill.messaging.runtime.consumer import ConsumerState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
+    from uuid import UUID
 
     import pytest
     from tests.state_machine.life import Life
     from tests.state_machine.simulation import Simulation
 
+    from waybill.commerce.orders.intake import Entry
     from waybill.messaging.runtime.consumer import Consumer
 
 FIRST, SECOND = "first", "second"
@@ -91,6 +94,7 @@ class Race:
         self.waited = 0
         """How often the second act was seen waiting for a lock of the first one."""
         self._patch = patch
+        self._watches_locks = False
 
     async def run(
         self, first: Racer, second: Racer, stand_at: int, lives: tuple[Life, Life]
@@ -103,21 +107,25 @@ class Race:
         await first.start(self, FIRST, lives[0])
         stood = points.stands
         if stood:
+            self._watches_locks = True
             await second.start(self, SECOND, lives[1])
             waits = await self.calm()
             assert points.stands, "the first act went on by itself"
             assert waits or second.is_over, f"{second} neither ends nor waits for a lock"
             self.waited += waits
+        self._watches_locks = False
         points.release.set()
-        while await self.calm():
-            pass
+        await self.calm()
         for life in lives:
             life.process.watch = None
         self._patch.setattr(crash_points, "hook", None)
         return stood
 
     async def calm(self) -> bool:
-        """Wait until every task waits; True as soon as one of them waits for another's lock."""
+        """Wait until every task waits; True as soon as one of them waits for a lock of the first.
+
+        Once the first act goes on, no lock is waited for for ever.
+        """
         loop = self.world.loop
         ready = loop._ready  # type: ignore[attr-defined]
         turns = 0
@@ -125,7 +133,9 @@ class Race:
             await asyncio.sleep(0)
             if loop.on_the_way:
                 turns = 0
-                if (await self.world.databases.fetch("order", LOCKED))[0][0]:
+                if not self._watches_locks:
+                    await loop.quiet()
+                elif (await self.world.databases.fetch("order", LOCKED))[0][0]:
                     return True
             else:
                 turns = 0 if ready else turns + 1
@@ -137,17 +147,18 @@ class Race:
         await self.calm()
 
 
-class Cancel:
-    """The customer cancels over HTTP."""
+class Post:
+    """The customer sends something over HTTP."""
 
-    def __init__(self, order_id: str) -> None:
-        self._path = f"/api/orders/{order_id}/cancel"
+    def __init__(self, path: str, **options: Any) -> None:  # noqa: ANN401 - httpx2's
+        self._path = path
+        self._options = options
         self.request: asyncio.Task[Any] | None = None
 
     async def start(self, race: Race, act: str, life: Life) -> None:
         """See Racer."""
         assert life.client is not None
-        self.request = _spawn(life, act, life.client.post(self._path))
+        self.request = _spawn(life, act, life.client.post(self._path, **self._options))
         await race.calm()
 
     @property
@@ -213,6 +224,24 @@ def _spawn(life: Life, act: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task
         return life.process.spawn(work)
     finally:
         ACT.reset(token)
+
+
+def follow_flushes(patch: pytest.MonkeyPatch) -> None:
+    """The intake's flush is the act of whoever sent its request, though another task does it."""
+    acts: dict[UUID, str] = {}
+    entry, flush = OrderFlush.entry, OrderFlush.flush
+
+    def noted(self: OrderFlush, request: Any) -> Entry:  # noqa: ANN401 - passed on
+        made = entry(self, request)
+        acts[made.order_id] = ACT.get()
+        return made
+
+    async def followed(self: OrderFlush, entries: Sequence[Entry]) -> list[Any]:
+        ACT.set(acts[entries[0].order_id])
+        return await flush(self, entries)
+
+    patch.setattr(OrderFlush, "entry", noted)
+    patch.setattr(OrderFlush, "flush", followed)
 
 
 async def come_to_rest(world: Simulation, order_id: str, rounds_max: int = 60) -> None:
