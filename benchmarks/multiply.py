@@ -34,6 +34,15 @@ $$ SELECT (
     ), 12, '0') || substr(replace(id::text, '-', ''), 13)
 )::uuid $$
 """
+MOVED_ENTRIES: Final = """
+CREATE FUNCTION pg_temp.moved_entries(entries jsonb, milliseconds bigint) RETURNS jsonb
+IMMUTABLE LANGUAGE sql AS
+$$ SELECT coalesce(jsonb_agg(e.entry || jsonb_strip_nulls(jsonb_build_object(
+    'at', (e.entry ->> 'at')::timestamptz - milliseconds * interval '1 millisecond',
+    'message_id', pg_temp.moved((e.entry ->> 'message_id')::uuid, milliseconds)
+)) ORDER BY e.place), '[]')
+FROM jsonb_array_elements(entries) WITH ORDINALITY AS e (entry, place) $$
+"""
 COLUMNS: Final = """
 SELECT column_name, data_type FROM information_schema.columns
 WHERE table_schema = $1 AND table_name = $2 AND is_generated = 'NEVER' ORDER BY ordinal_position
@@ -74,8 +83,6 @@ DELIVERIES: Final = Table("messaging.deliveries", "split_part(key, ':', 1)::uuid
 TABLES: Final = {
     "order": (
         Table("app.orders", "id"),
-        Table("app.order_timeline"),
-        Table("app.idempotency_keys"),
         INBOX,
     ),
     "inventory": (
@@ -89,8 +96,10 @@ TABLES: Final = {
 }
 KEPT: Final = {"customer_id", "product_id", "consumer"}
 """The same in every copy."""
-KEYS: Final = {"app.orders.idempotency_key", "app.idempotency_keys.key"}
-"""A client's own: anything, as long as both tables agree and each is another one."""
+KEYS: Final = {"app.orders.idempotency_key"}
+"""A client's own: anything, as long as each is another one."""
+ENTRIES: Final = {"app.orders.timeline", "app.reservations.moves"}
+"""Arrays of what happened, each with its time and its message's id."""
 
 
 async def multiply(data: Path, copies: int) -> None:
@@ -105,6 +114,7 @@ async def multiply(data: Path, copies: int) -> None:
 async def _service(data: Path, service: str, copies: int, step: int) -> None:
     async with connected(data, service) as connection:
         await connection.execute(MOVED)
+        await connection.execute(MOVED_ENTRIES)
         for table in TABLES[service]:
             await _table(connection, table, copies, step)
         if service == "inventory":
@@ -137,6 +147,8 @@ def _copied(table: Table, column: str, kind: str, step: int) -> str:
         return column
     if f"{table.name}.{column}" in KEYS:
         return f"md5({column} || ':' || $1::bigint)"
+    if f"{table.name}.{column}" in ENTRIES:
+        return f"pg_temp.moved_entries({column}, {by})"
     named = f"of_order::text, pg_temp.moved(of_order, {by})::text"
     text = column if table is INBOX else f"replace({column}, {named})"
     return {

@@ -52,7 +52,7 @@ FROM locked
 STAGES: Final = {
     "inventory": ("app.reservations", "order_id", "true"),
     "payment": ("app.payments", "order_id", "true"),
-    "order": ("app.order_timeline", "order_id", "event <> 'PaymentSucceeded'"),
+    "order": ("app.orders", "id", "NOT 'PaymentSucceeded' = ANY (facts)"),
     "notification": ("app.notifications", "order_id", "true"),
 }
 """Where an order's way fails: one stage an order, a message of each service's consumer."""

@@ -305,9 +305,9 @@ async def test_p10_only_what_nothing_else_refuses_uses_the_capacity(
 
 
 async def test_c12_keys_are_one_table_with_one_key(order: Service) -> None:
-    """Protocol C12: an idempotency row lives as long as its order; no partition of time ends it."""
+    """Protocol C12: a key is in its order's own row; no partition of time ends it."""
     assert await order.rows(
         "SELECT c.relkind::text, pg_get_constraintdef(k.oid) FROM pg_class AS c"
-        " JOIN pg_constraint AS k ON k.conrelid = c.oid AND k.contype = 'p'"
-        " WHERE c.oid = 'app.idempotency_keys'::regclass"
-    ) == [("r", "PRIMARY KEY (scope, route, key)")]
+        " JOIN pg_constraint AS k ON k.conrelid = c.oid AND k.contype = 'u'"
+        " WHERE c.oid = 'app.orders'::regclass"
+    ) == [("r", "UNIQUE (scope, route, idempotency_key)")]

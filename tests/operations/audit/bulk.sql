@@ -40,15 +40,17 @@ $$;
 INSERT INTO app.orders SELECT pg_temp.id(0, n), 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa', 'EUR', 40.49, pg_temp.lines()::jsonb, 'CONFIRMED',
     '{PaymentSucceeded,StockReserved}', NULL, NULL, pg_temp.id(5, n), 2, 3,
     now() + interval '15 min', now(), 0, now(), '', 'POST /api/orders', 'key-' || n, now(),
-    now() FROM generate_series(1, :count) AS n;
-INSERT INTO app.order_timeline SELECT pg_temp.id(0, n), step.seq, step.event, step.here, step.there,
-    now(), CASE WHEN step.kind > 0 THEN pg_temp.id(step.kind, n) END, NULL FROM generate_series(1, :count) AS n, (VALUES
-    (1, 'OrderCreated', NULL, 'PENDING', 0),
-    (2, 'StockReserved', 'PENDING', 'STOCK_RESERVED', 2),
-    (3, 'PaymentSucceeded', 'STOCK_RESERVED', 'CONFIRMED', 3)
-    ) AS step (seq, event, here, there, kind);
-INSERT INTO app.idempotency_keys SELECT '', 'POST /api/orders', 'key-' || n, pg_temp.id(0, n),
-    repeat('0', 64), convert_to(pg_temp.lines(), 'UTF8'), now() FROM generate_series(1, :count) AS n;
+    now(), (
+        SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object('seq', step.seq, 'event', step.event,
+            'from_status', step.here, 'to_status', step.there, 'at', now(), 'message_id',
+            CASE WHEN step.kind > 0 THEN pg_temp.id(step.kind, n) END)) ORDER BY step.seq)
+        FROM (VALUES
+            (1, 'OrderCreated', NULL, 'PENDING', 0),
+            (2, 'StockReserved', 'PENDING', 'STOCK_RESERVED', 2),
+            (3, 'PaymentSucceeded', 'STOCK_RESERVED', 'CONFIRMED', 3)
+        ) AS step (seq, event, here, there, kind)
+    ), repeat('0', 64), convert_to('{"id":"' || pg_temp.id(0, n) || '"' || pg_temp.body() || '}', 'UTF8')
+    FROM generate_series(1, :count) AS n;
 SELECT pg_temp.append(n, 1, 'order-events', 'OrderCreated', 'Order', 1, 0,
     'order-service', pg_temp.body()) FROM generate_series(1, :count) AS n;
 SELECT pg_temp.append(n, 4, 'order-events', 'OrderConfirmed', 'Order', 2, 3,

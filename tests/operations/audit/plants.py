@@ -53,14 +53,35 @@ def plant(rule: str, what: str, victim: str, also: str = "", **sql: list[str] | 
     return Plant(rule, what, victim, lists, frozenset(also.split()))
 
 
-ENTRY = """
-INSERT INTO app.order_timeline (order_id, seq, event, from_status, to_status, at, message_id)
-SELECT order_id, seq + 1, '{event}', 'CONFIRMED', {to}, at, message_id FROM app.order_timeline
-WHERE order_id = '{victim}' ORDER BY seq DESC LIMIT 1
-"""
-LENGTHENED = "UPDATE app.orders SET timeline_seq = timeline_seq + 1 WHERE id = '{victim}'"
+def timeline(where: str, change: str = "e.entry") -> str:
+    """The SQL that leaves of the timeline the entries `e.entry` that are `where`, changed."""
+    return (
+        f"UPDATE app.orders SET timeline = coalesce((SELECT jsonb_agg({change} ORDER BY e.place) "  # noqa: S608 - our own
+        "FROM jsonb_array_elements(timeline) WITH ORDINALITY AS e (entry, place) "
+        f"WHERE {where}), '[]') WHERE id = '{{victim}}'"
+    )
+
+
+def altered(seq: int, to: str) -> str:
+    """The SQL that changes one entry: `to` is the SQL of its members that are new."""
+    this = f"(e.entry ->> 'seq')::int = {seq}"
+    return timeline("true", f"e.entry || CASE WHEN {this} THEN {to} ELSE jsonb_build_object() END")
+
+
+def lengthened(event: str, to_status: str) -> str:
+    """The SQL that adds an entry behind the last one of a confirmed order."""
+    return (
+        "UPDATE app.orders SET timeline_seq = timeline_seq + 1, timeline = timeline || "  # noqa: S608 - our own
+        f"jsonb_build_array(timeline -> -1 || jsonb_build_object('seq', timeline_seq + 1, 'event', "
+        f"'{event}', 'from_status', 'CONFIRMED', 'to_status', {to_status})) "
+        "WHERE id = '{victim}'"
+    )
+
+
+WITHOUT_SECOND = timeline("(e.entry ->> 'seq')::int <> 2")
+SHORTENED = "UPDATE app.orders SET timeline_seq = timeline_seq - 1 WHERE id = '{victim}'"
 STRANDED = [
-    "DELETE FROM app.order_timeline WHERE order_id = '{victim}' AND seq > 1",
+    timeline("(e.entry ->> 'seq')::int = 1"),
     (
         "UPDATE app.orders SET status = 'PENDING', facts = '{{}}', timeline_seq = 1, "
         "settled_at = NULL WHERE id = '{victim}'"
@@ -84,38 +105,27 @@ ORDERS = [
     plant(
         *("I05", "a step is skipped", CONFIRMED),
         order=[
-            "DELETE FROM app.order_timeline WHERE order_id = '{victim}' AND seq = 2",
-            (
-                "UPDATE app.order_timeline SET seq = 2, from_status = 'PENDING' "
-                "WHERE order_id = '{victim}' AND seq = 3"
-            ),
-            "UPDATE app.orders SET timeline_seq = timeline_seq - 1 WHERE id = '{victim}'",
+            WITHOUT_SECOND,
+            altered(3, "jsonb_build_object('seq', 2, 'from_status', 'PENDING')"),
+            SHORTENED,
         ],
     ),
-    plant(
-        *("I06", "a gap", CONFIRMED),
-        order="DELETE FROM app.order_timeline WHERE order_id = '{victim}' AND seq = 2",
-    ),
+    plant(*("I06", "a gap", CONFIRMED), order=WITHOUT_SECOND),
     plant(
         *("I06", "another end", OUT_OF_STOCK),
         order="UPDATE app.orders SET timeline_seq = 99 WHERE id = '{victim}'",
     ),
-    plant(
-        *("I06", "no timeline", OUT_OF_STOCK),
-        order="DELETE FROM app.order_timeline WHERE order_id = '{victim}'",
-    ),
+    plant(*("I06", "no timeline", OUT_OF_STOCK), order=timeline("false")),
     plant(
         *("I07", "left its end", CONFIRMED),
         also="I05",
-        order=[
-            ENTRY.replace("{event}", "Other").replace("{to}", "'CONFIRMED'"),
-            LENGTHENED,
-        ],
+        order=lengthened("Other", "'CONFIRMED'"),
     ),
     plant(
         *("I08", "back in time", CONFIRMED),
-        order="UPDATE app.order_timeline SET at = at - interval '1 h' "
-        "WHERE order_id = '{victim}' AND seq = 2",
+        order=altered(
+            2, "jsonb_build_object('at', (e.entry ->> 'at')::timestamptz - interval '1 h')"
+        ),
     ),
     plant(
         *("I09", "a wrong total", OUT_OF_STOCK),
@@ -133,11 +143,7 @@ KEYS = [
     plant(
         *("I10", "two orders of one key", "SELECT id FROM app.orders ORDER BY id LIMIT 1"),
         order=[
-            "ALTER TABLE app.idempotency_keys DROP CONSTRAINT idempotency_keys_pkey",
-            (
-                "UPDATE app.idempotency_keys SET key = 'twice' WHERE order_id IN "
-                "(SELECT id FROM app.orders ORDER BY id LIMIT 2)"
-            ),
+            "ALTER TABLE app.orders DROP CONSTRAINT orders_key",
             (
                 "UPDATE app.orders SET idempotency_key = 'twice' WHERE id IN "
                 "(SELECT id FROM app.orders ORDER BY id LIMIT 2)"
@@ -146,12 +152,12 @@ KEYS = [
     ),
     plant(
         *("I14", "an order without its key", CONFIRMED),
-        order="DELETE FROM app.idempotency_keys WHERE order_id = '{victim}'",
+        order="UPDATE app.orders SET request_hash = '' WHERE id = '{victim}'",
     ),
     plant(
-        *("I14", "a key without its order", "SELECT gen_random_uuid()"),
-        order="INSERT INTO app.idempotency_keys SELECT scope, route, 'alone', '{victim}', "
-        "request_hash, response, created_at FROM app.idempotency_keys LIMIT 1",
+        *("I14", "a key that answers with another order", CONFIRMED),
+        order="UPDATE app.orders o SET response = (SELECT response FROM app.orders p "
+        "WHERE p.id <> o.id LIMIT 1) WHERE id = '{victim}'",
     ),
 ]
 
@@ -246,10 +252,7 @@ CONSUMERS = [
     ),
     plant(
         *("I24", "a fact folded twice", CONFIRMED),
-        order=[
-            ENTRY.replace("{event}", "PaymentSucceeded").replace("{to}", "NULL"),
-            LENGTHENED,
-        ],
+        order=lengthened("PaymentSucceeded", "NULL::text"),
     ),
     plant(
         *(
@@ -277,8 +280,7 @@ CONSUMERS = [
     ),
     plant(
         *("I25", "an effect of nothing", CONFIRMED),
-        order="UPDATE app.order_timeline SET message_id = gen_random_uuid() "
-        "WHERE order_id = '{victim}' AND event = 'StockReserved'",
+        order=altered(2, "jsonb_build_object('message_id', gen_random_uuid())"),
     ),
     plant(
         *(

@@ -70,3 +70,17 @@ def grant(*, changing: Iterable[str], appending: Iterable[str] = ()) -> None:
             *(f"GRANT INSERT ON app.{table} TO {role}" for table in appending),
         ]
     )
+
+
+def restrict(table: str, columns: Iterable[str]) -> None:
+    """Of this table the run-time role may update these columns only."""
+    config = op.get_context().config
+    role = config.attributes["service_role"] if config else None
+    if role is None:
+        return
+    run(
+        [
+            f"REVOKE UPDATE ON app.{table} FROM {role}",
+            f"GRANT UPDATE ({', '.join(columns)}) ON app.{table} TO {role}",
+        ]
+    )

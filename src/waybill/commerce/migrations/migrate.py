@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 REVISIONS = {
-    "order": ("order_0001",),
+    "order": ("order_0001", "order_0002"),
     "inventory": ("inventory_0001",),
     "payment": ("payment_0001",),
     "notification": ("notification_0001",),
@@ -81,7 +81,9 @@ def _known(service: str) -> tuple[str, ...]:
         raise ConfigurationError(message) from None
 
 
-def _run(connection: Connection, *, service: str, service_role: str | None) -> None:
+def _run(
+    connection: Connection, *, service: str, service_role: str | None, revision: str = "head"
+) -> None:
     from alembic import command  # noqa: PLC0415 - costs start-up time
     from alembic.config import Config  # noqa: PLC0415 - as above
 
@@ -89,4 +91,4 @@ def _run(connection: Connection, *, service: str, service_role: str | None) -> N
     for option, path in (("script_location", _FOLDER), ("version_locations", _FOLDER / service)):
         config.set_main_option(option, str(path).replace("%", "%%"))
     config.set_main_option("path_separator", "newline")
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)

@@ -1,4 +1,4 @@
-"""SQL of orders, their timeline and idempotency keys: one statement a batch, rows in id order.
+"""SQL of orders, each one row with its timeline and idempotency key: one statement a batch.
 
 `id = ANY($1)` stands in every statement beside `unnest`: the join alone may be planned on an empty
 table, and then reads the whole of it for ever.
@@ -6,6 +6,7 @@ table, and then reads the whole of it for ever.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -18,7 +19,6 @@ from waybill.commerce.process import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import datetime
 
     from waybill.commerce.orders.domain import TimelineEntry
     from waybill.messaging.core.ports import Row, Transaction
@@ -40,23 +40,18 @@ SELECT {COLUMNS} FROM app.orders WHERE settled_at IS NULL AND ask_at <= $1
 ORDER BY ask_at LIMIT $2 FOR UPDATE SKIP LOCKED
 """  # noqa: S608 - a constant
 
-# Every change has its timeline entries: both in one statement, which is one round trip less.
+# Every change brings its timeline entries, and the row has the others: they are only added to.
 _SAVE = """
-WITH changed AS (
-    UPDATE app.orders o
-    SET status = u.status, facts = string_to_array(u.facts, ','), reason = u.reason,
-        detail = u.detail, payment_id = u.payment_id, version = u.version,
-        timeline_seq = u.timeline_seq, settled_at = u.settled_at, updated_at = u.updated_at
-    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[],
-                $7::bigint[], $8::int[], $9::timestamptz[], $10::timestamptz[])
-        AS u (id, status, facts, reason, detail, payment_id, version, timeline_seq, settled_at,
-              updated_at)
-    WHERE o.id = u.id AND o.id = ANY($1::uuid[])
-)
-INSERT INTO app.order_timeline
-    (order_id, seq, event, from_status, to_status, at, message_id, detail)
-SELECT * FROM unnest($11::uuid[], $12::int[], $13::text[], $14::text[], $15::text[],
-                     $16::timestamptz[], $17::uuid[], $18::text[])
+UPDATE app.orders o
+SET status = u.status, facts = string_to_array(u.facts, ','), reason = u.reason,
+    detail = u.detail, payment_id = u.payment_id, version = u.version,
+    timeline_seq = u.timeline_seq, settled_at = u.settled_at, updated_at = u.updated_at,
+    timeline = o.timeline || u.entries::jsonb
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[],
+            $7::bigint[], $8::int[], $9::timestamptz[], $10::timestamptz[], $11::text[])
+    AS u (id, status, facts, reason, detail, payment_id, version, timeline_seq, settled_at,
+          updated_at, entries)
+WHERE o.id = u.id AND o.id = ANY($1::uuid[])
 """
 
 _SAVE_ASKED = """
@@ -66,41 +61,46 @@ FROM unnest($1::uuid[], $2::bigint[], $3::int[], $4::timestamptz[])
 WHERE o.id = u.id AND o.id = ANY($1::uuid[])
 """
 
-# The winner of each key is decided by the first INSERT, in one global order (protocol C3); a loser
-# waits there until the winner's commit or rollback. Orders follow for the keys that were won.
+# Key and order are one row, so the winner of a key is whose row goes in. Rows go in by their keys,
+# in one global order (protocol C3): a loser waits there until the winner's commit or rollback.
 _PLACE = """
-WITH wanted AS (
-    SELECT * FROM unnest(
-        $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::uuid[],
-        $8::text[], $9::numeric[], $10::jsonb[], $11::timestamptz[], $12::timestamptz[]
-    ) AS u (id, scope, route, key, request_hash, response, customer_id, currency, total_amount,
-            lines, created_at, not_after)
-), won AS (
-    INSERT INTO app.idempotency_keys
-        (scope, route, key, order_id, request_hash, response, created_at)
-    SELECT scope, route, key, id, request_hash, response, created_at
-    FROM wanted ORDER BY scope, route, key
-    ON CONFLICT (scope, route, key) DO NOTHING RETURNING order_id
-), placed AS (
-    INSERT INTO app.orders
-        (id, customer_id, currency, total_amount, lines, status, version, timeline_seq, not_after,
-         ask_at, scope, route, idempotency_key, created_at, updated_at)
-    SELECT w.id, w.customer_id, w.currency, w.total_amount, w.lines, $13, 1, 1, w.not_after,
-           w.not_after, w.scope, w.route, w.key, w.created_at, w.created_at
-    FROM wanted w JOIN won ON won.order_id = w.id
-), begun AS (
-    INSERT INTO app.order_timeline (order_id, seq, event, to_status, at)
-    SELECT w.id, 1, $14, $13, w.created_at FROM wanted w JOIN won ON won.order_id = w.id
-)
-SELECT order_id FROM won
+INSERT INTO app.orders
+    (id, customer_id, currency, total_amount, lines, status, version, timeline_seq, timeline,
+     not_after, ask_at, scope, route, idempotency_key, request_hash, response, created_at,
+     updated_at)
+SELECT u.id, u.customer_id, u.currency, u.total_amount, u.lines, $13, 1, 1,
+       jsonb_build_array(jsonb_build_object(
+           'seq', 1, 'event', $14::text, 'to_status', $13::text, 'at', u.created_at)),
+       u.not_after, u.not_after, u.scope, u.route, u.key, u.request_hash, u.response, u.created_at,
+       u.created_at
+FROM unnest(
+    $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::uuid[],
+    $8::text[], $9::numeric[], $10::jsonb[], $11::timestamptz[], $12::timestamptz[]
+) AS u (id, scope, route, key, request_hash, response, customer_id, currency, total_amount,
+        lines, created_at, not_after)
+ORDER BY u.scope, u.route, u.key
+ON CONFLICT (scope, route, idempotency_key) DO NOTHING RETURNING id
 """
 
 _READ_KEYS = """
-SELECT k.scope, k.route, k.key, k.order_id, k.request_hash, k.response
-FROM app.idempotency_keys k
-JOIN unnest($1::text[], $2::text[], $3::text[]) AS u (scope, route, key) USING (scope, route, key)
-WHERE k.scope = ANY($1) AND k.route = ANY($2) AND k.key = ANY($3)
+SELECT o.scope, o.route, o.idempotency_key AS key, o.id, o.request_hash, o.response
+FROM app.orders o
+JOIN unnest($1::text[], $2::text[], $3::text[]) AS u (scope, route, key)
+    ON (u.scope, u.route, u.key) = (o.scope, o.route, o.idempotency_key)
+WHERE o.scope = ANY($1) AND o.route = ANY($2) AND o.idempotency_key = ANY($3)
 """
+
+
+class _Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A timeline entry as it stands in the order's row, by the names of the view's columns."""
+
+    seq: int
+    event: str
+    from_status: str | None
+    to_status: str | None
+    at: datetime
+    message_id: UUID | None = None
+    detail: str | None = None
 
 
 class Key(msgspec.Struct, frozen=True, order=True):
@@ -157,13 +157,20 @@ async def place(
         first.to_status,
         first.event,
     )
-    return {row["order_id"] for row in rows}
+    return {row["id"] for row in rows}
 
 
 async def save(
     transaction: Transaction, orders: Sequence[Order], entries: Sequence[TimelineEntry]
 ) -> None:
     """Write what facts changed in orders that are locked, and append to their timelines."""
+    new: dict[UUID, list[_Entry]] = {order.id: [] for order in orders}
+    for each in entries:
+        entry = _Entry(
+            each.seq, each.event, each.from_status, each.to_status, each.at, each.message_id,
+            each.detail,
+        )  # fmt: skip
+        new[each.order_id].append(entry)
     await transaction.execute(
         _SAVE,
         [order.id for order in orders],
@@ -176,14 +183,7 @@ async def save(
         [order.timeline_seq for order in orders],
         column(order.settled_at for order in orders),
         [order.updated_at for order in orders],
-        [entry.order_id for entry in entries],
-        [entry.seq for entry in entries],
-        [entry.event for entry in entries],
-        [entry.from_status for entry in entries],
-        column(entry.to_status for entry in entries),
-        [entry.at for entry in entries],
-        column(entry.message_id for entry in entries),
-        column(entry.detail for entry in entries),
+        [_encode(new[order.id]).decode() for order in orders],
     )
 
 
@@ -209,7 +209,7 @@ async def read_keys(transaction: Transaction, keys: Sequence[Key]) -> dict[Key, 
     records = [
         KeyRecord(
             Key(row["scope"], row["route"], row["key"]),
-            row["order_id"],
+            row["id"],
             row["request_hash"],
             row["response"],
         )

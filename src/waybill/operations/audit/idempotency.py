@@ -12,19 +12,15 @@ FROM app.orders GROUP BY scope, route, idempotency_key HAVING count(*) > 1
 ORDER BY scope, route, idempotency_key
 """
 
+# Key and order are one row; what may be wrong is what the key stands for.
 _BOTH_WAYS = """
-SELECT 'key without its order' AS problem, k.scope, k.route, k.key, k.order_id
-FROM app.idempotency_keys k WHERE NOT EXISTS (
-    SELECT FROM app.orders o WHERE o.id = k.order_id
-       AND (o.scope, o.route, o.idempotency_key) = (k.scope, k.route, k.key)
-)
-UNION ALL
-SELECT 'order without its key', o.scope, o.route, o.idempotency_key, o.id
-FROM app.orders o WHERE o.idempotency_key IS NOT NULL AND NOT EXISTS (
-    SELECT FROM app.idempotency_keys k WHERE k.order_id = o.id
-       AND (k.scope, k.route, k.key) = (o.scope, o.route, o.idempotency_key)
-)
-ORDER BY 1, 5
+SELECT problem, scope, route, idempotency_key AS key, id AS order_id
+FROM app.orders CROSS JOIN LATERAL (
+    SELECT CASE WHEN idempotency_key = '' OR request_hash = '' THEN 'order without its key'
+                WHEN position(convert_to(id::text, 'UTF8') IN response) = 0
+                THEN 'key whose answer is not its order' END AS problem
+) AS found
+WHERE problem IS NOT NULL ORDER BY problem, id
 """
 
 _KEY = "waybill psql order -c \"SELECT * FROM app.idempotency_keys WHERE key = '{key}'\""

@@ -1,0 +1,95 @@
+"""Tables that an older release filled are carried over whole: nothing of an order is lost."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+
+from waybill.commerce.migrations import migrate
+from waybill.messaging.adapters.postgres.migrate import run_migrations
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from tests.conftest import TestDatabases
+
+ORDERS = [
+    """
+    INSERT INTO app.orders SELECT ('00000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid,
+        gen_random_uuid(), 'EUR', 10.50 * n, jsonb_build_array(jsonb_build_object('productId', n)),
+        CASE WHEN n % 2 = 0 THEN 'CONFIRMED' ELSE 'PENDING' END, '{}', NULL, NULL, NULL, 2, 1,
+        now(), now(), 0, now(), 'scope', 'POST /api/orders', 'key-' || n, now(), now()
+    FROM generate_series(1, 300) AS n
+    """,
+    """
+    INSERT INTO app.order_timeline SELECT o.id, step.seq, step.event, step.here, step.there,
+        now() - interval '1 h' + step.seq * interval '1.000001 s',
+        CASE WHEN step.seq > 1 THEN gen_random_uuid() END, step.detail
+    FROM app.orders o, (VALUES
+        (1, 'OrderCreated', NULL, 'PENDING', NULL),
+        (2, 'PaymentSucceeded', 'PENDING', NULL, E'the \\u00fc "detail"'),
+        (3, 'StockReserved', 'PENDING', 'CONFIRMED', NULL)
+    ) AS step (seq, event, here, there, detail) WHERE step.seq = 1 OR o.status = 'CONFIRMED'
+    """,
+    """
+    INSERT INTO app.idempotency_keys SELECT scope, route, idempotency_key, id, md5(id::text),
+        convert_to('{"id":"' || id || '"}', 'UTF8'), created_at FROM app.orders
+    """,
+]
+
+CARRIED: dict[str, tuple[list[str], tuple[str, ...]]] = {
+    "order": (
+        ORDERS,
+        (
+            "SELECT * FROM app.order_timeline ORDER BY order_id, seq",
+            "SELECT * FROM app.idempotency_keys ORDER BY order_id",
+            "SELECT * FROM public.idempotency_keys ORDER BY order_id",
+            "SELECT * FROM public.orders ORDER BY id",
+        ),
+    ),
+}
+"""What fills the tables of the first revision, and questions whose answers stay the same."""
+
+Url = str
+
+
+@pytest.fixture
+async def old(
+    databases: TestDatabases, messaging_template: str
+) -> AsyncIterator[Callable[[str], Any]]:
+    """Opens a database with the tables of a service's first revision."""
+    opened: list[tuple[str, asyncpg.Connection]] = []
+
+    async def open_(service: str) -> tuple[Url, asyncpg.Connection]:
+        name = databases.copy(messaging_template)
+        url = databases.server.url(name)
+        first = migrate.REVISIONS[service][0]
+        run = partial(migrate._run, service=service, service_role=None, revision=first)
+        await run_migrations(url, "app", run)
+        connection = await asyncpg.connect(url)
+        opened.append((name, connection))
+        return url, connection
+
+    yield open_
+    for name, connection in opened:
+        await connection.close()
+        databases.drop(name)
+
+
+@pytest.mark.parametrize("service", CARRIED)
+async def test_an_upgrade_carries_what_was_there_over(
+    old: Callable[[str], Any], service: str
+) -> None:
+    """Every row that the old tables showed is shown by the new ones, to the microsecond."""
+    url, connection = await old(service)
+    filling, questions = CARRIED[service]
+    for statement in filling:
+        await connection.execute(statement)
+    before = [[tuple(row) for row in await connection.fetch(each)] for each in questions]
+    assert all(len(rows) > 100 for rows in before)
+    await migrate.upgrade(url, service)
+    for question, rows in zip(questions, before, strict=True):
+        assert [tuple(row) for row in await connection.fetch(question)] == rows, question
