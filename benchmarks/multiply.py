@@ -75,7 +75,6 @@ class Table:
 
     name: str
     order: str = "order_id"
-    only: str = "true"
 
 
 INBOX: Final = Table("messaging.inbox", "NULL::uuid")
@@ -85,11 +84,7 @@ TABLES: Final = {
         Table("app.orders", "id"),
         INBOX,
     ),
-    "inventory": (
-        Table("app.reservations"),
-        Table("app.stock_ledger", only="order_id IS NOT NULL"),
-        INBOX,
-    ),
+    "inventory": (Table("app.reservations"), INBOX),
     "payment": (Table("app.payments"), DELIVERIES, INBOX),
     "notification": (Table("app.notifications"), DELIVERIES, INBOX),
     "provider": (Table("app.charges"),),
@@ -128,8 +123,7 @@ async def _table(connection: asyncpg.Connection, table: Table, copies: int, step
     schema, _, name = table.name.partition(".")
     columns = {row[0]: row[1] for row in await connection.fetch(COLUMNS, schema, name)}
     await connection.execute(
-        f"CREATE TEMP TABLE source AS SELECT *, {table.order} AS of_order FROM {table.name} "  # noqa: S608 - constants
-        f"WHERE {table.only}"
+        f"CREATE TEMP TABLE source AS SELECT *, {table.order} AS of_order FROM {table.name}"  # noqa: S608 - constants
     )
     values = [_copied(table, column, kind, step) for column, kind in columns.items()]
     insert = (

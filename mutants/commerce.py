@@ -77,8 +77,8 @@ DECISIONS = (
         fault="stock levels are loaded without their row locks",
         harm="the same unit is sold twice",
         file="commerce/inventory/store.py",
-        old="WHERE id = ANY($1) ORDER BY id FOR UPDATE",
-        new="WHERE id = ANY($1) ORDER BY id",
+        old="    )) ORDER BY id FOR UPDATE\n",
+        new="    )) ORDER BY id\n",
         tests=(_STOCK_HANDLER_TESTS + "test_concurrent_batches_never_oversell_and_never_deadlock",),
     ),
     Mutant(
@@ -113,8 +113,8 @@ DECISIONS = (
         fault="a timeline entry is written and its order's change is not",
         harm="support sees a confirmed order in the timeline and a pending one beside it",
         file="commerce/orders/store.py",
-        old="    WHERE o.id = u.id AND o.id = ANY($1::uuid[])\n)",
-        new="    WHERE o.id = u.id AND o.id = ANY($1::uuid[]) AND u.settled_at IS NULL\n)",
+        old="SET status = u.status, facts",
+        new="SET status = CASE WHEN u.settled_at IS NULL THEN u.status ELSE o.status END, facts",
         tests=(_ORDERS_TESTS + "test_an_order_is_confirmed_once_whatever_fact_comes_first",),
     ),
     Mutant(

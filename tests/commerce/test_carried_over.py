@@ -40,6 +40,32 @@ ORDERS = [
     """,
 ]
 
+# A refused order, a reserved one, a released one, a sold one; each of two products but the first.
+STOCK = [
+    """
+    INSERT INTO app.reservations SELECT
+        ('00000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid,
+        (ARRAY['REJECTED', 'RESERVED', 'RELEASED', 'COMMITTED'])[n % 4 + 1],
+        jsonb_build_array(jsonb_build_object('productId', gen_random_uuid(), 'quantity', n)),
+        NULL, NULL, 1, now(), now()
+    FROM generate_series(1, 300) AS n
+    """,
+    """
+    INSERT INTO app.stock_ledger SELECT p.id, r.order_id, kind.kind, n.n * kind.a, n.n * kind.r,
+        n.n * kind.s, now() + kind.later * interval '1.000001 s', kind.cause
+    FROM (SELECT order_id, status, row_number() OVER (ORDER BY order_id) AS n
+          FROM app.reservations) AS n
+    JOIN app.reservations r USING (order_id)
+    CROSS JOIN (SELECT id FROM app.products ORDER BY id LIMIT 2) AS p
+    JOIN (VALUES ('reserve', -1, 1, 0, 0, gen_random_uuid()),
+                 ('release', 1, -1, 0, 1, NULL), ('commit', 0, -1, 1, 1, gen_random_uuid())
+    ) AS kind (kind, a, r, s, later, cause) ON r.status <> 'REJECTED' AND (
+        kind.kind = 'reserve'
+        OR (kind.kind, r.status) IN (('release', 'RELEASED'), ('commit', 'COMMITTED'))
+    )
+    """,
+]
+
 CARRIED: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "order": (
         ORDERS,
@@ -48,6 +74,13 @@ CARRIED: dict[str, tuple[list[str], tuple[str, ...]]] = {
             "SELECT * FROM app.idempotency_keys ORDER BY order_id",
             "SELECT * FROM public.idempotency_keys ORDER BY order_id",
             "SELECT * FROM public.orders ORDER BY id",
+        ),
+    ),
+    "inventory": (
+        STOCK,
+        (
+            "SELECT * FROM app.stock_ledger ORDER BY order_id, product_id, at, kind",
+            "SELECT * FROM public.reservations ORDER BY id",
         ),
     ),
 }

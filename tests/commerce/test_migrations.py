@@ -127,8 +127,9 @@ REFUSED = {
         "DELETE FROM public.outbox_events",
     ),
     "inventory": (
-        "UPDATE app.stock_ledger SET d_available = 0",
-        "DELETE FROM app.stock_ledger",
+        "UPDATE app.stock_adjustments SET d_available = 0",
+        "DELETE FROM app.stock_adjustments",
+        "UPDATE app.reservations SET quantities = '[]'",
         "DELETE FROM app.products",
         "DELETE FROM app.reservations",
     ),

@@ -30,8 +30,8 @@ STATEMENTS = {
         ),
     ),
     "inventory": (
-        *(inventory._LOCK_RESERVATIONS, inventory._LOCK_STOCK, inventory._SAVE_STOCK),
-        *(inventory._SAVE_BATCH, catalogue._ONE, catalogue._INSERT, catalogue._RENAME),
+        *(inventory._LOCK, inventory._SAVE_STOCK, inventory._SAVE_BATCH),
+        *(catalogue._ONE, catalogue._INSERT, catalogue._RENAME),
     ),
     "payment": (payments._LOCK, payments._INSERT, payments._UPDATE, payments._OF_ORDER),
     "notification": (notifications._INSERT, notifications._SETTLE, notifications._OF_ORDER),

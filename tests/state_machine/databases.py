@@ -57,8 +57,8 @@ WITH made AS (
     SELECT u.id, 'Product ' || u.id, u.units, $3, $3
     FROM unnest($1::uuid[], $2::bigint[]) AS u (id, units) RETURNING id, available
 )
-INSERT INTO app.stock_ledger (product_id, kind, d_available, d_reserved, d_sold, at)
-SELECT id, 'initial', available, 0, 0, $3 FROM made
+INSERT INTO app.stock_adjustments (product_id, kind, d_available, at)
+SELECT id, 'initial', available, $3 FROM made
 """
 
 

@@ -61,16 +61,17 @@ INSERT INTO messaging.inbox SELECT 'order-service', pg_temp.id(3, n), now()
     FROM generate_series(1, :count) AS n;
 
 -- section: inventory
-INSERT INTO app.reservations SELECT pg_temp.id(0, n), 'COMMITTED', '[]', NULL, NULL, 1, now(), now()
-    FROM generate_series(1, :count) AS n;
-INSERT INTO app.stock_ledger SELECT line.id::uuid, pg_temp.id(0, n), move.kind, line.quantity * move.a,
-    line.quantity * move.r, line.quantity * move.s, now(), pg_temp.id(move.cause, n)
-    FROM generate_series(1, :count) AS n, (VALUES ('reserve', -1, 1, 0, 1), ('commit', 0, -1, 1, 4))
-    AS move (kind, a, r, s, cause),
-    (VALUES ('11111111-1111-1111-1111-111111111111', 1),
-        ('22222222-2222-2222-2222-222222222222', 2)) AS line (id, quantity);
-INSERT INTO app.stock_ledger SELECT id, NULL, 'adjust', 1000000000, 0, 0, now(), NULL
-    FROM app.products;
+INSERT INTO app.reservations SELECT pg_temp.id(0, n), 'COMMITTED', '[]', NULL, NULL, 1, now(), now(), (
+        SELECT jsonb_agg(jsonb_build_object('kind', move.kind, 'at', now(), 'message_id', pg_temp.id(move.cause, n),
+            'units', (
+                SELECT jsonb_agg(jsonb_build_array(line.id, line.quantity * move.a, line.quantity * move.r,
+                    line.quantity * move.s))
+                FROM (VALUES ('11111111-1111-1111-1111-111111111111', 1),
+                    ('22222222-2222-2222-2222-222222222222', 2)) AS line (id, quantity)
+            )) ORDER BY move.kind DESC)
+        FROM (VALUES ('reserve', -1, 1, 0, 1), ('commit', 0, -1, 1, 4)) AS move (kind, a, r, s, cause)
+    ) FROM generate_series(1, :count) AS n;
+INSERT INTO app.stock_adjustments SELECT id, 'adjust', 1000000000, now() FROM app.products;
 UPDATE app.products p SET available = l.a, reserved = l.r, sold = l.s FROM (SELECT product_id,
     sum(d_available) AS a, sum(d_reserved) AS r, sum(d_sold) AS s FROM app.stock_ledger
     GROUP BY product_id) AS l WHERE l.product_id = p.id;

@@ -260,9 +260,8 @@ CONSUMERS = [
             "one message moved stock twice",
             "SELECT order_id FROM app.stock_ledger WHERE kind = 'commit' ORDER BY at LIMIT 1",
         ),
-        inventory="UPDATE app.stock_ledger l SET message_id = (SELECT message_id FROM "
-        "app.stock_ledger r WHERE r.order_id = l.order_id AND r.product_id = l.product_id "
-        "AND r.kind = 'reserve') WHERE order_id = '{victim}' AND kind = 'commit'",
+        inventory="UPDATE app.reservations SET moves = jsonb_set(moves, ARRAY['1', 'message_id'], "
+        "moves #> ARRAY['0', 'message_id']) WHERE order_id = '{victim}'",
         also="",
     ),
     plant(
@@ -348,9 +347,8 @@ STOCK = [
         inventory=[
             "ALTER TABLE app.products DROP CONSTRAINT products_available_in_range",
             (
-                "INSERT INTO app.stock_ledger "
-                "SELECT id, NULL, 'adjust', -5 - available, 0, 0, now(), "
-                "NULL FROM app.products WHERE id = '{victim}'"
+                "INSERT INTO app.stock_adjustments SELECT id, 'adjust', -5 - available, now() "
+                "FROM app.products WHERE id = '{victim}'"
             ),
             "UPDATE app.products SET available = -5 WHERE id = '{victim}'",
         ],
@@ -367,16 +365,12 @@ STOCK = [
     ),
     plant(
         *("I32", "two moves that only balance together", PRODUCT),
-        inventory=[
-            "ALTER TABLE app.stock_ledger DROP CONSTRAINT stock_ledger_balanced",
-            (
-                "UPDATE app.stock_ledger l SET d_available = d_available + CASE ctid "
-                "WHEN (SELECT min(ctid) FROM app.stock_ledger WHERE product_id = l.product_id "
-                "AND kind = 'reserve') THEN 1 ELSE -1 END "
-                "WHERE ctid IN (SELECT ctid FROM app.stock_ledger WHERE product_id = '{victim}' "
-                "AND kind = 'reserve' ORDER BY ctid LIMIT 2)"
-            ),
-        ],
+        inventory="UPDATE app.reservations r SET moves = jsonb_set(moves, "
+        "ARRAY['0', 'units', '0', '1'], "
+        "to_jsonb((moves #>> ARRAY['0', 'units', '0', '1'])::int + (3 - 2 * n.nth))) "
+        "FROM (SELECT order_id, row_number() OVER (ORDER BY order_id) AS nth FROM app.reservations "
+        "WHERE moves #>> ARRAY['0', 'units', '0', '0'] = '{victim}' LIMIT 2) AS n "
+        "WHERE n.order_id = r.order_id",
     ),
     plant(
         *(
@@ -404,16 +398,14 @@ STOCK = [
             ),
         ),
         inventory=[
-            "DROP INDEX app.stock_ledger_once",
+            "ALTER TABLE app.reservations DROP CONSTRAINT reservations_moved_once",
             (
-                "INSERT INTO app.stock_ledger "
-                "SELECT product_id, order_id, kind, -1, 1, 0, at, NULL "
-                "FROM app.stock_ledger WHERE order_id = '{victim}' AND kind = 'reserve'"
-            ),
-            (
-                "INSERT INTO app.stock_ledger "
-                "SELECT product_id, order_id, 'release', 1, -1, 0, at, "
-                "NULL FROM app.stock_ledger WHERE order_id = '{victim}' AND kind = 'commit'"
+                "UPDATE app.reservations SET moves = jsonb_build_array(moves -> 0, "
+                "(moves -> 0) - 'message_id', ((moves -> 1) - 'message_id') || "
+                "jsonb_build_object('kind', 'release', 'units', (SELECT jsonb_agg("
+                "jsonb_build_array(u.unit -> 0, -(u.unit ->> 1)::int, -(u.unit ->> 2)::int, 0)) "
+                "FROM jsonb_array_elements(moves #> ARRAY['0', 'units']) AS u (unit))), "
+                "moves -> 1) WHERE order_id = '{victim}'"
             ),
         ],
     ),

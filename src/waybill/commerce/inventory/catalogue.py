@@ -57,7 +57,8 @@ class Catalogue:
         """Rename, and bring the orderable stock to `stock` by a ledger entry; None: unknown."""
         now = self._now()
         async with self._database.transaction() as transaction:
-            level = (await store.lock_stock(transaction, [product_id])).get(product_id)
+            _, levels = await store.lock(transaction, [], [product_id])
+            level = levels.get(product_id)
             if level is None:
                 return None
             changed, move = adjust(level, name=name, available=stock)

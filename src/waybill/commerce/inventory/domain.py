@@ -136,20 +136,15 @@ def decide(
     return batch.decision()
 
 
-def products_of(
-    received: Iterable[Received], reservations: Mapping[UUID, Reservation]
-) -> set[UUID]:
-    """The products whose levels `decide` needs, locked, to decide these messages."""
+def products_of(received: Iterable[Received]) -> set[UUID]:
+    """The products that a batch's orders name.
+
+    `decide` needs their levels, locked, and those of what the orders' reservations hold.
+    """
     wanted: set[UUID] = set()
     for item in received:
-        event = item.event
-        if isinstance(event, OrderCreated):
-            wanted.update([line.product_id for line in event.items])
-        elif isinstance(event, StockReleaseRequested | OrderConfirmed):
-            # The lines of an order that this batch reserves are in its OrderCreated.
-            reservation = reservations.get(event.order_id)
-            if reservation is not None and reservation.status is ReservationStatus.RESERVED:
-                wanted.update([each.product_id for each in reservation.quantities])
+        if isinstance(item.event, OrderCreated):
+            wanted.update([line.product_id for line in item.event.items])
     return wanted
 
 

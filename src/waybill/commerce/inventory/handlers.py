@@ -31,7 +31,7 @@ _MOVE_OF = {
 
 
 class InventoryHandler:
-    """Reserves, releases and sells. Three statements a batch, whatever its size."""
+    """Reserves, releases and sells. Two statements a batch, whatever its size."""
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
@@ -44,8 +44,8 @@ class InventoryHandler:
                 move = _MOVE_OF[type(item.event)].value
                 causes.setdefault((item.event.order_id, move), item.message.id)
         transaction = unit.transaction
-        before = await store.lock_reservations(transaction, {order for order, _ in causes})
-        stock = await store.lock_stock(transaction, products_of(received, before))
+        orders = {order_id for order_id, _ in causes}
+        before, stock = await store.lock(transaction, orders, products_of(received))
         decision = decide(stock, before, received, unit.now)
         if decision.reservations:
             await store.save_batch(

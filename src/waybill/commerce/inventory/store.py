@@ -6,7 +6,9 @@ table, and then reads the whole of it for ever.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import msgspec
 
@@ -21,8 +23,6 @@ from waybill.commerce.inventory.domain import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
-    from uuid import UUID
 
     from waybill.commerce.inventory.domain import Decision, Move
     from waybill.messaging.core.ports import Row, Transaction
@@ -30,69 +30,91 @@ if TYPE_CHECKING:
 _encode = msgspec.json.Encoder().encode
 _decode_quantities = msgspec.json.Decoder(tuple[Quantity, ...]).decode
 
-# One row holds all that an order has in stock, and FOR UPDATE returns its newest version: lock
-# and load cannot see two states, so they are one statement here (protocol C2).
-_LOCK_RESERVATIONS = """
-SELECT order_id, status, version, quantities, reason, detail FROM app.reservations
-WHERE order_id = ANY($1) ORDER BY order_id FOR UPDATE
+# Reservations first, then the products that they and the batch name (protocol C3): the ids of the
+# second lock come out of the first one. Both return the newest rows and there is nothing else to
+# load, so lock and load cannot see two states (protocol C2).
+_LOCK = """
+WITH held AS MATERIALIZED (
+    SELECT order_id, status, version, quantities, reason, detail FROM app.reservations
+    WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE
+), stock AS MATERIALIZED (
+    SELECT id, name, available, reserved, sold FROM app.products
+    WHERE id = ANY(ARRAY(
+        SELECT (each ->> 'productId')::uuid
+        FROM held CROSS JOIN LATERAL jsonb_array_elements(held.quantities) AS each
+        WHERE held.status = 'RESERVED'
+        UNION SELECT unnest($2::uuid[])
+    )) ORDER BY id FOR UPDATE
+)
+SELECT order_id AS id, status, version, quantities, reason, detail, NULL AS name,
+       NULL::bigint AS available, NULL::bigint AS reserved, NULL::bigint AS sold FROM held
+UNION ALL
+SELECT id, NULL, NULL, NULL, NULL, NULL, name, available, reserved, sold FROM stock
 """
 
-_LOCK_STOCK = """
-SELECT id, name, available, reserved, sold FROM app.products
-WHERE id = ANY($1) ORDER BY id FOR UPDATE
-"""
-
-_LEDGER = """
-INSERT INTO app.stock_ledger
-    (product_id, order_id, kind, d_available, d_reserved, d_sold, message_id, at)
-SELECT u.product_id, u.order_id, u.kind, u.d_available, u.d_reserved, u.d_sold, u.message_id, $1
-FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[],
-            $8::uuid[])
-    AS u (product_id, order_id, kind, d_available, d_reserved, d_sold, message_id)
+_ADJUSTMENTS = """
+INSERT INTO app.stock_adjustments (product_id, kind, d_available, at)
+SELECT u.product_id, u.kind, u.d_available, $1
+FROM unnest($2::uuid[], $3::text[], $4::bigint[]) AS u (product_id, kind, d_available)
 """
 
 _LEVELS = """
 UPDATE app.products p
 SET available = u.available, reserved = u.reserved, sold = u.sold, updated_at = $1
-FROM unnest($9::uuid[], $10::bigint[], $11::bigint[], $12::bigint[])
+FROM unnest({}::uuid[], {}::bigint[], {}::bigint[], {}::bigint[])
     AS u (id, available, reserved, sold)
-WHERE p.id = u.id AND p.id = ANY($9::uuid[])
+WHERE p.id = u.id AND p.id = ANY({}::uuid[])
 """
 
 # Levels and ledger never move apart (I31): one statement writes both.
-_SAVE_STOCK = f"WITH levels AS ({_LEVELS}) {_LEDGER}"
+_SAVE_STOCK = f"WITH levels AS ({_LEVELS.format('$5', '$6', '$7', '$8', '$5')}) {_ADJUSTMENTS}"
 
 _SAVE_BATCH = f"""
-WITH levels AS ({_LEVELS}), first AS (
+WITH levels AS ({_LEVELS.format("$2", "$3", "$4", "$5", "$2")}), first AS (
     INSERT INTO app.reservations
-        (order_id, status, version, quantities, reason, detail, created_at, updated_at)
-    SELECT u.order_id, u.status, u.version, u.quantities::jsonb, u.reason, u.detail, $1, $1
-    FROM unnest($13::uuid[], $14::text[], $15::bigint[], $16::text[], $17::text[], $18::text[])
-        AS u (order_id, status, version, quantities, reason, detail)
-), changed AS (
-    UPDATE app.reservations r SET status = u.status, version = u.version, updated_at = $1
-    FROM unnest($19::uuid[], $20::text[], $21::bigint[]) AS u (order_id, status, version)
-    WHERE r.order_id = u.order_id AND r.order_id = ANY($19::uuid[])
+        (order_id, status, version, quantities, reason, detail, moves, created_at, updated_at)
+    SELECT u.order_id, u.status, u.version, u.quantities::jsonb, u.reason, u.detail,
+           u.moves::jsonb, $1, $1
+    FROM unnest($6::uuid[], $7::text[], $8::bigint[], $9::text[], $10::text[], $11::text[],
+                $12::text[])
+        AS u (order_id, status, version, quantities, reason, detail, moves)
 )
-{_LEDGER}
+UPDATE app.reservations r
+SET status = u.status, version = u.version, moves = r.moves || u.moves::jsonb, updated_at = $1
+FROM unnest($13::uuid[], $14::text[], $15::bigint[], $16::text[])
+    AS u (order_id, status, version, moves)
+WHERE r.order_id = u.order_id AND r.order_id = ANY($13::uuid[])
 """  # noqa: S608 - constants
 
 
-async def lock_reservations(
-    transaction: Transaction, order_ids: Iterable[UUID]
-) -> dict[UUID, Reservation]:
-    """The reservations that these orders have, locked until the transaction ends."""
-    rows = await transaction.fetch(_LOCK_RESERVATIONS, sorted(order_ids))
-    return {row["order_id"]: _reservation(row) for row in rows}
+class _Moved(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A move as it stands in the reservation's row, by the names of the ledger's columns.
+
+    A unit is a product with its changes of available, reserved and sold.
+    """
+
+    kind: str
+    at: datetime
+    units: list[tuple[UUID, int, int, int]]
+    message_id: UUID | None = None
 
 
-async def lock_stock(transaction: Transaction, product_ids: Iterable[UUID]) -> dict[UUID, Stock]:
-    """The levels of those products that exist, locked; after the reservations (protocol C3)."""
-    rows = await transaction.fetch(_LOCK_STOCK, sorted(product_ids))
-    return {
-        row["id"]: Stock(row["id"], row["name"], row["available"], row["reserved"], row["sold"])
-        for row in rows
-    }
+async def lock(
+    transaction: Transaction, order_ids: Iterable[UUID], product_ids: Iterable[UUID]
+) -> tuple[dict[UUID, Reservation], dict[UUID, Stock]]:
+    """The reservations of these orders, and the levels of these products and of what those hold.
+
+    Those that exist, locked until the transaction ends.
+    """
+    rows = await transaction.fetch(_LOCK, sorted(order_ids), sorted(product_ids))
+    return (
+        {row["id"]: _reservation(row) for row in rows if row["status"] is not None},
+        {
+            row["id"]: Stock(row["id"], row["name"], row["available"], row["reserved"], row["sold"])
+            for row in rows
+            if row["status"] is None
+        },
+    )
 
 
 async def save_batch(
@@ -111,47 +133,41 @@ async def save_batch(
     written = decision.reservations.values()
     first = [each for each in written if each.order_id not in before]
     changed = [each for each in written if each.order_id in before]
+    moves = _moves_of(decision.moves, causes, now)
     await transaction.execute(
         _SAVE_BATCH,
-        *_stock(now, decision.moves, list(decision.levels.values()), causes),
+        now,
+        *_columns(list(decision.levels.values())),
         [each.order_id for each in first],
         [each.status.value for each in first],
         [each.version for each in first],
         [_encode(each.quantities).decode() for each in first],
         column(each.reason and each.reason.value for each in first),
         column(each.detail for each in first),
+        [_encode(moves.get(each.order_id, ())).decode() for each in first],
         [each.order_id for each in changed],
         [each.status.value for each in changed],
         [each.version for each in changed],
+        [_encode(moves.get(each.order_id, ())).decode() for each in changed],
     )
 
 
 async def save_stock(
     transaction: Transaction, levels: Sequence[Stock], moves: Sequence[Move], now: datetime
 ) -> None:
-    """Write new levels of locked products with the moves that led to them."""
-    await transaction.execute(_SAVE_STOCK, *_stock(now, moves, levels, {}))
-
-
-def _stock(
-    now: datetime,
-    moves: Sequence[Move],
-    levels: Sequence[Stock],
-    causes: Mapping[tuple[UUID, str], UUID],
-) -> list[object]:
-    kinds = [move.kind.value for move in moves]
-    return [
+    """Write new levels of locked products with the adjustments that led to them."""
+    await transaction.execute(
+        _SAVE_STOCK,
         now,
         [move.product_id for move in moves],
-        column(move.order_id for move in moves),
-        kinds,
+        [move.kind.value for move in moves],
         [move.available for move in moves],
-        [move.reserved for move in moves],
-        [move.sold for move in moves],
-        column(
-            causes.get((move.order_id, kind)) if move.order_id else None
-            for move, kind in zip(moves, kinds, strict=True)
-        ),
+        *_columns(levels),
+    )
+
+
+def _columns(levels: Sequence[Stock]) -> list[list[object]]:
+    return [
         [level.product_id for level in levels],
         [level.available for level in levels],
         [level.reserved for level in levels],
@@ -159,10 +175,26 @@ def _stock(
     ]
 
 
+def _moves_of(
+    moves: Sequence[Move], causes: Mapping[tuple[UUID, str], UUID], now: datetime
+) -> dict[UUID, list[_Moved]]:
+    """The moves of each order, all products of one kind together."""
+    moved: dict[UUID, list[_Moved]] = {}
+    for move in moves:
+        if move.order_id is None:
+            raise AssertionError(f"a batch of messages cannot make a move of kind {move.kind}")
+        kind, of_order = move.kind.value, moved.setdefault(move.order_id, [])
+        if not of_order or of_order[-1].kind != kind:
+            of_order.append(_Moved(kind, now, [], causes.get((move.order_id, kind))))
+        unit = (move.product_id, move.available, move.reserved, move.sold)
+        of_order[-1].units.append(unit)
+    return moved
+
+
 def _reservation(row: Row) -> Reservation:
     reason = row["reason"]
     return Reservation(
-        order_id=row["order_id"],
+        order_id=row["id"],
         status=ReservationStatus(row["status"]),
         version=row["version"],
         quantities=_decode_quantities(row["quantities"]),
