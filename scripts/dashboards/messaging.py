@@ -105,6 +105,53 @@ MESSAGING = Dashboard(
             ),
         ),
         (
+            "Relay (empty without Kafka)",
+            (
+                Panel(
+                    "Sent [Kafka]",
+                    "Messages that Kafka acknowledged a second; repeats count again.",
+                    "ops",
+                    ((_rate("outbox_sent_total", "application"), "{{application}}"),),
+                ),
+                Panel(
+                    "Unsent [Kafka]",
+                    "Messages that Kafka does not have yet, held ones apart.",
+                    "short",
+                    (("max by (application) (outbox_unsent)", "{{application}}"),),
+                ),
+                Panel(
+                    "Sending stopped [Kafka]",
+                    "Times a second that a lane stopped because of Kafka, or was lost to another.",
+                    "ops",
+                    (
+                        (_rate("outbox_publish_failures_total", "application"), "{{application}}"),
+                        (_rate("relay_leases_lost_total", "application"), "{{application}} lost"),
+                    ),
+                ),
+                Panel(
+                    "Lanes by process [Kafka]",
+                    "Lanes that each process sends; together they are all lanes of the outbox.",
+                    "short",
+                    (("sum by (application, instance) (relay_lanes_leased)", "{{instance}}"),),
+                ),
+                Panel(
+                    "Under way [Kafka]",
+                    "Messages that were handed to Kafka's client and are not acknowledged yet.",
+                    "short",
+                    (("sum by (application) (relay_in_flight)", "{{application}}"),),
+                ),
+                Panel(
+                    "Positions stored, and refused messages [Kafka]",
+                    "Writes of the relay's positions a second (at most 20), and messages held.",
+                    "ops",
+                    (
+                        (_rate("relay_position_writes_total", "application"), "{{application}}"),
+                        (_rate("outbox_refused_total", "application"), "{{application}} refused"),
+                    ),
+                ),
+            ),
+        ),
+        (
             "Processes",
             (
                 Panel(

@@ -144,6 +144,44 @@ STUCK = Dashboard(
             ),
         ),
         (
+            "Between the outboxes and Kafka (empty without Kafka)",
+            (
+                Panel(
+                    "Brokers [Kafka]",
+                    "1 where the service reaches the brokers. Runbook: KafkaDown.",
+                    "short",
+                    (("min by (application) (kafka_up)", "{{application}}"),),
+                    kind="stat",
+                    width=6,
+                    red_below=1,
+                ),
+                _worst(
+                    "Oldest unsent message [Kafka]",
+                    "Age of the oldest message that Kafka does not have. Runbook: OutboxUnsent.",
+                    "s",
+                    "max by (application) (outbox_oldest_unsent_age_seconds)",
+                    "{{application}}",
+                    limit=60,
+                ),
+                _worst(
+                    "Held messages [Kafka]",
+                    "Messages that Kafka does not take, and those behind. Runbook: RecordsHeld.",
+                    "short",
+                    "max by (application) (outbox_held)",
+                    "{{application}}",
+                    limit=1,
+                ),
+                _worst(
+                    "Lanes without an owner [Kafka]",
+                    "Lanes that no relay sends. Runbook: LanesWithoutOwner.",
+                    "short",
+                    "max by (application) (outbox_lanes_without_owner)",
+                    "{{application}}",
+                    limit=1,
+                ),
+            ),
+        ),
+        (
             "Holds back cleaning, or fills up",
             (
                 _worst(

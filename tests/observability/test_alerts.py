@@ -42,6 +42,10 @@ HEALTHY = {
     'http_server_requests_seconds_count{application="order-service",status="200"}': "0+10x200",
     f'{BUCKET}le="0.5"}}': "0+10x200",
     f'{BUCKET}le="+Inf"}}': "0+10x200",
+    'kafka_up{application="order-service"}': "1",
+    'outbox_oldest_unsent_age_seconds{application="order-service"}': "0.2",
+    'outbox_held{application="order-service"}': "0",
+    'outbox_lanes_without_owner{application="order-service"}': "0",
     "postgres_oldest_transaction_age_seconds": "2",
     "postgres_oldest_xmin_age_transactions": "4000",
     "postgres_prepared_transactions": "0",
@@ -103,6 +107,18 @@ FAULTS: dict[str, dict[str, str]] = {
     "OldTransaction": {"postgres_oldest_transaction_age_seconds": "400"},
     "OldSnapshot": {"postgres_oldest_xmin_age_transactions": "20000000"},
     "PreparedTransaction": {"postgres_prepared_transactions": "1"},
+    # What cannot be sent waits, lanes are let go, loops try again and again.
+    "KafkaDown": {
+        'kafka_up{application="order-service"}': "0",
+        'outbox_oldest_unsent_age_seconds{application="order-service"}': "700",
+        'outbox_lanes_without_owner{application="order-service"}': "17",
+        'loop_last_progress_age_seconds{application="order-service",loop="order-service"}': "700",
+        'messaging_retries_total{group="order-service",reason="TransientError"}': "0+1x200",
+        'kafka_consumergroup_lag_seconds{group="notification-service",topic="order-events"}': "700",
+    },
+    "OutboxUnsent": {'outbox_oldest_unsent_age_seconds{application="order-service"}': "90"},
+    "RecordsHeld": {'outbox_held{application="order-service"}': "2"},
+    "LanesWithoutOwner": {'outbox_lanes_without_owner{application="order-service"}': "1"},
     "DiskFills": {'disk_used_ratio{application="order-service"}': "0.88"},
 }
 

@@ -28,7 +28,12 @@ from waybill.platform.metrics_catalogue import (
     GAUGES,
     SECONDS_BUCKETS,
 )
-from waybill.platform.metrics_collectors import BreakerCalls, LoopsCollector, StatementsCollector
+from waybill.platform.metrics_collectors import (
+    BreakerCalls,
+    LoopsCollector,
+    RelayCollector,
+    StatementsCollector,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from waybill.messaging.core.breaker import Breaker
+    from waybill.messaging.runtime.relay_settings import RelayFigures
     from waybill.messaging.runtime.supervisor import Supervisor
 
 MAX_WINDOW_SECONDS: Final = 60.0
@@ -90,6 +96,8 @@ class ServiceMetrics:
         self.registry.register(StatementsCollector())
         self._breakers = BreakerCalls()
         self.registry.register(self._breakers)
+        self._relay = RelayCollector()
+        self.registry.register(self._relay)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
 
@@ -173,6 +181,10 @@ class ServiceMetrics:
         """Show how this service's loops are; ConfigurationError means that there are none."""
         self.registry.register(LoopsCollector(supervisor))
 
+    def follow_relay(self, figures: RelayFigures) -> None:
+        """Show what the relay of this process has done."""
+        self._relay.figures = figures
+
     def count_calls(self, name: str, breaker: Breaker) -> None:
         """Show what became of the calls that asked this breaker."""
         self._breakers.breakers[name] = breaker
@@ -242,11 +254,6 @@ class ServiceMetrics:
 
         self._published_total = Counter(
             "outbox_published_total", "Messages committed to the outbox", registry=self.registry
-        )
-        Counter(
-            "outbox_publish_failures_total",
-            "Messages a relay could not send; 0 without one",
-            registry=self.registry,
         )
         self._published = counter(
             "messaging_client_sent_messages_total",

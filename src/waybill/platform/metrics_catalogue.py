@@ -85,6 +85,11 @@ GAUGES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "figures_age_seconds": ("Since the gauges of a look were last brought up to date", ("look",)),
     "outbox_pending": ("Messages that some reader has not passed yet", ()),
     "outbox_oldest_pending_age_seconds": ("Age of the oldest of them", ()),
+    "outbox_unsent": ("Messages that Kafka does not have yet, held ones apart", ()),
+    "outbox_oldest_unsent_age_seconds": ("Age of the oldest of them", ()),
+    "outbox_held": ("Messages that wait for an operator, or behind one that does", ()),
+    "outbox_lanes_without_owner": ("Lanes that no relay sends now", ()),
+    "kafka_up": ("1 while the brokers answer", ()),
     "outbox_spare_partitions": ("Empty partitions ahead of the outbox's last row", ()),
     "outbox_reader_silent_seconds": ("Since a reader of the outbox last reported", ("consumer",)),
     "kafka_consumergroup_lag": (

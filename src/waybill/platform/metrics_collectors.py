@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 from waybill.messaging.adapters.postgres import statements
 from waybill.messaging.core.errors import ConfigurationError
+from waybill.messaging.runtime.relay_settings import RelayFigures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,6 +43,30 @@ class BreakerCalls(Collector):
             for kind, count in breaker.calls.items():
                 family.add_metric((name, kind), count)
         yield family
+
+
+class RelayCollector(Collector):
+    """What a relay has done; without one only its failures, at 0, as the documents have them."""
+
+    def __init__(self) -> None:
+        self.figures: RelayFigures | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        """Counters since the start of the process, and what the relay holds now."""
+        found = self.figures or RelayFigures()
+        failures = ("outbox_publish_failures", "Times that sending stopped because of the log")
+        yield CounterMetricFamily(*failures, value=found.produce_errors)
+        if self.figures is None:
+            return
+        for name, text, value in (
+            ("outbox_sent", "Messages that Kafka has acknowledged, repeats too", found.sent),
+            ("outbox_refused", "Messages that Kafka takes never: held since", found.refused),
+            ("relay_position_writes", "Positions stored", found.position_writes),
+            ("relay_leases_lost", "Lanes that another process took over", found.leases_lost),
+        ):
+            yield CounterMetricFamily(name, text, value=value)
+        yield GaugeMetricFamily("relay_lanes_leased", "Lanes it sends", value=found.lanes)
+        yield GaugeMetricFamily("relay_in_flight", "Messages under way", value=found.in_flight)
 
 
 class LoopsCollector(Collector):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from waybill.messaging.adapters.postgres import figures, instance
+from waybill.messaging.adapters.postgres import figures, instance, relay_status
 from waybill.messaging.adapters.postgres.errors import translated
 from waybill.messaging.core.breaker import BreakerState
 from waybill.messaging.core.errors import OutcomeUnknownError, TransientError
@@ -22,7 +22,9 @@ from waybill.messaging.runtime.loop import Loop
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+    from waybill.messaging.adapters.kafka.group_lag import GroupLag
     from waybill.messaging.adapters.postgres.figures import Figures, Waiting
+    from waybill.messaging.adapters.postgres.relay_status import RelayStatus
     from waybill.messaging.core.breaker import Breaker
     from waybill.messaging.core.ports import Database
     from waybill.messaging.runtime.ports import ServicePorts
@@ -33,6 +35,8 @@ INSTANCE_SECONDS: Final = 15.0
 """The whole server is looked at so often: it takes a connection of its own."""
 LOOK_SECONDS_MAX: Final = 4.0
 """A database that has not answered until then counts as away."""
+
+UP_BY: Final = {"backlog": "database_up", "kafka": "kafka_up"}
 
 # By the index of open orders: a sequential scan would read every order that ever was.
 _INDEX_ONLY = "SELECT set_config('enable_seqscan', 'off', true)"
@@ -80,10 +84,13 @@ class Backlog:
     async def look(self) -> None:
         """One look. Raises TransientError while the database is away."""
         found, show = await figures.look(self._database), self._metrics.set
-        show("outbox_pending", found.outbox_pending)
-        show("outbox_oldest_pending_age_seconds", found.outbox_oldest_pending_seconds)
         show("outbox_spare_partitions", found.spare_partitions)
         self._show_lag(found)
+        if found.mode == "relay":
+            self._show_relay(await relay_status.look(self._database))
+        else:
+            show("outbox_pending", found.outbox_pending)
+            show("outbox_oldest_pending_age_seconds", found.outbox_oldest_pending_seconds)
         self._letters |= found.dead_letters_open.keys()
         for consumer in self._letters:
             count = found.dead_letters_open.get(consumer, 0)
@@ -108,6 +115,16 @@ class Backlog:
         for reader in self._readers:
             seconds = found.silent_seconds.get(reader, 0.0)
             show("outbox_reader_silent_seconds", seconds, consumer=reader)
+
+    def _show_relay(self, found: RelayStatus) -> None:
+        """With a relay what is pending is what Kafka does not have yet."""
+        show = self._metrics.set
+        for name in ("outbox_pending", "outbox_unsent"):
+            show(name, found.lag)
+        for name in ("outbox_oldest_pending_age_seconds", "outbox_oldest_unsent_age_seconds"):
+            show(name, found.oldest_unsent_seconds)
+        show("outbox_held", found.held)
+        show("outbox_lanes_without_owner", sum(lane.owner is None for lane in found.lanes))
 
     def _show_deliveries(self, found: Mapping[tuple[str, str], Waiting]) -> None:
         show = self._metrics.set
@@ -150,11 +167,30 @@ class Instance:
         show("postgres_prepared_transactions", found.prepared_transactions)
 
 
+class GroupBacklog:
+    """Gauges of how far one consumer is behind on Kafka."""
+
+    def __init__(self, lag: GroupLag, metrics: ServiceMetrics, group: str) -> None:
+        self._lag = lag
+        self._metrics = metrics
+        self._group = group
+
+    async def look(self) -> None:
+        """One look. Raises TransientError while the brokers are away."""
+        show, oldest = self._metrics.set, dict[str, float]()
+        for (topic, partition), behind in (await self._lag.look()).items():
+            labels = {"group": self._group, "topic": topic, "partition": str(partition)}
+            show("kafka_consumergroup_lag", behind.records, **labels)
+            oldest[topic] = max(behind.seconds, oldest.get(topic, 0.0))
+        for topic, seconds in oldest.items():
+            show("kafka_consumergroup_lag_seconds", seconds, group=self._group, topic=topic)
+
+
 class Sampler(Loop):
     """Takes every look in its turn; one that fails leaves the others as they are.
 
-    `looks` are by name: the seconds between two of them, and what to call. `database` is the name
-    of the look that says whether the database answers.
+    `looks` are by name: the seconds between two of them, and what to call. Two of them say by the
+    way whether something answers: UP_BY.
     """
 
     def __init__(
@@ -162,13 +198,10 @@ class Sampler(Loop):
         looks: Mapping[str, tuple[float, Callable[[], Awaitable[None]]]],
         metrics: ServiceMetrics,
         ports: ServicePorts,
-        *,
-        database: str = "backlog",
     ) -> None:
         super().__init__("figures", ports.clock, ports.observer)
         self._looks = looks
         self._metrics = metrics
-        self._up_by = database
         self._looked_at = dict.fromkeys(looks, self._clock.monotonic())
         self._next = dict.fromkeys(looks, 0.0)
         for name in looks:
@@ -195,8 +228,8 @@ class Sampler(Loop):
         else:
             self._looked_at[name] = self._clock.monotonic()
             answered = True
-        if name == self._up_by:
-            self._metrics.set("database_up", answered)
+        if name in UP_BY:
+            self._metrics.set(UP_BY[name], answered)
 
     def _age(self, name: str) -> float:
         return self._clock.monotonic() - self._looked_at[name]

@@ -49,6 +49,7 @@ CROSS JOIN LATERAL (
     ORDER BY o.seq LIMIT {COUNT_MAX}
 ) AS waiting
 """  # noqa: S608 - a constant
+_MODE = "SELECT mode FROM messaging.outbox_meta"
 _SEEN = """
 SELECT consumer, extract(epoch FROM clock_timestamp() - seen_at)::float8
 FROM messaging.outbox_reader
@@ -73,13 +74,14 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """One look at one service's database.
+    """One look at one service's database; `mode` says who reads its outbox.
 
     `lag` and `lag_seconds` by (consumer, topic, lane) of this service's own outbox, as its readers
     last reported; `silent_seconds` by reader, `dead_letters_open` by consumer, `deliveries` by
     (kind, state).
     """
 
+    mode: str
     lag: dict[tuple[str, str, int], int]
     lag_seconds: dict[tuple[str, str, int], float]
     outbox_pending: int
@@ -92,12 +94,14 @@ class Figures(msgspec.Struct, frozen=True):
 
 async def look(database: Database) -> Figures:
     """A few reading statements, as the service role; not of one instant. Raises TransientError."""
+    (meta,) = await database.fetch(_MODE)
     lag = await database.fetch(_LAG)
     ((pending, oldest),) = [(row[0], row[1]) for row in await database.fetch(_PENDING)]
     seen = await database.fetch(_SEEN)
     letters = await database.fetch(_LETTERS)
     deliveries = await database.fetch(_DELIVERIES)
     return Figures(
+        mode=meta[0],
         lag={(row[0], row[1], row[2]): row[3] for row in lag},
         lag_seconds={(row[0], row[1], row[2]): max(0.0, row[4]) for row in lag},
         outbox_pending=pending,

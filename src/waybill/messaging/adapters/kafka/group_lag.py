@@ -1,0 +1,128 @@
+"""How far a consumer group is behind, as anybody may ask the brokers: for metrics, not for work.
+
+By what the group has committed there, which follows the database's positions (protocol C15).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # a gap
+
+from waybill.messaging.adapters.kafka.errors import MISSING_TOPIC, error_of, outage
+from waybill.messaging.core.errors import TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from concurrent.futures import Future
+
+    from waybill.messaging.adapters.kafka.settings import KafkaSettings
+
+Place = tuple[str, int]
+
+SAMPLES_MAX = 1_000
+"""Of a partition's end; a group that is behind all of them is older than it seems."""
+REQUEST_SECONDS = 3.0
+"""Below a look's own limit: brokers that do not answer are away."""
+
+logger = logging.getLogger(__name__)
+
+
+class Behind(NamedTuple):
+    """Records of a partition that the group has not read, and for how long the oldest waits."""
+
+    records: int
+    seconds: float
+
+
+class Ages:
+    """When each end of a partition was first seen: what stands behind an offset came after it."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[int, float]] = deque(maxlen=SAMPLES_MAX)
+
+    def oldest_seconds(self, offset: int, end: int, now: float) -> float:
+        """Age of the record at `offset`, as far as it was watched; 0 if there is none yet."""
+        if not self._seen or end != self._seen[-1][0]:
+            self._seen.append((end, now))
+        while len(self._seen) > 1 and self._seen[0][0] <= offset:
+            self._seen.popleft()
+        first, at = self._seen[0]
+        return now - at if offset < first else 0.0
+
+
+class GroupLag:
+    """One group on its topics. `monotonic` is in seconds."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        group: str,
+        topics: Iterable[str],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._group = group
+        self._partitions = [
+            TopicPartition(topic, number)
+            for topic in sorted(topics)
+            for number in range(settings.partitions)
+        ]
+        self._monotonic = monotonic
+        self._ages: dict[Place, Ages] = {}
+        self._client: AdminClient | None = None
+
+    async def look(self) -> dict[Place, Behind]:
+        """By topic and partition, those left out that are not there. Raises TransientError."""
+        ends = await self._offsets(OffsetSpec.latest())  # type: ignore[no-untyped-call]  # as above
+        begins = await self._offsets(OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # as above
+        committed = await self._committed()
+        now = self._monotonic()
+        found = {}
+        for place, end in ends.items():
+            # No commit yet, or one below what the log still has: all that is there is unread.
+            offset = max(committed.get(place, -1), begins.get(place, 0))
+            seconds = self._ages.setdefault(place, Ages()).oldest_seconds(offset, end, now)
+            found[place] = Behind(max(0, end - offset), seconds)
+        return found
+
+    async def _offsets(self, spec: OffsetSpec) -> dict[Place, int]:
+        asked = self._open().list_offsets(
+            dict.fromkeys(self._partitions, spec), request_timeout=REQUEST_SECONDS
+        )
+        found = {}
+        for partition, future in asked.items():
+            answer = await _answer(future)
+            if answer is not None:
+                found[partition.topic, partition.partition] = int(answer.offset)
+        return found
+
+    async def _committed(self) -> dict[Place, int]:
+        asked = self._open().list_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(self._group)], request_timeout=REQUEST_SECONDS
+        )
+        answer = await _answer(asked[self._group])
+        places = answer.topic_partitions if answer is not None else ()
+        return {(each.topic, each.partition): each.offset for each in places}
+
+    def _open(self) -> AdminClient:
+        if self._client is None:
+            self._client = AdminClient(dict(self._settings.client()), logger=logger)
+        return self._client
+
+
+async def _answer(future: Future[Any]) -> Any:  # noqa: ANN401 - the client's own types
+    """None if there is no such topic. Raises TransientError."""
+    try:
+        return await asyncio.wrap_future(future)
+    except KafkaException as error:
+        told = error_of(error)
+        if told is None:
+            raise TransientError(f"Kafka: {error}") from error
+        if told.code() in MISSING_TOPIC:
+            return None
+        raise outage(told) from error

@@ -1,0 +1,67 @@
+"""How far a group is behind, as the brokers tell it: what metrics and alerts stand on."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from tests.kafka.records import create_topics
+
+from waybill.messaging.adapters.kafka.group_lag import Behind, GroupLag
+from waybill.messaging.adapters.kafka.settings import KafkaSettings
+from waybill.messaging.core.errors import TransientError
+
+if TYPE_CHECKING:
+    from tests.kafka.broker import Broker, OtherBroker
+
+
+def written(bootstrap: str, topic: str, count: int) -> None:
+    """So many records more, all in partition 2."""
+    producer = Producer({"bootstrap.servers": bootstrap})
+    for _ in range(count):
+        producer.produce(topic, b"x", partition=2)
+    producer.flush(30)
+
+
+async def first_look(lag: GroupLag) -> dict[tuple[str, int], Behind]:
+    """A partition has a leader some time after it was made."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await lag.look()
+            except TransientError:
+                await asyncio.sleep(0.05)
+
+
+async def test_what_a_group_has_not_committed_is_its_lag(kafka: Broker | OtherBroker) -> None:
+    """Records behind the commit are counted, and the oldest of them is as old as it was watched."""
+    name = f"lag-{uuid.uuid1()}"
+    create_topics(kafka.bootstrap, [name])
+    now = 100.0
+    settings = KafkaSettings(brokers=kafka.bootstrap)
+    lag = GroupLag(settings, name, [name, f"{name}-missing"], lambda: now)
+    found = await first_look(lag)
+    assert set(found) == {(name, number) for number in range(6)}
+    assert {(behind.records, behind.seconds) for behind in found.values()} == {(0, 0.0)}
+    written(kafka.bootstrap, name, 3)
+    assert (await lag.look())[name, 2] == (3, 0.0)
+    now = 107.0
+    written(kafka.bootstrap, name, 2)
+    assert (await lag.look())[name, 2] == (5, 7.0)
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": name})
+    consumer.commit(offsets=[TopicPartition(name, 2, 3)], asynchronous=False)
+    now = 109.0
+    assert (await lag.look())[name, 2] == (2, 2.0), "the oldest is one of the second lot"
+    consumer.commit(offsets=[TopicPartition(name, 2, 5)], asynchronous=False)
+    consumer.close()
+    assert (await lag.look())[name, 2] == (0, 0.0)
+
+
+async def test_brokers_that_are_away_are_an_outage() -> None:
+    """The look fails within its time; nothing is shown as 0."""
+    lag = GroupLag(KafkaSettings(brokers="127.0.0.1:1"), "g", ["t"], lambda: 0.0)
+    with pytest.raises(TransientError):
+        await lag.look()
