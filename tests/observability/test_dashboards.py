@@ -122,7 +122,6 @@ def test_links_between_data_sources_lead_somewhere() -> None:
     sources = datasources()
     assert set(sources) == {"prometheus", "tempo"}
     links = sources["tempo"]["jsonData"]
-    assert links["serviceMap"]["datasourceUid"] in sources
     assert links["tracesToMetrics"]["datasourceUid"] in sources
     assert [source["uid"] for source in sources.values() if source.get("isDefault")] == [
         "prometheus"

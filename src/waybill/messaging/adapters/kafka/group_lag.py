@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # a gap
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from waybill.messaging.adapters.kafka.errors import MISSING_TOPIC, error_of, outage
 from waybill.messaging.core.errors import TransientError
