@@ -34,24 +34,17 @@ from waybill.platform.http.application import HttpParts, create_application
 from waybill.platform.http.health import Component, Health
 from waybill.platform.http.limits import HttpLimits
 from waybill.platform.http.server import HttpServer, bind
+from waybill.platform.looks import show_figures
 from waybill.platform.metrics import ServiceMetrics
 from waybill.platform.own_server import prepare
 from waybill.platform.provisioning import SIMULATOR, provision
-from waybill.platform.sampling import (
-    INSTANCE_SECONDS,
-    SAMPLE_SECONDS,
-    Backlog,
-    Instance,
-    Sampler,
-)
 from waybill.platform.service_context import in_service
 from waybill.platform.services import PLANS, Workshop
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from waybill.messaging.runtime.brake import Measure
     from waybill.platform.own_databases import OwnDatabases
     from waybill.platform.services import Built, ServicePlan
     from waybill.platform.settings import Settings
@@ -176,7 +169,14 @@ class Platform:
         embedded = isinstance(self._server, EmbeddedPostgres)
         disks = [disk_used(self._settings)] if embedded else []
         owner_url = urls_of(self._server, name).owner
-        _show_figures(plan, messaging, metrics, owner_url=owner_url, disks=disks)
+        show_figures(
+            messaging,
+            metrics,
+            owner_url=owner_url,
+            disks=disks,
+            hosts_process=plan is PLANS["order"],
+            kafka=self._kafka,
+        )
         brake = Brake("disk brake", disks, ports=messaging.ports)
         messaging.add(brake)
         health = Health(_checks(messaging))
@@ -234,38 +234,6 @@ class Platform:
                 url = urls_of(self._server, other).reader
                 found[other_plan.name] = SourceSpec(url, frozenset((topic,)))
         return found
-
-
-def _show_figures(
-    plan: ServicePlan,
-    messaging: MessagingService,
-    metrics: ServiceMetrics,
-    *,
-    owner_url: str,
-    disks: Sequence[Measure],
-) -> None:
-    topic = choreography.SERVICES[plan.name].publishes
-    kinds = messaging.kinds
-    metrics.expect(topics=[topic] if topic else [], consumers=[plan.name], deliveries=kinds)
-    metrics.watch(lambda: messaging.supervisor)
-    backlog = Backlog(
-        messaging.ports.database,
-        metrics,
-        consumers=[plan.name],
-        deliveries=kinds,
-        hosts_process=choreography.PROCESS.name if plan is PLANS["order"] else None,
-    )
-
-    async def look_at_disk() -> None:
-        for disk in disks:
-            metrics.set("disk_used_ratio", await disk.read())
-
-    looks = {
-        "backlog": (SAMPLE_SECONDS, backlog.look),
-        "instance": (INSTANCE_SECONDS, Instance(owner_url, metrics).look),
-        "disk": (SAMPLE_SECONDS, look_at_disk),
-    }
-    messaging.add(Sampler(looks, metrics, messaging.ports))
 
 
 def _counted(admit: Callable[[], None], metrics: ServiceMetrics) -> Callable[[], None]:

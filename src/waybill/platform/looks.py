@@ -1,0 +1,76 @@
+"""What a service of this platform shows of itself: which looks it takes, and at what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from waybill.blueprints import choreography
+from waybill.platform.sampling import (
+    INSTANCE_SECONDS,
+    SAMPLE_SECONDS,
+    Backlog,
+    GroupBacklog,
+    Instance,
+    Sampler,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from waybill.messaging.adapters.kafka.settings import KafkaSettings
+    from waybill.messaging.runtime.brake import Measure
+    from waybill.messaging.service import MessagingService
+    from waybill.platform.metrics import ServiceMetrics
+
+
+def show_figures(
+    messaging: MessagingService,
+    metrics: ServiceMetrics,
+    *,
+    owner_url: str,
+    disks: Sequence[Measure],
+    hosts_process: bool,
+    kafka: KafkaSettings | None,
+) -> None:
+    """Put every gauge of a service in its place. After its consumers and calls are registered."""
+    name, kinds = messaging.name, messaging.kinds
+    wiring = choreography.SERVICES[name]
+    topics = [wiring.publishes] if wiring.publishes else []
+    metrics.expect(topics=topics, consumers=[name], deliveries=kinds)
+    metrics.watch(lambda: messaging.supervisor)
+    backlog = Backlog(
+        messaging.ports.database,
+        metrics,
+        consumers=[name],
+        deliveries=kinds,
+        hosts_process=choreography.PROCESS.name if hosts_process else None,
+    )
+
+    async def look_at_disk() -> None:
+        for disk in disks:
+            metrics.set("disk_used_ratio", await disk.read())
+
+    looks: dict[str, tuple[float, Callable[[], Awaitable[None]]]] = {
+        "backlog": (SAMPLE_SECONDS, backlog.look),
+        "instance": (INSTANCE_SECONDS, Instance(owner_url, metrics).look),
+        "disk": (SAMPLE_SECONDS, look_at_disk),
+    }
+    if messaging.relay is not None:
+        metrics.follow_relay(messaging.relay.figures)
+    if kafka is not None:
+        look = _group(kafka, messaging, metrics, sorted(wiring.acts_on))
+        looks["kafka"] = (SAMPLE_SECONDS, look)
+    messaging.add(Sampler(looks, metrics, messaging.ports))
+
+
+def _group(
+    kafka: KafkaSettings,
+    messaging: MessagingService,
+    metrics: ServiceMetrics,
+    topics: Sequence[str],
+) -> Callable[[], Awaitable[None]]:
+    # Only platforms on Kafka load its client.
+    from waybill.messaging.adapters.kafka.group_lag import GroupLag  # noqa: PLC0415
+
+    lag = GroupLag(kafka, messaging.name, topics, messaging.ports.clock.monotonic)
+    return GroupBacklog(lag, metrics, messaging.name).look
