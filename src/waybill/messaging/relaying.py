@@ -9,17 +9,19 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from waybill.messaging.adapters.kafka.log import KafkaLog
 from waybill.messaging.adapters.kafka.topics import Topics
 from waybill.messaging.adapters.kafka.writer import KafkaLogWriter
+from waybill.messaging.adapters.postgres.partition_positions import PostgresPartitionPositions
 from waybill.messaging.adapters.postgres.relay_store import PostgresRelayStore
 from waybill.messaging.adapters.postgres.source import LogSettings, OutboxSource
-from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.core.message import DEAD_LETTER_SUFFIX
 from waybill.messaging.runtime.relay import Relay
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from waybill.messaging.adapters.kafka.headers import ReadForeign
     from waybill.messaging.adapters.kafka.settings import KafkaSettings
     from waybill.messaging.core.message import Record
     from waybill.messaging.core.ports import Log, Written
@@ -64,11 +66,15 @@ class Relaying:
         ports: ServicePorts,
         kafka: KafkaSettings,
         settings: RelaySettings,
+        read_foreign: ReadForeign | None = None,
     ) -> None:
         self._topics: set[str] = set()
         self._writer = PreparedWriter(kafka, self._topics)
         source = OutboxSource(
             name, url, application_name=f"waybill {name} relay", settings=LogSettings()
+        )
+        self._log = KafkaLog(
+            kafka, PostgresPartitionPositions(ports.database), read_foreign=read_foreign
         )
         self._store = PostgresRelayStore(
             name, ports.database, source, rewind_seconds=settings.rewind_seconds
@@ -95,7 +101,7 @@ class Relaying:
         """Where a consumer of these reads; they are created, with those for its dead letters."""
         for name in topics:
             self._topics |= {name, name + DEAD_LETTER_SUFFIX}
-        raise ConfigurationError("consumers cannot read from Kafka in this version")
+        return self._log
 
     async def close(self) -> None:
         """After the relay was stopped: drop what is not sent; it stands in the outbox."""

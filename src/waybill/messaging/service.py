@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
+    from waybill.messaging.adapters.kafka.headers import ReadForeign
     from waybill.messaging.adapters.kafka.settings import KafkaSettings
     from waybill.messaging.core.codec import Codec
     from waybill.messaging.core.message import Appended
@@ -93,7 +94,8 @@ class MessagingService:
     services of this process; `notify` hints readers in other processes.
 
     With `kafka` a relay carries the outbox there, and consumers read there: no sources. `publishes`
-    are then the topics to create beside those that are consumed.
+    are then the topics to create beside those that are consumed; `read_foreign` understands a
+    stranger's records without headers of ours.
     """
 
     def __init__(
@@ -110,6 +112,7 @@ class MessagingService:
         doorbells: dict[str, Doorbell] | None = None,
         notify: bool = True,
         kafka: KafkaSettings | None = None,
+        read_foreign: ReadForeign | None = None,
         publishes: Iterable[str] = (),
     ) -> None:
         self.name = name
@@ -124,6 +127,7 @@ class MessagingService:
         self._doorbell = self._doorbells.setdefault(name, Doorbell())
         self._notify = notify
         self._kafka = kafka
+        self._read_foreign = read_foreign
         self._publishes = tuple(publishes)
         self._relaying: Relaying | None = None
         self._notifier: Notifier | None = None
@@ -208,6 +212,7 @@ class MessagingService:
             ports=self.ports,
             kafka=kafka,
             settings=self.settings.relay,
+            read_foreign=self._read_foreign,
         )
         relaying.publishes(self._publishes)
         self._doorbell.attach(relaying.relay)

@@ -18,6 +18,8 @@ def consumer_properties(settings: KafkaSettings, group: str, protocol: str) -> d
         # A position that the log has no more must be seen, not jumped over.
         "auto.offset.reset": "error",
         "allow.auto.create.topics": False,
+        # A topic that is created late is found soon.
+        "topic.metadata.refresh.interval.ms": 5_000,
         "max.poll.interval.ms": round(settings.poll_interval_seconds_max * 1000),
         "fetch.wait.max.ms": settings.fetch_wait_milliseconds,
         # The default of a second stalls a queue that has just been emptied.

@@ -44,8 +44,10 @@ class KafkaLog:
     async def subscribe(self, consumer: str, topics: Sequence[str]) -> Subscription:
         """See Log: joins the group `consumer`; partitions come when the group has agreed.
 
-        Raises TransientError if no broker can be asked which protocol its groups speak.
+        Creates topics that are missing. Raises TransientError while no broker can be asked, and
+        ConfigurationError if a topic has another number of partitions (protocol C11).
         """
+        await self._topics.prepare(topics)
         if self._protocol == "auto":
             self._protocol = await self._topics.group_protocol()
             logger.info("groups of %s speak the protocol %s", consumer, self._protocol)

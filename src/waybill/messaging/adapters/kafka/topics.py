@@ -45,8 +45,8 @@ class Topics:
     async def prepare(self, names: Iterable[str]) -> None:
         """Create those that are missing, then check all of them. May be repeated and raced.
 
-        Raises ConfigurationError (another number of partitions, or no right to create) or
-        TransientError (the cluster cannot be asked now).
+        Raises ConfigurationError (another number of partitions) or TransientError (the cluster
+        cannot be asked now, or does not let this client create one).
         """
         wanted = sorted(set(names))
         known = await self.describe(wanted)
@@ -159,9 +159,9 @@ class Topics:
             except KafkaException as error:
                 told = error_of(error)
                 if told is not None and told.code() in NOT_ALLOWED:
-                    raise ConfigurationError(
-                        f"topic {name} is missing and this client may not create it: create it "
-                        f"with {settings.partitions} partitions"
+                    raise TransientError(
+                        f"Kafka has no topic {name} and this client may not create it: create it "
+                        f"with {settings.partitions} partitions; everything waits meanwhile"
                     ) from error
                 if told is None or told.code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise _translated(error, name) from error
