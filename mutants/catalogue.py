@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from mutants import auditing, commerce, consuming, delivering, storing
+from mutants import auditing, commerce, consuming, delivering, relaying, storing
 
 MUTANTS = (
     *commerce.INTAKE,
     *storing.OUTBOX,
     *storing.READING,
+    *relaying.MUTANTS,
     *consuming.MUTANTS,
     *commerce.DECISIONS,
     *delivering.MUTANTS,

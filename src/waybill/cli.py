@@ -12,7 +12,19 @@ from typing import Annotated, Literal
 
 import typer
 
-from waybill.commands import audit, bench, consumers, dead_letters, deliveries, lag, own, topics
+from waybill.commands import (
+    audit,
+    bench,
+    consumers,
+    dead_letters,
+    deliveries,
+    drain,
+    lag,
+    outbox,
+    own,
+    relay,
+    topics,
+)
 from waybill.commands.options import Data, PortBase  # noqa: TC001 - read by typer
 from waybill.commands.output import say
 from waybill.commands.place import remember, settings_of
@@ -32,6 +44,8 @@ for name, group in (
     ("consumers", consumers.app),
     ("dead-letters", dead_letters.app),
     ("deliveries", deliveries.app),
+    ("relay", relay.app),
+    ("outbox", outbox.app),
 ):
     app.add_typer(group, name=name)
 app.command("audit", short_help="Prove that nothing was lost, doubled or stranded.")(audit.audit)
@@ -44,6 +58,7 @@ app.command("migrate", short_help="Bring the tables on your own PostgreSQL to th
 app.command("lag", short_help="Wait until every consumer keeps up: a gate for deployments.")(
     lag.lag
 )
+app.command("drain", short_help="Make ready to start on Kafka, or without it.")(drain.drain)
 app.command("env", short_help="Write a .env with every variable and random secrets.")(own.env)
 app.command("bench", short_help="Measure what a platform carries, and what an order costs.")(
     bench.bench

@@ -15,6 +15,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Self
 
 from waybill.blueprints import choreography
+from waybill.blueprints.foreign import read_foreign
 from waybill.messaging.adapters.kafka.settings import KafkaSettings
 from waybill.messaging.adapters.postgres.connection import PostgresSettings
 from waybill.messaging.adapters.postgres.lease import release_all
@@ -217,6 +218,7 @@ class Platform:
             notify=not self._alone,
             kafka=self._kafka,
             publishes=[topic] if topic else [],
+            read_foreign=read_foreign,
         )
 
     def _sources(self, plan: ServicePlan) -> Mapping[str, SourceSpec]:

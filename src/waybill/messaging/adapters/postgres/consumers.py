@@ -14,7 +14,7 @@ from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.core.lanes import ALL_LANES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from waybill.messaging.core.ports import Database, Row
 
@@ -51,6 +51,10 @@ SET positions = $3, start = $3, last_ids = array_fill(NULL::uuid, ARRAY[{ALL_LAN
 WHERE consumer = $1 AND source = $2
 RETURNING source
 """  # noqa: S608 - constants
+_ENSURE = """
+INSERT INTO messaging.consumer_source (consumer, source, topics) VALUES ($1, $2, $3)
+ON CONFLICT (consumer, source) DO NOTHING
+"""
 _FORGET = """
 DELETE FROM messaging.outbox_reader
 WHERE consumer = $1
@@ -138,6 +142,34 @@ async def reset_consumer(
     )
     logger.warning("%s was reset in %s to %s", consumer, source_name, to)
     return tuple(positions)
+
+
+async def place_consumer(
+    consuming: Database,
+    source: Database,
+    *,
+    consumer: str,
+    source_name: str,
+    topics: Sequence[str],
+    positions: Sequence[int],
+) -> None:
+    """Have this consumer begin there when it reads this source, whether it ever did or not.
+
+    As `reset_consumer`, for one that has read the topics elsewhere until now (protocol L6).
+    """
+    places = list(positions)
+    (now,) = await source.fetch(_REGISTER, consumer, sorted(topics), places, places)
+    await consuming.fetch(_ENSURE, consumer, source_name, sorted(topics))
+    await consuming.fetch(
+        _RESET,
+        consumer,
+        source_name,
+        places,
+        now["system_identifier"],
+        now["timeline"],
+        now["horizon"],
+        now["horizon_at"],
+    )
 
 
 async def forget_consumer(

@@ -95,6 +95,8 @@ async def attach(database: Database, service: str, log: str, *, rewind_seconds: 
         (meta,) = await transaction.fetch(_META)
         server = await read_server(transaction)
         if meta["mode"] == "relay":
+            if meta["boundary"] is not None:  # drained, and the relay goes on all the same
+                await transaction.execute("DELETE FROM messaging.outbox_reader")
             await _check_server(transaction, service, meta, server, rewind_seconds)
             await _check_log(transaction, service, meta, log)
         else:
@@ -135,11 +137,13 @@ async def require_direct(database: Database, service: str) -> None:
 
 
 class Drained(msgspec.Struct, frozen=True):
-    """What `drain` found: rows that a reader (or the relay) has yet to pass, by its name.
+    """What `look` found: rows that a reader (or the relay) has yet to pass, by its name.
 
-    With nobody behind, `boundary` is written: the last seq of each lane as this call began.
+    With nobody behind, another way may begin at `boundary`: the last seq of each lane as this call
+    began.
     """
 
+    mode: str
     boundary: tuple[int, ...]
     behind: dict[str, int]
 
@@ -147,9 +151,22 @@ class Drained(msgspec.Struct, frozen=True):
 async def drain(database: Database) -> Drained:
     """Write where another way may begin, if nobody of the present way lacks anything before it.
 
-    May be repeated: the last boundary counts. Raises ConfigurationError for held records, which
-    only a relay can send.
+    May be repeated: the last boundary counts. Raises as `undrained`. From a relay's log the
+    consumers have to be asked as well: look, ask them, then write.
     """
+    found = await undrained(database)
+    if not found.behind:
+        await write_boundary(database, found.boundary)
+    return found
+
+
+async def write_boundary(database: Database, boundary: Sequence[int]) -> None:
+    """Nobody of the present way lacks anything up to here: the next one begins there."""
+    await database.fetch(_DRAINED, list(boundary))
+
+
+async def undrained(database: Database) -> Drained:
+    """Who lacks what. Raises ConfigurationError for held records, which only a relay can send."""
     async with database.transaction() as transaction:
         await transaction.execute(_LOCK)
         (meta,) = await transaction.fetch(_META)
@@ -165,9 +182,7 @@ async def drain(database: Database) -> Drained:
                 "records are held that only the relay can send: see `waybill outbox held list`, "
                 "resume or skip them, then drain again"
             )
-        if not behind:
-            await transaction.execute(_DRAINED, boundary)
-    return Drained(tuple(boundary), behind)
+    return Drained(meta["mode"], tuple(boundary), behind)
 
 
 async def rewind(database: Database, to: int | None) -> list[int]:

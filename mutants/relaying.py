@@ -1,0 +1,68 @@
+"""Faults of the relay: what stands in the outbox must be in the log, in its order."""
+
+from __future__ import annotations
+
+from mutants.mutant import Mutant
+
+_TESTS = "messaging/postgres/test_relay.py::"
+
+MUTANTS = (
+    Mutant(
+        name="position-before-the-acknowledgement",
+        fault="the relay's position moves over records as soon as they are read",
+        harm="what the broker has not stored when the process dies is never sent",
+        file="messaging/runtime/relay_lane.py",
+        old="            if run.written is None:\n                break\n            if",
+        new="            if run.written is None:\n                self.acked = run.through\n"
+        "                break\n            if",
+        tests=(_TESTS + "test_l3_the_position_passes_acknowledged_records_only",),
+    ),
+    Mutant(
+        name="error-passed-over",
+        fault="a record that was not written does not stop its lane",
+        harm="a message is lost, or comes behind a later one of its order",
+        file="messaging/runtime/relay_lane.py",
+        old="            if run.written.error is None:",
+        new="            if run.written is not None:",
+        tests=(_TESTS + "test_l2_an_error_stops_its_lane_which_is_read_again",),
+    ),
+    Mutant(
+        name="relay-position-without-token",
+        fault="a relay's position is written without a look at its token",
+        harm="a process that was frozen moves the position over what its successor sends",
+        file="messaging/adapters/postgres/relay_store.py",
+        old="    WHERE l.token = $1 AND l.position < n.position\n",
+        new="    WHERE $1::uuid IS NOT NULL AND l.position < n.position\n",
+        tests=(_TESTS + "test_l3_a_member_that_was_taken_over_moves_nothing",),
+    ),
+    Mutant(
+        name="held-keys-not-loaded",
+        fault="a new owner of a lane does not know what is held",
+        harm="a later event of an order is published before an earlier one",
+        file="messaging/adapters/postgres/relay_held.py",
+        old="        found[row[0]].add(row[1])\n",
+        new="",
+        tests=(_TESTS + "test_l4_a_new_owner_knows_what_is_held",),
+    ),
+    Mutant(
+        name="way-changed-without-drain",
+        fault="an outbox that was read directly feeds Kafka from its end on, drained or not",
+        harm="messages that a service has not read yet are lost at the change",
+        file="messaging/adapters/postgres/relay_mode.py",
+        old='    if meta["last_seq"]:\n        raise',
+        new='    if meta["last_seq"] < 0:\n        raise',
+        tests=(
+            "messaging/postgres/test_relay_modes.py::"
+            "test_l6_an_outbox_that_was_read_directly_does_not_feed_a_log",
+        ),
+    ),
+    Mutant(
+        name="retention-ignores-the-relay",
+        fault="outbox partitions are dropped though the relay has not sent them",
+        harm="a broker that is away for longer than the retention costs messages",
+        file="messaging/adapters/postgres/upkeep.py",
+        old="sent.position < high.seq",
+        new="sent.position < 0",
+        tests=("messaging/postgres/test_relay_modes.py::test_o6_retention_waits_for_the_relay",),
+    ),
+)

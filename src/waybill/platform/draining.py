@@ -1,0 +1,133 @@
+"""From direct reading to Kafka and back: who still lacks what, and where the other way begins.
+
+Nothing is lost: everybody of the old way has all that stands before the boundary. Nothing is
+doubled: what both ways carry, inboxes leave out (protocol L6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from waybill.blueprints import choreography
+from waybill.messaging.adapters.postgres.connection import PostgresDatabase, PostgresSettings
+from waybill.messaging.adapters.postgres.consumers import place_consumer
+from waybill.messaging.adapters.postgres.partition_positions import PostgresPartitionPositions
+from waybill.messaging.adapters.postgres.relay_mode import undrained, write_boundary
+from waybill.messaging.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from waybill.messaging.adapters.kafka.settings import KafkaSettings
+    from waybill.messaging.adapters.postgres.relay_mode import Drained
+    from waybill.messaging.core.ports import Database
+
+LOOK_SECONDS: Final = 0.5
+
+
+async def drain(
+    databases: Mapping[str, Database],
+    reader_urls: Mapping[str, str],
+    kafka: KafkaSettings | None,
+    *,
+    wait_seconds: float,
+    say: Callable[[str], None],
+) -> None:
+    """Wait until nobody lacks anything that is there now, and write the boundaries.
+
+    `databases` and `reader_urls` by service name. Raises ConfigurationError telling who is behind
+    after `wait_seconds`.
+    """
+    found = await _until_nobody_is_behind(databases, wait_seconds)
+    relayed = sorted(name for name, each in found.items() if each.mode != "direct")
+    if relayed:
+        await _until_kafka_is_read(databases, kafka, relayed, wait_seconds)
+        for name in relayed:
+            await _place_readers(databases, name, reader_urls[name], found[name])
+    for name, each in found.items():
+        await write_boundary(databases[name], each.boundary)
+        to = "Kafka" if each.mode == "direct" else "direct reading"
+        say(f"{name} is drained: {to} begins behind seq {max(each.boundary)}")
+
+
+async def _until_nobody_is_behind(
+    databases: Mapping[str, Database], wait_seconds: float
+) -> dict[str, Drained]:
+    deadline = asyncio.get_running_loop().time() + wait_seconds
+    while True:
+        found = {name: await undrained(database) for name, database in databases.items()}
+        behind = [
+            f"{who} has {rows} messages of {name} to go"
+            for name, each in found.items()
+            for who, rows in each.behind.items()
+        ]
+        if not behind:
+            return found
+        if asyncio.get_running_loop().time() > deadline:
+            raise ConfigurationError(
+                f"not drained: {'; '.join(behind)}. Let the platform run as before, without new "
+                "orders if they come too fast, and drain again; a reader that will not come back: "
+                "waybill consumers forget"
+            )
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _until_kafka_is_read(
+    databases: Mapping[str, Database],
+    kafka: KafkaSettings | None,
+    relayed: list[str],
+    wait_seconds: float,
+) -> None:
+    if kafka is None:
+        raise ConfigurationError(
+            f"{', '.join(relayed)} feed Kafka: set KAFKA_BROKERS, so that it can be asked what "
+            "the consumers have read"
+        )
+    from waybill.messaging.adapters.kafka.topics import Topics  # noqa: PLC0415 - only on Kafka
+
+    names = [t for n in relayed if (t := choreography.SERVICES[n].publishes) is not None]
+    ends = await Topics(kafka).end_offsets(names)
+    deadline = asyncio.get_running_loop().time() + wait_seconds
+    while behind := await _behind_in_kafka(databases, ends):
+        if asyncio.get_running_loop().time() > deadline:
+            raise ConfigurationError(
+                f"not drained: {'; '.join(behind)}. Let the platform run on Kafka and drain again"
+            )
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _behind_in_kafka(
+    databases: Mapping[str, Database], ends: Mapping[tuple[str, int], int]
+) -> list[str]:
+    behind = []
+    for name, database in databases.items():
+        acts_on = choreography.SERVICES[name].acts_on
+        stored = await PostgresPartitionPositions(database).stored(name)
+        for (topic, partition), end in ends.items():
+            place = stored.get((topic, partition))
+            read = 0 if place is None else place.offset + 1
+            if topic in acts_on and read < end:
+                behind.append(f"{name} has {end - read} records of {topic}-{partition} to go")
+    return behind
+
+
+async def _place_readers(
+    databases: Mapping[str, Database], source: str, reader_url: str, found: Drained
+) -> None:
+    """Those who read this service's topic begin behind the boundary when they read directly."""
+    topic = choreography.SERVICES[source].publishes
+    reading = await PostgresDatabase.connect(reader_url, PostgresSettings(pool_max=1))
+    try:
+        for name, database in databases.items():
+            if topic is not None and topic in choreography.SERVICES[name].acts_on:
+                await place_consumer(
+                    database,
+                    reading,
+                    consumer=name,
+                    source_name=source,
+                    topics=[topic],
+                    positions=found.boundary,
+                )
+    finally:
+        await reading.close()
