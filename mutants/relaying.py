@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutants.mutant import Mutant
 
 _TESTS = "messaging/postgres/test_relay.py::"
+_MODES = "messaging/postgres/test_relay_modes.py::"
 
 MUTANTS = (
     Mutant(
@@ -51,10 +52,7 @@ MUTANTS = (
         file="messaging/adapters/postgres/relay_mode.py",
         old='    if meta["last_seq"]:\n        raise',
         new='    if meta["last_seq"] < 0:\n        raise',
-        tests=(
-            "messaging/postgres/test_relay_modes.py::"
-            "test_l6_an_outbox_that_was_read_directly_does_not_feed_a_log",
-        ),
+        tests=(_MODES + "test_l6_an_outbox_that_was_read_directly_does_not_feed_a_log",),
     ),
     Mutant(
         name="retention-ignores-the-relay",
@@ -63,6 +61,6 @@ MUTANTS = (
         file="messaging/adapters/postgres/upkeep.py",
         old="sent.position < high.seq",
         new="sent.position < 0",
-        tests=("messaging/postgres/test_relay_modes.py::test_o6_retention_waits_for_the_relay",),
+        tests=(_MODES + "test_o6_retention_waits_for_the_relay",),
     ),
 )
