@@ -42,7 +42,7 @@ MUTANTS = (
         harm="a later event of an order is published before an earlier one",
         file="messaging/adapters/postgres/relay_held.py",
         old="        found[row[0]].add(row[1])\n",
-        new="",
+        new="        del row\n",
         tests=(_TESTS + "test_l4_a_new_owner_knows_what_is_held",),
     ),
     Mutant(
