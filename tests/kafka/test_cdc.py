@@ -6,29 +6,36 @@ import asyncio
 import json
 import os
 import subprocess
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
 import msgspec
 import pytest
+from tests.commerce.support import eventually
 from tests.kafka.broker import Broker, OtherBroker, free_port
 from tests.kafka.connect import Connect, connect
+from tests.kafka.reading import settings_for
 from tests.kafka.records import create_topics, headers_of, records_until
 
+from waybill.messaging import JsonCodec, MessagingService, MessagingSettings
 from waybill.messaging.adapters.kafka.headers import to_headers, to_record
+from waybill.messaging.adapters.postgres import relay_status
 from waybill.messaging.adapters.postgres.migrate import upgrade
 from waybill.messaging.adapters.postgres.outbox import APPEND, columns
 from waybill.messaging.adapters.postgres.outbox_rows import encode_headers
 from waybill.messaging.adapters.postgres.partitions import create_spares
 from waybill.messaging.core.identity import UuidFactory
 from waybill.messaging.core.message import Message
+from waybill.messaging.runtime.relay_settings import RelaySettings
 from waybill.platform.embedded import EmbeddedPostgres
 from waybill.platform.embedded.binaries import installed_programs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from confluent_kafka import Message as KafkaRecord
 
@@ -160,23 +167,61 @@ def has_all(sent: Sequence[Message]) -> Callable[[list[KafkaRecord]], bool]:
     return lambda records: wanted <= {headers_of(record)["eventId"] for record in records}
 
 
-def test_debezium_publishes_what_the_relay_would(
+@asynccontextmanager
+async def watching(database: Database, bootstrap: str) -> AsyncIterator[MessagingService]:
+    """The service, which leaves sending to the connector."""
+    service = MessagingService(
+        "order-service",
+        url=database.url,
+        codec=JsonCodec([]),
+        settings=MessagingSettings(relay=RelaySettings(mode="cdc")),
+        kafka=settings_for(bootstrap),
+        publishes=TOPICS,
+    )
+    async with service:
+        yield service
+
+
+async def lag(service: MessagingService) -> int:
+    """Rows that nobody has seen in the topics yet."""
+    return (await relay_status.look(service.ports.database)).lag
+
+
+async def test_debezium_publishes_what_the_relay_would(
     database: Database, worker: Connect, kafka: Broker | OtherBroker
 ) -> None:
-    """Topic, key, value, partition and headers; new partitions and a SIGKILL included."""
+    """Topic, key, value, partition and headers; new partitions and a SIGKILL included.
+
+    Protocol L6: and the position follows what stands in the topics.
+    """
     create_topics(kafka.bootstrap, TOPICS)
     worker.add(connector("order", heartbeat_milliseconds=500))
-    worker.start(database.environment())
+    await asyncio.to_thread(worker.start, database.environment())
     sent = messages(3 * PARTITION_ROWS)
     first, second = sent[: 2 * PARTITION_ROWS], sent[2 * PARTITION_ROWS :]
-    asyncio.run(database.append(first[:PARTITION_ROWS]))
-    asyncio.run(database.append(first[PARTITION_ROWS:]))
-    records_until(kafka.bootstrap, TOPICS, has_all(first))
-    worker.kill()
-    asyncio.run(database.append(second))  # into partitions that the publication never named
-    worker.start(database.environment())
-    records = records_until(kafka.bootstrap, TOPICS, has_all(sent))
+    async with watching(database, kafka.bootstrap) as service:
+        await database.append(first[:PARTITION_ROWS])
+        await database.append(first[PARTITION_ROWS:])
+        await eventually(lambda: all_seen(service), 60)
+        worker.kill()
+        await database.append(second)  # into partitions that the publication never named
+        assert await lag(service) == len(second)
+        await asyncio.to_thread(worker.start, database.environment())
+        await eventually(lambda: all_seen(service), 60)
+    read = partial(records_until, kafka.bootstrap)
+    records = await asyncio.to_thread(read, TOPICS, has_all(sent))
+    assert_as_relayed(records, sent)
+    await asyncio.to_thread(read, ["__debezium-heartbeat.waybill.order"], bool)
+    assert worker.state("waybill-order-outbox") == "RUNNING"
 
+
+async def all_seen(service: MessagingService) -> bool:
+    """Whether its position has passed every row."""
+    return await lag(service) == 0
+
+
+def assert_as_relayed(records: list[KafkaRecord], sent: Sequence[Message]) -> None:
+    """Each record is the relay's, and each key's come in order."""
     by_id = {str(message.id).encode(): message for message in sent}
     for record in records:
         message = by_id[headers_of(record)["eventId"]]
@@ -184,8 +229,6 @@ def test_debezium_publishes_what_the_relay_would(
         assert record.key() == message.key.encode()
         assert headers_of(record) == expected_headers(message)
         assert to_record(cast("Consumed", record)).message == message
-    records_until(kafka.bootstrap, ["__debezium-heartbeat.waybill.order"], bool)
-    assert worker.state("waybill-order-outbox") == "RUNNING"
     for key in {message.key for message in sent}:
         assert firsts(records, key) == [
             str(m.id).encode() for m in sent if m.key == key and m.topic == TOPIC

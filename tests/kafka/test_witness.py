@@ -91,6 +91,15 @@ async def test_what_was_published_before_it_looked_is_found(
         assert (written.acknowledged, written.error) == (len(run), None)
 
 
+async def test_a_message_from_the_future_is_found(
+    settings: KafkaSettings, topic: str, witness: KafkaWitness
+) -> None:
+    """Clocks differ: it looks further back until it has what was published long before."""
+    run = records(topic, 3, hours_ago=-0.5)
+    await publish(settings, run)
+    assert (await asyncio.wait_for(witness.write(run), 30)).acknowledged == 3
+
+
 async def test_what_it_passed_and_forgot_is_found_again(
     settings: KafkaSettings, topic: str, witness: KafkaWitness
 ) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from waybill.messaging.adapters.kafka.log import KafkaLog
 from waybill.messaging.adapters.kafka.topics import Topics
+from waybill.messaging.adapters.kafka.witness import KafkaWitness
 from waybill.messaging.adapters.kafka.writer import KafkaLogWriter
 from waybill.messaging.adapters.postgres.partition_positions import PostgresPartitionPositions
 from waybill.messaging.adapters.postgres.relay_store import PostgresRelayStore
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 class PreparedWriter:
     """See LogWriter. The topics are there before anybody learns which log this is."""
 
-    def __init__(self, settings: KafkaSettings, topics: set[str]) -> None:
-        self._writer = KafkaLogWriter(settings)
+    def __init__(self, settings: KafkaSettings, topics: set[str], mode: str) -> None:
+        self._writer = KafkaLogWriter(settings) if mode == "relay" else KafkaWitness(settings)
         self._topics = Topics(settings)
         self._names = topics
 
@@ -69,7 +70,7 @@ class Relaying:
         read_foreign: ReadForeign | None = None,
     ) -> None:
         self._topics: set[str] = set()
-        self._writer = PreparedWriter(kafka, self._topics)
+        self._writer = PreparedWriter(kafka, self._topics, settings.mode)
         source = OutboxSource(
             name, url, application_name=f"waybill {name} relay", settings=LogSettings()
         )
@@ -77,7 +78,11 @@ class Relaying:
             kafka, PostgresPartitionPositions(ports.database), read_foreign=read_foreign
         )
         self._store = PostgresRelayStore(
-            name, ports.database, source, rewind_seconds=settings.rewind_seconds
+            name,
+            ports.database,
+            source,
+            rewind_seconds=settings.rewind_seconds,
+            mode=settings.mode,
         )
         self.relay = Relay(
             f"{name} relay",

@@ -177,8 +177,10 @@ class MessagingService:
         The latter also for an outbox that goes the other way and is not drained (protocol L6).
         """
         database = await self._open()
-        require = require_direct if self._kafka is None else require_relay
-        await require(database, self.name)
+        if self._kafka is None:
+            await require_direct(database, self.name)
+        else:
+            await require_relay(database, self.name, self.settings.relay.mode)
         self._notifier = Notifier(database) if self._notify else None
         outbox = PostgresOutbox(
             message_bytes_max=self._message_bytes_max,

@@ -26,7 +26,7 @@ from waybill.messaging.core.errors import OverloadedError
 from waybill.messaging.runtime.brake import Brake
 from waybill.messaging.runtime.doorbell import Doorbell
 from waybill.messaging.runtime.policy import ConsumerPolicy
-from waybill.messaging.runtime.relay_settings import RelayFigures
+from waybill.messaging.runtime.relay_settings import RelayFigures, RelaySettings
 from waybill.messaging.service import DAY_SECONDS, MessagingService, MessagingSettings
 from waybill.platform.databases import urls_of
 from waybill.platform.disk import disk_used
@@ -270,6 +270,7 @@ def messaging_settings(settings: Settings, application_name: str) -> MessagingSe
             outbox_partition_rows=settings.outbox_partition_rows,
             outbox_retention_seconds=settings.outbox_retention_days * DAY_SECONDS,
         ),
+        relay=RelaySettings(mode=settings.outbox_mode),
         upkeep_interval_seconds=min(UPKEEP_SECONDS_MAX, cleanup_seconds),
         inbox_retention_seconds=settings.inbox_retention_days * DAY_SECONDS,
         inbox_purge_interval_seconds=cleanup_seconds,

@@ -86,7 +86,7 @@ class Backlog:
         found, show = await figures.look(self._database), self._metrics.set
         show("outbox_spare_partitions", found.spare_partitions)
         self._show_lag(found)
-        if found.mode == "relay":
+        if found.mode != "direct":
             self._show_relay(await relay_status.look(self._database))
         else:
             show("outbox_pending", found.outbox_pending)

@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     insecure: bool = False
     """Allows another address than loopback although there are no tokens (contracts C43)."""
 
+    outbox_mode: Literal["relay", "cdc"] = "relay"
+    """On Kafka: our relay sends, or a connector does and it only watches (docs/library/cdc.md)."""
+
     # Orders
     order_deadline_seconds: Seconds = 900.0
 

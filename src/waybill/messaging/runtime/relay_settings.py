@@ -11,12 +11,15 @@ LEASE_SECONDS_MAX = 10.0
 POLL_SECONDS_MAX = 1.0
 POSITION_WRITES_PER_SECOND_MAX = 20.0
 BACKOFF_SECONDS_MAX = 10.0
+MODES = ("relay", "cdc")
 
 
 @dataclass(frozen=True)
 class RelaySettings:
     """See the protocol's rules: L3 for leases and positions, L5 for backoffs, D7 for the poll."""
 
+    mode: str = "relay"
+    """`relay`: it sends. `cdc`: a connector sends, and it only watches the topics (L6)."""
     lease_seconds: float = 5.0
     poll_seconds: float = 1.0
     page_records_max: int = 1_000
@@ -33,6 +36,8 @@ class RelaySettings:
 
     def __post_init__(self) -> None:
         """Refuse limits that would break the rules."""
+        if self.mode not in MODES:
+            raise ConfigurationError(f"relay: mode is {self.mode!r}, not one of {MODES}")
         for name, limit in (
             ("lease_seconds", LEASE_SECONDS_MAX),
             ("poll_seconds", POLL_SECONDS_MAX),

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 LOOK_BACK_SECONDS = 60.0
 """A topic is read from so long before the message was made: clocks of two machines differ."""
+LOOK_BACK_GROWTH = 4.0
+"""Each time that it is looked for again, so many times further back."""
 LOOK_AGAIN_SECONDS = 30.0
 """What was not seen for so long may have been passed unnoticed: its topic is read again."""
 LOOK_AGAIN_SECONDS_MAX = 600.0
@@ -61,6 +63,7 @@ class KafkaWitness:
         self._look_again_seconds = look_again_seconds
         self._remembered_max = remembered_max
         self._consumer: Consumer | None = None
+        self._look_back_seconds = LOOK_BACK_SECONDS
         self._starts: dict[str, float] = {}
         """Of each topic that is read: the time (epoch seconds) from which."""
         self._seen: OrderedDict[str, None] = OrderedDict()
@@ -127,6 +130,7 @@ class KafkaWitness:
             if again:
                 # Reading it all may take longer than that: the next time is given more.
                 looked_at, patience = loop.time(), min(patience * 2, LOOK_AGAIN_SECONDS_MAX)
+                self._look_back_seconds *= LOOK_BACK_GROWTH
             starts = self._needed(anew=again)
             polling = asyncio.ensure_future(in_thread(partial(self._poll, starts)))
             try:
@@ -140,13 +144,14 @@ class KafkaWitness:
             else:
                 if self._take(found):
                     looked_at, patience = loop.time(), self._look_again_seconds
+                    self._look_back_seconds = LOOK_BACK_SECONDS
 
     def _needed(self, *, anew: bool) -> dict[str, float]:
         """Topics to read from (another) start, which lies before all that is awaited of them."""
         starts: dict[str, float] = {}
         for id_, run in self._awaited.items():
             message = run.by_id[id_]
-            start = message.occurred_at.timestamp() - LOOK_BACK_SECONDS
+            start = message.occurred_at.timestamp() - self._look_back_seconds
             starts[message.topic] = min(start, starts.get(message.topic, start))
         return {
             topic: start

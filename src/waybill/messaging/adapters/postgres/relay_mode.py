@@ -32,7 +32,7 @@ FROM messaging.outbox_meta AS m, messaging.outbox_seq AS s
 _LOCK = "SELECT FROM messaging.outbox_meta FOR UPDATE"
 _FEED = """
 UPDATE messaging.outbox_meta
-SET mode = 'relay', log = $1, system_identifier = $2, timeline = $3, boundary = NULL,
+SET mode = $4, log = $1, system_identifier = $2, timeline = $3, boundary = NULL,
     drained_at = NULL
 """
 _READ_DIRECTLY = """
@@ -88,34 +88,39 @@ SET token = NULL, lease_until = NULL, position = least(l.position, $2, coalesce(
 """
 
 
-async def attach(database: Database, service: str, log: str, *, rewind_seconds: float) -> None:
-    """See RelayStore.attach. Another server than last time is rewound by `rewind_seconds` (L1)."""
+async def attach(
+    database: Database, service: str, log: str, *, rewind_seconds: float, mode: str = "relay"
+) -> None:
+    """See RelayStore.attach. Another server than last time is rewound by `rewind_seconds` (L1).
+
+    In mode `cdc` a connector sends, and the relay only watches (protocol L6).
+    """
     async with database.transaction() as transaction:
         await transaction.execute(_LOCK)
         (meta,) = await transaction.fetch(_META)
         server = await read_server(transaction)
-        if meta["mode"] == "relay":
+        if meta["mode"] == mode:
             if meta["boundary"] is not None:  # drained, and the relay goes on all the same
                 await transaction.execute("DELETE FROM messaging.outbox_reader")
             await _check_server(transaction, service, meta, server, rewind_seconds)
             await _check_log(transaction, service, meta, log)
         else:
             await _begin(transaction, service, meta)
-        await transaction.execute(_FEED, log, server.system_identifier, server.timeline)
+        await transaction.execute(_FEED, log, server.system_identifier, server.timeline, mode)
 
 
-async def require_relay(database: Database, service: str) -> None:
-    """Refuse to run on Kafka what was read directly and is not drained; else the mode is relay.
+async def require_relay(database: Database, service: str, mode: str = "relay") -> None:
+    """Refuse to run on Kafka what goes another way and is not drained; else that is the mode.
 
     Needs no broker, so a service may publish before there is one.
     """
     async with database.transaction() as transaction:
         await transaction.execute(_LOCK)
         (meta,) = await transaction.fetch(_META)
-        if meta["mode"] != "relay":
+        if meta["mode"] != mode:
             server = await read_server(transaction)
             await _begin(transaction, service, meta)
-            await transaction.execute(_FEED, None, server.system_identifier, server.timeline)
+            await transaction.execute(_FEED, None, server.system_identifier, server.timeline, mode)
 
 
 async def require_direct(database: Database, service: str) -> None:
@@ -126,7 +131,7 @@ async def require_direct(database: Database, service: str) -> None:
             return
         await transaction.execute(_LOCK)
         (meta,) = await transaction.fetch(_META)
-        if meta["mode"] == "cdc":
+        if meta["mode"] == "cdc" and meta["boundary"] is None and meta["last_seq"]:
             raise ConfigurationError(_in_cdc(service))
         if meta["mode"] == "relay" and meta["boundary"] is None and meta["last_seq"]:
             raise ConfigurationError(
@@ -244,21 +249,26 @@ async def _begin(transaction: Transaction, service: str, meta: Row) -> None:
 
 
 def _starting_points(service: str, meta: Row) -> Sequence[int]:
-    if meta["mode"] == "cdc":
-        raise ConfigurationError(_in_cdc(service))
     if meta["boundary"] is not None:
         boundary: Sequence[int] = meta["boundary"]
         return boundary
-    if meta["last_seq"]:
+    if not meta["last_seq"]:
+        return [0] * ALL_LANES
+    if meta["mode"] == "cdc":
+        raise ConfigurationError(_in_cdc(service))
+    if meta["mode"] == "relay":
         raise ConfigurationError(
-            f"{service} is read directly: start it without KAFKA_BROKERS and run `waybill drain`, "
-            "then start it with KAFKA_BROKERS again, so that no message is lost between the two"
+            f"{service} has a relay that sends: start it with WAYBILL_OUTBOX_MODE=relay and run "
+            "`waybill drain` before a connector takes over"
         )
-    return [0] * ALL_LANES
+    raise ConfigurationError(
+        f"{service} is read directly: start it without KAFKA_BROKERS and run `waybill drain`, "
+        "then start it with KAFKA_BROKERS again, so that no message is lost between the two"
+    )
 
 
 def _in_cdc(service: str) -> str:
     return (
-        f"{service}: its outbox is in CDC mode, a connector reads it: stop the connector and run "
-        "`waybill drain` first"
+        f"{service} has a connector that sends: start it with WAYBILL_OUTBOX_MODE=cdc and run "
+        "`waybill drain` first, then stop the connector"
     )

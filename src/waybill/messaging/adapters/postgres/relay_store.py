@@ -97,15 +97,18 @@ class PostgresRelayStore:
         source: OutboxSource,
         *,
         rewind_seconds: float,
+        mode: str = "relay",
     ) -> None:
         self._name = name
         self._database = database
         self._source = source
         self._rewind_seconds = rewind_seconds
+        self._mode = mode
 
     async def attach(self, log: str) -> None:
         """See RelayStore."""
-        await attach(self._database, self._name, log, rewind_seconds=self._rewind_seconds)
+        seconds, mode = self._rewind_seconds, self._mode
+        await attach(self._database, self._name, log, rewind_seconds=seconds, mode=mode)
 
     async def share(self, token: UUID, name: str, lease_seconds: float) -> Share:
         """See RelayStore. One member alone has every lane; of three, two have six and one five."""
