@@ -35,6 +35,8 @@ LOOK_UP_SECONDS_MAX = 5.0
 REBUILD_SECONDS = 1.0
 TROUBLE_LOG_SECONDS = 10.0
 
+_MISSING = KafkaError.UNKNOWN_TOPIC_OR_PART
+
 logger = logging.getLogger(__name__)
 
 
@@ -257,16 +259,25 @@ class Poller:
             self._say("", outage(error))
 
     def _probe(self, client: Consumer) -> None:
-        """A broker that is back, with nothing new to read, is seen by asking."""
+        """Nothing comes: see whether the brokers are back, and whether each topic is there.
+
+        The group simply takes away the partitions of a topic that is deleted.
+        """
         now = time.monotonic()
-        if not self.trouble or now < self._probe_at:
+        if now < self._probe_at:
+            return
+        held = {topic for topic, _ in self._assignment.partitions}
+        if not self.trouble and held.issuperset(self.topics):
             return
         self._probe_at = now + PROBE_SECONDS
         known = client.list_topics(timeout=PROBE_SECONDS).topics
         self.trouble.pop("", None)
-        for topic in list(self.trouble):
-            if topic in known and known[topic].error is None:
-                del self.trouble[topic]
+        for topic in self.topics:
+            error = known[topic].error if topic in known else KafkaError(_MISSING)
+            if error is None:
+                self.trouble.pop(topic, None)
+            elif topic not in held:
+                self._say(topic, outage(error, topic))
 
     def _look_up_if_due(self, client: Consumer) -> None:
         """Tell the loop where the group and the log stand with what was given to us."""
