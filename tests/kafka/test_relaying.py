@@ -102,3 +102,19 @@ async def test_a_broker_that_is_away_stops_nobody(
             await until(lambda: is_sent(made))
             expected = {f"k{n}": list(range(n, 1000, 10)) for n in range(10)}
             assert await numbers_by_key(broker.bootstrap, topic, 1000) == expected
+
+
+async def test_a_lone_record_after_a_pause_is_acknowledged_at_once(
+    messaging_database: str, kafka: Broker
+) -> None:
+    """R2: nothing on the way from COMMIT to the acknowledgement waits for a timer."""
+    topic = name_of("parcels")
+    async with service(messaging_database, kafka.bootstrap, topic) as made:
+        assert made.relay is not None
+        figures = made.relay.figures
+        await publish(made, 0, 1)
+        await until(lambda: figures.sent == 1)
+        await asyncio.sleep(1.3)  # the writer's own pace has slowed down by then
+        async with asyncio.timeout(0.7):
+            await publish(made, 1, 1)
+            await until(lambda: figures.sent == 2)

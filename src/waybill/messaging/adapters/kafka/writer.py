@@ -153,7 +153,7 @@ class KafkaLogWriter:
                 run.sent += 1
                 run.in_flight += 1
                 self._in_flight += 1
-                self._poll_soon()
+                self._expect_reports()
                 return None
         return run.error
 
@@ -187,6 +187,14 @@ class KafkaLogWriter:
             self._producer = Producer(properties, logger=client_log)
             self._poll_soon()
         return self._producer
+
+    def _expect_reports(self) -> None:
+        """Something is on its way: the pace of an idle writer would cost it a second."""
+        if self._poll_seconds > POLL_SECONDS_MIN and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._poll_seconds = POLL_SECONDS_MIN
+        self._poll_soon()
 
     def _poll_soon(self) -> None:
         if self._timer is None:
