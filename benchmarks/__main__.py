@@ -23,10 +23,13 @@ from benchmarks.ratios import (
     commits,
     dbos,
     durable_commits,
+    effects,
     held_snapshot,
     hot_product,
     large_tables,
     poison,
+    relays,
+    seed_saga,
     work_an_order,
 )
 from benchmarks.report import Result, line, markdown, write
@@ -48,6 +51,9 @@ T = TypeVar("T")
 STOPPED = 130
 RESULTS = Path(__file__).parent / "results"
 MEASUREMENTS: dict[str, tuple[Measurement, float]] = {
+    "R1 R2 R8 R13": (relays.measure, 5.0),
+    "R3 R8": (effects.measure, 5.0),
+    "R6": (seed_saga.measure, 4.0),
     "R4 R5": (commits.measure, 5.5),
     "R7": (dbos.measure, 5.5),
     "R9": (work_an_order.measure, 4.5),

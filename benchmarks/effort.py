@@ -14,7 +14,7 @@ class Effort:
     warm_up_seconds: float = 2.0
     sweep_seconds: float = 5.0
     """Of each setting of a baseline that is tried."""
-    connections: int = 48
+    connections: int = 128
     snapshot_rounds: int = 2
     snapshot_seconds: float = 120.0
     snapshot_window_seconds: float = 20.0

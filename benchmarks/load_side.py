@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from benchmarks.cluster import value
+from benchmarks.kafka_broker import running_kafka
 from benchmarks.platform_processes import running
 from benchmarks.proof import prove
 from waybill.operations.http_client import Connection
@@ -61,6 +62,8 @@ class Scenario:
     """What makes a side another one than the plain load."""
 
     topology: Topology = "one process"
+    kafka: bool = False
+    """On a broker of its own, in place of the outboxes."""
     alone: str = ""
     """Only this service runs under the load, in a process of its own; the others come after it."""
     rate: float = 0.0
@@ -81,6 +84,11 @@ async def measure(data: Path, effort: Effort, scenario: Scenario, *, audit: bool
     """Load a platform on these data. Raises if an order is lost or the audit finds anything."""
     async with EmbeddedPostgres(data):
         await scenario.before_start(data)
+    if scenario.kafka:
+        async with running_kafka(data) as kafka:
+            environment = {**scenario.environment, "KAFKA_BROKERS": kafka.bootstrap}
+            beside = replace(scenario, kafka=False, environment=environment)
+            return await measure(data, effort, beside, audit=audit)
     async with running(data, scenario.topology, scenario.environment) as platform:
         await fill(platform)
         await scenario.prepare(data)

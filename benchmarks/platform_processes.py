@@ -43,13 +43,17 @@ class PlatformFailedError(Exception):
 class PlatformProcesses:
     """The processes of one platform on one data directory."""
 
-    def __init__(self, data: Path, topology: Topology, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, data: Path, topology: Topology, environment: Mapping[str, str], *, only: str = ""
+    ) -> None:
         self.data = data
         self.port_base = free_port_base()
         self._log = data.with_suffix(".log")
         self._environment = {**os.environ, **ENVIRONMENT, **environment}
         self._commands: list[Command] = (
-            [("up", "")] if topology == "one process" else [("serve", name) for name in PLANS]
+            [("up", "")]
+            if topology == "one process"
+            else [("serve", name) for name in PLANS if not only or name == only]
         )
         self._processes: dict[Command, subprocess.Popen[bytes]] = {}
 
@@ -71,7 +75,7 @@ class PlatformProcesses:
             self._launch(command)
             if len(self._processes) < len(self._commands):
                 await self._ready(1)
-        await self._ready(len(PLANS))
+        await self._ready(len(self.services))
 
     async def stop(self, *, but: str = "") -> None:
         """Drain and end, PostgreSQL last; all but this service's process. May be repeated."""
@@ -126,10 +130,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 @asynccontextmanager
 async def running(
-    data: Path, topology: Topology, environment: Mapping[str, str] | None = None
+    data: Path,
+    topology: Topology,
+    environment: Mapping[str, str] | None = None,
+    *,
+    only: str = "",
 ) -> AsyncIterator[PlatformProcesses]:
-    """A platform that is ready, for as long as this lasts."""
-    processes = PlatformProcesses(data, topology, environment or {})
+    """A platform that is ready, for as long as this lasts; or a single service of it."""
+    processes = PlatformProcesses(data, topology, environment or {}, only=only)
     try:
         await processes.start()
         yield processes

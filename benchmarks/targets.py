@@ -26,9 +26,15 @@ class Target:
 
 
 TARGETS = {
+    "R1": Target("relay events/s ÷ a 500 ms, LIMIT 100, send-and-wait relay", 75, 250),
+    "R2": Target("commit to broker, p50 at 50 events/s: that relay ÷ ours", 40, 100),
+    "R3": Target("consumer effects/s and core ÷ FastStream + SQLAlchemy ORM", 15, 40),
     "R4": Target("accepted orders/s over HTTP ÷ pgbench single-row commits/s", 0.15, 0.5),
     "R5": Target("confirmed orders/s, HTTP in ÷ pgbench single-row commits/s", 0.08, 0.15),
+    "R6": Target("confirmed orders/s on Kafka ÷ the design of seed 003", 15, 30),
     "R7": Target("confirmed orders/s, HTTP in ÷ the same saga as DBOS workflows", 10, 30),
+    "R8 relay": Target("relay events/s ÷ raw librdkafka produce rate, same bytes", 0.2, 0.5),
+    "R8 consumer": Target("consumer effects/s ÷ raw librdkafka consume rate", 0.1, 0.25),
     "R9 flushes": Target("WAL flushes an order: seed design ÷ ours, half load", 20, 100),
     "R9 rows": Target("row versions an order: seed design ÷ ours, half load", 1.2, 1.8),
     "R10": Target("confirmed orders/s with synchronous_commit on ÷ off", 0.85, 0.97),
@@ -36,6 +42,7 @@ TARGETS = {
     "R12 undecodable": Target("confirmed orders/s, 1 % undecodable messages ÷ clean", 0.95, 0.98),
     "R12 failing": Target("confirmed orders/s, 0.1 % failing in the database ÷ clean", 0.7, 0.9),
     "R13 reader": Target("messages read/s under a held snapshot ÷ before it", 0.95, 1.0),
+    "R13 relay": Target("relay events/s under a held snapshot ÷ before it", 0.95, 1.0),
     "R13 dead": Target("dead tuples in the outboxes after it", 0, 0, unit="", at_most=True),
     "R16": Target("confirmed orders/s on the large tables ÷ on 10^4 orders", 0.8, 0.95),
 }

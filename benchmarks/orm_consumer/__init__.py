@@ -1,0 +1,1 @@
+"""The consumer that one writes with FastStream and SQLAlchemy's object mapper."""
