@@ -106,6 +106,14 @@ def test_orders_end_on_a_server_of_ones_own(data_directory: Path) -> None:
         assert "CONFIRMED" in shown.stdout
         assert "drop them there yourself" in waybill(everything, "reset", "--yes").stderr
         assert not nowhere.exists()
+        for process in processes.values():
+            process.stop()
+        place = ["--data", str(data_directory / "log"), "--port-base", str(base)]
+        assert waybill(everything, "up", "--detach", *place).returncode == 0
+        again = processes["order"].place("own-1")
+        assert (again.status_code, again.json()["id"]) == (200, placed["id"])
+        assert "stopped" in waybill(everything, "down", *place).stdout
+        assert "embedded" in waybill(everything, "bench").stderr
 
 
 def test_a_process_without_its_source_says_so(data_directory: Path) -> None:

@@ -133,6 +133,9 @@ async def test_a_missing_right_says_who_can_help(
         await provision_server(own, administrator, ("order",), progress=lambda _: None)
     with pytest.raises(ConfigurationError, match=r"refuses order_owner.*waybill provision"):
         await upgrade(own, "order")
+    stranger = Administrator(ADMINISTRATOR, "another one", "postgres")
+    with pytest.raises(ConfigurationError, match="set POSTGRES_USER and POSTGRES_PASSWORD right"):
+        await provision_server(own, stranger, ("order",), progress=lambda _: None)
 
 
 async def test_a_server_that_is_away_is_waited_for(
@@ -151,7 +154,8 @@ async def test_a_server_that_is_away_is_waited_for(
         await asyncio.sleep(0.01)
         assert not waiting.done()
     waiting.cancel()
-    assert told[0].startswith("the database of order is away, trying again: ")
+    assert told[0].startswith("the server of order is away: ")
+    assert told[0].endswith(": trying again")
 
 
 def test_the_payment_service_brings_the_simulators_ledger() -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from waybill.commands.options import Data, PortBase  # noqa: TC001 - read by typer
+from waybill.messaging.core.errors import ConfigurationError
 
 RATES = (100.0, 0.0)
 
@@ -61,7 +62,13 @@ def bench(
     from waybill.commands.place import given, settings_of  # noqa: PLC0415 - as above
     from waybill.operations.bench.target import PhasePlan  # noqa: PLC0415 - as above
     from waybill.platform.benchmark import BenchOptions, run_bench  # noqa: PLC0415 - as above
+    from waybill.platform.databases import own_databases  # noqa: PLC0415 - as above
 
+    if own_databases() is not None:
+        raise ConfigurationError(
+            "what an order costs is read from the embedded PostgreSQL: "
+            "take POSTGRES_HOST and every …_DATABASE_URL out of the environment"
+        )
     if processes and running:
         raise typer.BadParameter("--processes is for a platform of its own, not for --running")
     data, port_base = given(data, port_base)

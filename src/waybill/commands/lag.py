@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ from waybill.commands.output import show
 from waybill.commands.place import service_databases, settings_of
 
 if TYPE_CHECKING:
+    from waybill.messaging.adapters.kafka.settings import KafkaSettings
     from waybill.operations.lag import Lag
     from waybill.platform.settings import Settings
 
@@ -35,7 +37,7 @@ def lag(
 ) -> None:
     """Wait until every consumer runs and is hardly behind: a deployment asks before it goes on.
 
-    Exit status: 0 all keep up, 1 one does not.
+    With Kafka, what no relay has sent counts as unread. Exit status: 0 all keep up, 1 one does not.
 
     Example: waybill lag --max-rows 1000 --within 60
     """
@@ -50,20 +52,18 @@ def lag(
 
 
 async def _wait(settings: Settings, *, rows_max: int, within: float) -> tuple[list[Lag], list[str]]:
-    from waybill.blueprints.choreography import SERVICES  # noqa: PLC0415 - fast help
+    from waybill.messaging.adapters.kafka.settings import (  # noqa: PLC0415 - fast help
+        KafkaSettings,
+    )
     from waybill.messaging.core.errors import TransientError  # noqa: PLC0415 - as above
     from waybill.operations.lag import behind  # noqa: PLC0415 - as above
 
-    expected = [
-        (consumer.name, source.name)
-        for consumer in SERVICES.values()
-        for source in SERVICES.values()
-        if source.publishes in consumer.acts_on
-    ]
+    kafka = KafkaSettings.from_environment(os.environ)
+    expected = [(consumer, source) for consumer, source, _ in _readings()]
     deadline = time.monotonic() + within
     while True:
         try:
-            found = await _look(settings)
+            found = await (_on_outboxes(settings) if kafka is None else _on(kafka, settings))
             late = list(behind(found, expected, rows_max=rows_max))
         except TransientError as error:
             found, late = [], [str(error)]
@@ -72,7 +72,19 @@ async def _wait(settings: Settings, *, rows_max: int, within: float) -> tuple[li
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def _look(settings: Settings) -> list[Lag]:
+def _readings() -> list[tuple[str, str, str]]:
+    """Consumer, source and the source's topic."""
+    from waybill.blueprints.choreography import SERVICES  # noqa: PLC0415 - fast help
+
+    return [
+        (consumer.name, source.name, source.publishes)
+        for consumer in SERVICES.values()
+        for source in SERVICES.values()
+        if source.publishes is not None and source.publishes in consumer.acts_on
+    ]
+
+
+async def _on_outboxes(settings: Settings) -> list[Lag]:
     from waybill.messaging.adapters.postgres.consumers import (  # noqa: PLC0415 - fast help
         list_consumers,
     )
@@ -89,3 +101,26 @@ async def _look(settings: Settings) -> list[Lag]:
         )
         for info in found
     ]
+
+
+async def _on(kafka: KafkaSettings, settings: Settings) -> list[Lag]:
+    from waybill.messaging.adapters.kafka.group_lag import GroupLag, members  # noqa: PLC0415
+    from waybill.messaging.adapters.postgres import relay_status  # noqa: PLC0415 - as above
+    from waybill.operations.lag import Lag  # noqa: PLC0415 - as above
+
+    async with service_databases(settings) as databases:
+        unsent = {name: (await relay_status.look(each)).lag for name, each in databases.items()}
+    found = []
+    running = await members(kafka, [consumer for consumer, _, _ in _readings()])
+    for consumer, source, topic in _readings():
+        partitions = await GroupLag(kafka, consumer, [topic], time.monotonic).look()
+        unread = sum(each.records for each in partitions.values())
+        found.append(
+            Lag(
+                consumer=consumer,
+                source=source,
+                rows=unread + unsent[source] if partitions else None,
+                is_running=running[consumer] > 0,
+            )
+        )
+    return found

@@ -91,7 +91,7 @@ async def prepare(
             try:
                 await upgrade(own, service)
             except TransientError as error:
-                progress(f"the database of {service} is away, trying again: {error}")
+                progress(f"{error}: trying again")
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 break
@@ -101,7 +101,8 @@ async def upgrade(own: OwnDatabases, service: str) -> None:
     """The tables of one service. Raises TransientError if its server is away."""
     owner = roles_of(service)[0]
     url = urls_of(own, service).owner
-    with _explained(service, owner, password_variable(owner)):
+    hint = f"run `waybill provision`, or set {password_variable(owner)} right"
+    with _explained(service, owner, hint):
         connection = await asyncpg.connect(url)
         try:
             await checked_server(connection)
@@ -148,7 +149,8 @@ def _needed(own: OwnDatabases, service: str, role: str) -> str:
 async def _administering(
     administrator: Administrator, service: str, place: str
 ) -> AsyncIterator[asyncpg.Connection]:
-    with _explained(service, administrator.role, ADMINISTRATORS_PASSWORD):
+    hint = f"set {ADMINISTRATOR} and {ADMINISTRATORS_PASSWORD} right"
+    with _explained(service, administrator.role, hint):
         connection = await asyncpg.connect(administrator.url(place))
         try:
             await checked_server(connection)
@@ -158,7 +160,7 @@ async def _administering(
 
 
 @contextmanager
-def _explained(service: str, role: str, password: str) -> Iterator[None]:
+def _explained(service: str, role: str, hint: str) -> Iterator[None]:
     """What waiting does not mend becomes a ConfigurationError, an outage a TransientError."""
     try:
         with translated():
@@ -176,10 +178,9 @@ def _explained(service: str, role: str, password: str) -> Iterator[None]:
                     "administrator run the script that `waybill provision --sql` writes"
                 )
             case sqlstate if sqlstate.startswith(REFUSED_LOGIN):
-                message = (
-                    f"the server of {service} refuses {role}: {said}: "
-                    f"run `waybill provision`, or set {password} right"
-                )
+                message = f"the server of {service} refuses {role}: {said}: {hint}"
+            case _ if isinstance(error, TransientError):
+                raise TransientError(f"the server of {service} is away: {error}") from error
             case _:
                 raise
         raise ConfigurationError(message) from error

@@ -115,6 +115,17 @@ class GroupLag:
         return self._client
 
 
+async def members(settings: KafkaSettings, groups: Iterable[str]) -> dict[str, int]:
+    """How many members each group has now; none, if the brokers do not know it. TransientError."""
+    client = AdminClient(dict(settings.client()), logger=logger)
+    asked = client.describe_consumer_groups(sorted(set(groups)), request_timeout=REQUEST_SECONDS)
+    found = {}
+    for group, future in asked.items():
+        answer = await _answer(future)
+        found[group] = len(answer.members) if answer is not None else 0
+    return found
+
+
 async def _answer(future: Future[Any]) -> Any:  # noqa: ANN401 - the client's own types
     """None if there is no such topic. Raises TransientError."""
     try:
