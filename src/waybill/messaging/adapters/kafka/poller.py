@@ -91,11 +91,21 @@ class Poller:
         self._thread.start()
 
     def close(self) -> None:
-        """Commit what is to be committed, leave the group, end the thread. Blocks."""
+        """Commit what is to be committed, leave the group, end the thread. Blocks.
+
+        No longer than its bound: the client waits for ever for brokers that are away. The
+        positions stand in the database, and the session's end gives the partitions to others.
+        """
         self._closing.set()
         with self._assignment.changed:
             self._assignment.changed.notify_all()
-        self._thread.join()
+        self._thread.join(self._settings.close_seconds_max)
+        if self._thread.is_alive():
+            logger.warning(
+                "%s was not left within %g s: its session will end by itself",
+                *(self._thread.name, self._settings.close_seconds_max),
+            )
+            self._assignment.drop(list(self._assignment.partitions))
 
     def begin(self, place: Place, generation: int, log: str, last: int) -> None:
         """Read this partition behind `last`."""

@@ -85,6 +85,8 @@ class KafkaSettings:
     commit_interval_seconds: float = 0.5
     revoke_wait_seconds: float = 3.0
     """How long a rebalance waits for the unit in work before it is abandoned."""
+    close_seconds_max: float = 4.0
+    """A group that cannot be left by then, since no broker answers, is left to its session."""
 
     properties: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Any other property of librdkafka, as it is; it may hold secrets."""

@@ -187,7 +187,8 @@ class Topics:
     def _open(self) -> AdminClient:
         if self._client is None:
             properties: Mapping[str, Any] = self._settings.client()
-            self._client = AdminClient(dict(properties), logger=logger)
+            # Its errors are raised; its log has nobody who would serve it.
+            self._client = AdminClient({**properties, "log_level": 0})
         return self._client
 
 
