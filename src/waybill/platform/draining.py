@@ -54,9 +54,10 @@ async def drain(
 async def _until_nobody_is_behind(
     databases: Mapping[str, Database], wait_seconds: float
 ) -> dict[str, Drained]:
+    """Of what is there now: what comes meanwhile is beyond the boundary, and goes the new way."""
     deadline = asyncio.get_running_loop().time() + wait_seconds
+    found = {name: await undrained(database) for name, database in databases.items()}
     while True:
-        found = {name: await undrained(database) for name, database in databases.items()}
         behind = [
             f"{who} has {rows} messages of {name} to go"
             for name, each in found.items()
@@ -71,6 +72,9 @@ async def _until_nobody_is_behind(
                 "waybill consumers forget"
             )
         await asyncio.sleep(LOOK_SECONDS)
+        found = {
+            name: await undrained(databases[name], each.boundary) for name, each in found.items()
+        }
 
 
 async def _until_kafka_is_read(

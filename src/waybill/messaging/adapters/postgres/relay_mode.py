@@ -142,10 +142,9 @@ async def require_direct(database: Database, service: str) -> None:
 
 
 class Drained(msgspec.Struct, frozen=True):
-    """What `look` found: rows that a reader (or the relay) has yet to pass, by its name.
+    """What `undrained` found: rows that a reader (or the relay) has yet to pass, by its name.
 
-    With nobody behind, another way may begin at `boundary`: the last seq of each lane as this call
-    began.
+    With nobody behind, another way may begin at `boundary`.
     """
 
     mode: str
@@ -170,13 +169,17 @@ async def write_boundary(database: Database, boundary: Sequence[int]) -> None:
     await database.fetch(_DRAINED, list(boundary))
 
 
-async def undrained(database: Database) -> Drained:
-    """Who lacks what. Raises ConfigurationError for held records, which only a relay can send."""
+async def undrained(database: Database, boundary: Sequence[int] | None = None) -> Drained:
+    """Who lacks what up to the boundary; by default all that is there now.
+
+    Raises ConfigurationError for held records, which only a relay can send.
+    """
     async with database.transaction() as transaction:
         await transaction.execute(_LOCK)
         (meta,) = await transaction.fetch(_META)
-        ends = {row[0]: row[1] for row in await transaction.fetch(_ENDS)}
-        boundary = [ends.get(lane, meta["horizon"] - 1) for lane in range(ALL_LANES)]
+        if boundary is None:
+            ends = {row[0]: row[1] for row in await transaction.fetch(_ENDS)}
+            boundary = [ends.get(lane, meta["horizon"] - 1) for lane in range(ALL_LANES)]
         is_direct = meta["mode"] == "direct"
         rows = await transaction.fetch(_READERS_BEHIND if is_direct else _RELAY_BEHIND, boundary)
         behind = {row[0]: row[1] for row in rows if row[1]}
