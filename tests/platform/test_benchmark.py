@@ -33,6 +33,7 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BenchOptions:
         port_base=18_000,
         processes=False,
         running=True,
+        kafka=False,
         command="waybill bench",
     )
 

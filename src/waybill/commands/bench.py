@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,13 @@ from waybill.commands.options import Data, PortBase  # noqa: TC001 - read by typ
 from waybill.messaging.core.errors import ConfigurationError
 
 RATES = (100.0, 0.0)
+
+
+class Log(StrEnum):
+    """Where consumers of a platform of its own read."""
+
+    OUTBOX = "outbox"
+    KAFKA = "kafka"
 
 
 def bench(
@@ -41,6 +49,12 @@ def bench(
     processes: Annotated[
         bool, typer.Option("--processes", help="One process a service, not one for all.")
     ] = False,
+    log: Annotated[
+        Log,
+        typer.Option(
+            help="outbox: consumers read the outboxes; kafka: by relays over KAFKA_BROKERS."
+        ),
+    ] = Log.OUTBOX,
     running: Annotated[
         bool,
         typer.Option("--running", help="Measure the platform that runs on --data, --port-base."),
@@ -69,8 +83,9 @@ def bench(
             "what an order costs is read from the embedded PostgreSQL: "
             "take POSTGRES_HOST and every …_DATABASE_URL out of the environment"
         )
-    if processes and running:
-        raise typer.BadParameter("--processes is for a platform of its own, not for --running")
+    if running and (processes or log is Log.KAFKA):
+        option = "--processes" if processes else "--log"
+        raise typer.BadParameter(f"{option} is for a platform of its own, not for --running")
     data, port_base = given(data, port_base)
     if running:
         settings = settings_of(data, port_base)
@@ -92,6 +107,7 @@ def bench(
         port_base=port_base,
         processes=processes,
         running=running,
+        kafka=log is Log.KAFKA,
         command=" ".join(["waybill", *sys.argv[1:]]),
     )
     console = Console(highlight=False)

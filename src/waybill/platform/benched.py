@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from waybill.messaging.adapters.kafka.settings import KafkaSettings, without_brokers
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.operations.bench.target import Target
 from waybill.platform.background import holders, readiness
@@ -24,7 +25,7 @@ from waybill.platform.provisioning import SERVICES, urls_of
 from waybill.platform.services import PLANS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
     from waybill.platform.settings import Settings
@@ -37,15 +38,27 @@ PAYS: Final = {"PAYMENT_SIMULATE_FORCEOUTCOME": "success"}
 
 
 @asynccontextmanager
-async def own_platform(settings: Settings, *, processes: bool) -> AsyncIterator[Target]:
-    """Start one, in one process or in one a service, and stop it at the end."""
+async def own_platform(
+    settings: Settings, *, processes: bool, kafka: bool
+) -> AsyncIterator[Target]:
+    """Start one, in one process or in one a service, and stop it at the end.
+
+    With `kafka` on the brokers of KAFKA_BROKERS, else without them whatever that says. Raises
+    ConfigurationError if it names none.
+    """
+    environment = PAYS | os.environ if kafka else PAYS | without_brokers(os.environ)
+    if kafka and KafkaSettings.from_environment(environment) is None:
+        raise ConfigurationError(
+            "--log kafka needs KAFKA_BROKERS: give host:port, or run `make kafka-up` and set it to "
+            "127.0.0.1:29092"
+        )
     data = settings.data_directory.absolute()
     data.mkdir(mode=0o711, parents=True, exist_ok=True)
     lines = [("serve", service) for service in PLANS] if processes else [("up",)]
     started: list[subprocess.Popen[bytes]] = []
     try:
         # one by one into the list: what was started before one fails is stopped, too
-        started.extend(_start(settings, data, line) for line in lines)
+        started.extend(_start(settings, data, line, environment) for line in lines)
         await _until_ready(settings, data, started)
         yield target_of(settings, [process.pid for process in started])
     finally:
@@ -88,7 +101,9 @@ def target_of(settings: Settings, pids: Sequence[int]) -> Target:
     )
 
 
-def _start(settings: Settings, data: Path, line: tuple[str, ...]) -> subprocess.Popen[bytes]:
+def _start(
+    settings: Settings, data: Path, line: tuple[str, ...], environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
     place = ("--data", str(data), "--port-base", str(settings.port_base))
     with _log(data, line).open("wb") as output:
         return subprocess.Popen(  # noqa: S603 - ourselves
@@ -97,7 +112,7 @@ def _start(settings: Settings, data: Path, line: tuple[str, ...]) -> subprocess.
             stdout=output,
             stderr=output,
             start_new_session=True,
-            env={**PAYS, **os.environ},
+            env=dict(environment),
         )
 
 

@@ -51,6 +51,7 @@ class BenchOptions:
     port_base: int | None
     processes: bool
     running: bool
+    kafka: bool
     command: str
 
 
@@ -122,7 +123,7 @@ async def _measured(console: Console, options: BenchOptions, scratch: Path) -> O
             data_directory=options.data_directory or scratch / "data",
             port_base=free_port_base() if options.port_base is None else options.port_base,
         )
-        platform = own_platform(settings, processes=options.processes)
+        platform = own_platform(settings, processes=options.processes, kafka=options.kafka)
     with Bar(console) as bar:
         bar.step("starting the platform")
         async with platform as target:
@@ -135,6 +136,7 @@ def _write(console: Console, options: BenchOptions, outcome: Outcome, began: dat
     topology = "a platform that was running"
     if not options.running:
         topology = "one process a service" if options.processes else "all services in one process"
+        topology += ", on Kafka" if options.kafka else ""
     results = Results(
         waybill=version("waybill"),
         began=f"{began:%Y-%m-%d %H:%M:%S} UTC",

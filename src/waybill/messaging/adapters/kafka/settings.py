@@ -161,6 +161,11 @@ class KafkaSettings:
         }
 
 
+def without_brokers(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables, but for those that name brokers: what starts with them runs without Kafka."""
+    return {name: value for name, value in environment.items() if name not in _BROKER_NAMES}
+
+
 def _value(environment: Mapping[str, str], name: str) -> str:
     if text := environment.get(name):
         return text
