@@ -20,17 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-NAMED = {"up", "down", "logs", "seed", "demo", "reset", "serve", "status", "psql"}
+NAMED = {
+    *("up", "down", "logs", "seed", "demo", "reset", "serve", "status", "psql"),
+    *("audit", "bench", "env", "lag", "migrate", "provision"),
+}
 
 
-def commands() -> Iterator[tuple[str, Any]]:
+def commands(group: Any = None, before: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - typer's own click
     """Every command that does something, by its full name."""
-    root: Any = typer.main.get_command(app)
+    root: Any = group or typer.main.get_command(app)
     for name, command in root.commands.items():
         if hasattr(command, "commands"):
-            yield from ((f"{name} {sub}", each) for sub, each in command.commands.items())
+            yield from commands(command, f"{before}{name} ")
         else:
-            yield name, command
+            yield f"{before}{name}", command
 
 
 def waybill(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
