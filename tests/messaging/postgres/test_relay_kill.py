@@ -1,0 +1,102 @@
+"""Owners of lanes are killed with SIGKILL, or stand still past their lease: protocol L3."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.messaging.postgres.relay_process import LEASE_SECONDS
+from tests.messaging.postgres.relay_world import RelayWorld, by_key, until
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+@pytest.fixture
+async def world(messaging_database: str) -> AsyncIterator[RelayWorld]:
+    """An outbox in relay mode, nothing running here."""
+    made = RelayWorld(messaging_database)
+    await made.open()
+    yield made
+    await made.close()
+
+
+@asynccontextmanager
+async def process(world: RelayWorld, log: Path) -> AsyncIterator[Process]:
+    """A relay in a process of its own; killed at the end."""
+    command = [sys.executable, "-m", "tests.messaging.postgres.relay_process", world.url, str(log)]
+    started = await asyncio.create_subprocess_exec(*command)
+    try:
+        yield started
+    finally:
+        if started.returncode is None:
+            started.kill()
+        await started.wait()
+
+
+def arrived(log: Path) -> dict[str, list[str]]:
+    """Ids by key, first arrivals in their order."""
+    found: dict[str, dict[str, None]] = {}
+    for line in log.read_text().splitlines():
+        key, message_id = line.split()
+        found.setdefault(key, {}).setdefault(message_id)
+    return {key: list(ids) for key, ids in found.items()}
+
+
+def published(world: RelayWorld) -> dict[str, list[str]]:
+    """What must have arrived."""
+    return {key: [str(each) for each in ids] for key, ids in by_key(world.sent).items()}
+
+
+async def test_l3_a_killed_owners_lanes_move_and_nothing_is_lost(
+    world: RelayWorld, tmp_path: Path
+) -> None:
+    """Protocol L3, R130: SIGKILL under load, again and again; the other one takes over in time."""
+    log = tmp_path / "log"
+    async with process(world, log):
+        await until(lambda: owns(world, 1))
+        for _ in range(3):
+            async with process(world, log) as second:
+                await until(lambda: owns(world, 2))
+                for _ in range(10):
+                    await world.publish(*(f"k{n}" for n in range(30)))
+                second.send_signal(signal.SIGKILL)
+                async with asyncio.timeout(4 * LEASE_SECONDS):
+                    await until(lambda: owns(world, 1))
+        await world.drained()
+    assert arrived(log) == published(world)
+
+
+async def test_l3_an_owner_that_stood_still_changes_nothing_when_it_wakes(
+    world: RelayWorld, tmp_path: Path
+) -> None:
+    """Protocol L3: SIGSTOP past the lease; awake, it finds its token gone and takes part again."""
+    log = tmp_path / "log"
+    async with process(world, log) as first, process(world, log):
+        await until(lambda: owns(world, 2))
+        for _ in range(2):
+            for _ in range(10):
+                await world.publish(*(f"k{n}" for n in range(30)))
+            first.send_signal(signal.SIGSTOP)
+            await until(lambda: owns(world, 1))
+            await world.publish(*(f"k{n}" for n in range(30)))
+            await world.drained()
+            positions = await world.positions()
+            first.send_signal(signal.SIGCONT)
+            await until(lambda: owns(world, 2))
+            assert all(a <= b for a, b in zip(positions, await world.positions(), strict=True))
+        await world.publish(*(f"k{n}" for n in range(30)))
+        await world.drained()
+    assert arrived(log) == published(world)
+
+
+async def owns(world: RelayWorld, members: int) -> bool:
+    """Whether so many processes share all the lanes."""
+    owners = await world.owners()
+    return len(owners) == members and sum(owners) == 17
