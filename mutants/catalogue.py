@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from mutants import auditing, commerce, consuming, delivering, relaying, storing
+from mutants import auditing, commerce, consuming, delivering, kafka, relaying, storing
 
 MUTANTS = (
     *commerce.INTAKE,
     *storing.OUTBOX,
     *storing.READING,
     *relaying.MUTANTS,
+    *kafka.MUTANTS,
     *consuming.MUTANTS,
     *commerce.DECISIONS,
     *delivering.MUTANTS,

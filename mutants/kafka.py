@@ -1,0 +1,40 @@
+"""Faults of reading from Kafka: offsets follow the database, and the database says who reads."""
+
+from __future__ import annotations
+
+from mutants.mutant import Mutant
+
+_LOG = "kafka/test_log_contract.py::TestKafkaLog::"
+_STARTS = "messaging/test_kafka_starts.py::"
+_POSITIONS = "messaging/postgres/test_partition_positions.py::TestPostgresPartitionPositions::"
+
+MUTANTS = (
+    Mutant(
+        name="offset-before-the-database",
+        fault="a partition counts as read as soon as its batch is begun",
+        harm="what the database rolls back is never read again: orders hang",
+        file="messaging/adapters/kafka/subscription.py",
+        old="        try:\n            return await self._positions.record(",
+        new="        await self.acknowledge(positions)\n"
+        "        try:\n            return await self._positions.record(",
+        tests=(_LOG + "test_rolled_back_batch_comes_again",),
+    ),
+    Mutant(
+        name="group-before-the-database",
+        fault="a consumer starts where its group stands, whatever its database says",
+        harm="after a restore of the database all that it has forgotten is skipped",
+        file="messaging/adapters/kafka/starts.py",
+        old="        last = min(last, found.committed - 1)\n",
+        new="        last = found.committed - 1\n",
+        tests=(_STARTS + "test_c15_the_lower_of_both_and_never_silently_past_a_gap",),
+    ),
+    Mutant(
+        name="partition-without-token",
+        fault="a partition's position is written without a look at its token",
+        harm="a member that was paused past its session moves the position of its successor",
+        file="messaging/adapters/postgres/partition_positions.py",
+        old="    WHERE c.consumer = $1 AND c.token = $3\n",
+        new="    WHERE c.consumer = $1 AND $3::uuid IS NOT NULL\n",
+        tests=(_POSITIONS + "test_who_lost_a_partition_can_store_nothing",),
+    ),
+)
