@@ -1,14 +1,16 @@
-"""`waybill psql`: the wheel's psql on one service's database, whoever runs its server."""
+"""`waybill psql`: a terminal on one service's database, whoever runs its server."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from waybill.platform.databases import reached, urls_of
 from waybill.platform.embedded.binaries import installed_programs
+from waybill.platform.own_databases import OwnDatabases
 
 if TYPE_CHECKING:
     from waybill.platform.settings import Settings
@@ -36,7 +38,10 @@ async def open_psql(settings: Settings, service: str, *, command: str | None, wr
             place,
             *(("--command", command) if command is not None else ()),
         ]
+        wheels = str(installed_programs() / "psql")
+        # The wheel's knows no TLS, which a server of the user's may ask for.
+        program = shutil.which("psql") if isinstance(server, OwnDatabases) else None
         process = await asyncio.create_subprocess_exec(
-            str(installed_programs() / "psql"), *arguments, env=environment
+            program or wheels, *arguments, env=environment
         )
         return await process.wait()

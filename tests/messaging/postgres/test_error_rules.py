@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,7 @@ class DriverError(Exception):
         (TimeoutError(), TransientError),
         (asyncpg.InterfaceError("connection is closed"), TransientError),
         (ValueError("int too large"), PermanentError),
+        (ssl.SSLCertVerificationError(1, "expired"), TransientError),  # a ValueError, too
     ],
     ids=lambda value: getattr(value, "sqlstate", None) or getattr(value, "__name__", None),
 )  # fmt: skip

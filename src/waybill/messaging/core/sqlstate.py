@@ -33,7 +33,8 @@ def translate(error: BaseException) -> MessagingError:
     sqlstate = getattr(error, "sqlstate", None)
     detail = str(error) or type(error).__name__
     if sqlstate is None:
-        if isinstance(error, ValueError):
+        # A certificate that cannot be verified is a ValueError, too: no message is the reason.
+        if isinstance(error, ValueError) and not isinstance(error, OSError):
             return PermanentError(f"the driver cannot encode a value: {detail}")
         return TransientError(f"database: {detail}")
     reason = f"database refused ({sqlstate}): {detail}"
