@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
 from waybill.messaging.adapters.kafka.producer import producer_properties
 from waybill.messaging.adapters.kafka.settings import KafkaSettings
 from waybill.messaging.core.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 BROKERS = {"KAFKA_BROKERS": "a:9092,b:9092"}
 
@@ -91,3 +90,12 @@ def test_value_that_cannot_work_is_refused_at_start(name: str, value: str, why: 
     """The error names the variable's value and what it would break."""
     with pytest.raises(ConfigurationError, match=why):
         given(**{name: value})
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    """docs/library/kafka.md has a row for each variable, and none that is not there."""
+    page = (Path(__file__).parents[2] / "docs/library/kafka.md").read_text()
+    table = page.partition("## Settings")[2].partition("## What is not promised")[0]
+    rows = "\n".join(line for line in table.splitlines() if line.startswith("| `"))
+    known = {f"KAFKA_{each.name.upper()}" for each in fields(KafkaSettings)} - {"KAFKA_PROPERTIES"}
+    assert set(re.findall(r"KAFKA_\w+", rows)) == known

@@ -65,8 +65,6 @@ class KafkaSettings:
     in_flight_records_max: int = 10_000
     in_flight_bytes_max: int = 32 * 1024 * 1024
 
-    concurrency: int = 1
-    """Members that one process has in each consumer's group."""
     group_protocol: str = "auto"
     """`consumer` (KIP-848), `classic` (cooperative-sticky), or `auto`: the first if it is there."""
     session_timeout_seconds: float = 10.0
@@ -102,7 +100,7 @@ class KafkaSettings:
                 f"KAFKA_GROUP_PROTOCOL is {self.group_protocol!r}: "
                 "it is one of auto, consumer, classic"
             )
-        for name in ("partitions", "concurrency", "poll_records_max", "in_flight_records_max"):
+        for name in ("partitions", "poll_records_max", "in_flight_records_max"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{PREFIX}{name.upper()} must be at least 1")
         if self.heartbeat_seconds * 3 > self.session_timeout_seconds:
