@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path  # noqa: TC003 - read by typer
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,10 @@ from waybill.commands.place import settings_of
 from waybill.messaging.core.errors import ConfigurationError, MessagingError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.console import Console
+
     from waybill.operations.audit import AuditOptions, Kind, Report
     from waybill.platform.settings import Settings
 
@@ -61,7 +66,8 @@ def audit(
         if matrix:
             _show(matrix_of(options), as_json=as_json)
             return
-        report = asyncio.run(_audit(settings_of(data, port_base), options))
+        with shown_progress(as_json=as_json) as progress:
+            report = asyncio.run(_audit(settings_of(data, port_base), options, progress))
     except MessagingError as error:
         sys.stderr.write(f"waybill: {error}\n")
         raise typer.Exit(COULD_NOT_RUN) from None
@@ -79,14 +85,32 @@ def _kinds(text: str) -> frozenset[Kind]:
     return frozenset(Kind(letter) for letter in letters)
 
 
-async def _audit(settings: Settings, options: AuditOptions) -> Report:
+@contextmanager
+def shown_progress(
+    console: Console | None = None, *, as_json: bool
+) -> Iterator[Callable[[str], None]]:
+    """A line of standard error that tells what is waited for; on a terminal only."""
+    from rich.console import Console  # noqa: PLC0415 - fast help
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    console = console or Console(stderr=True)
+    if as_json or not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status("") as status:
+        yield lambda text: status.update(Text(text))
+
+
+async def _audit(
+    settings: Settings, options: AuditOptions, progress: Callable[[str], None]
+) -> Report:
     from waybill.operations.audit import audit as run  # noqa: PLC0415 - fast help
     from waybill.platform.databases import reached, urls_of  # noqa: PLC0415 - as above
     from waybill.platform.own_databases import SERVICES  # noqa: PLC0415 - as above
 
     async with reached(settings) as server:
         urls = {service: urls_of(server, service).auditor for service in SERVICES}
-        return await run(urls, options)
+        return await run(urls, options, progress=progress)
 
 
 def _show(report: Report, *, as_json: bool) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, cast
 
 import pytest
+from rich.console import Console
 from tests.operations.audit.filled import audited, execute, value
 
 from waybill.blueprints import choreography
+from waybill.commands.audit import shown_progress
 from waybill.messaging.core.errors import ConfigurationError, TransientError
-from waybill.operations.audit import Kind, Outcome, matrix_of
+from waybill.operations.audit import AuditOptions, Kind, Outcome, audit, matrix_of
 from waybill.operations.audit.catalogue import RULES
 from waybill.operations.audit.rule import Books, Rule
 from waybill.operations.audit.scope import DATABASES, choreography_scope
@@ -90,14 +94,32 @@ def test_under_way_is_not_violated(filled: Filled) -> None:
         owed = "UPDATE messaging.deliveries SET state = 'PENDING' WHERE key = "
         one = "(SELECT min(key) FROM messaging.deliveries WHERE kind = 'charge')"
         asyncio.run(execute(urls["payment"], [owed + one]))
-        report = audited(urls, still_seconds=15.0)
+        told: list[str] = []
+        asked = AuditOptions(still_seconds=15.0)
+        report = asyncio.run(audit(urls, asked, progress=told.append))
         always = audited(urls, kinds=frozenset((Kind.ALWAYS,)))
     assert report.exit_status == 2
     assert report.quiescent is False
     assert not report.violated
     assert all(rule.kind == "Q" for rule in report.not_run)
     assert "1 deliveries owed by payment-service" in report.told()
+    assert any("until nothing is under way: 1 deliveries owed" in line for line in told)
     assert always.exit_status == 0
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_is_waited_for_is_shown_on_a_terminal_only(
+    *, is_terminal: bool, as_json: bool
+) -> None:
+    """Programs that read the table or the JSON get nothing else."""
+    console = Console(file=io.StringIO(), force_terminal=is_terminal)
+    with shown_progress(console, as_json=as_json) as progress:
+        progress("[7] s at most")
+        time.sleep(0.2)  # two pictures of it
+    shown = cast("io.StringIO", console.file).getvalue()
+    assert ("[7] s at most" in shown) == (is_terminal and not as_json)
+    assert bool(shown) == (is_terminal and not as_json)
 
 
 def test_what_is_stranded_and_no_rule_names_is_not_called_clean(filled: Filled) -> None:

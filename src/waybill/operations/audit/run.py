@@ -19,7 +19,7 @@ from waybill.operations.audit.snapshot import Reading, ReadLimits
 from waybill.operations.audit.tally import Tally, rule_result
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from waybill.operations.audit.quiescence import Standing
@@ -48,11 +48,17 @@ class AuditOptions:
     limits: ReadLimits = field(default_factory=ReadLimits)
 
 
-async def audit(urls: Mapping[str, str], options: AuditOptions | None = None) -> Report:
+async def audit(
+    urls: Mapping[str, str],
+    options: AuditOptions | None = None,
+    *,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Report:
     """Look at every rule that applies; writes nothing anywhere.
 
-    `urls` by database: order, inventory, payment, notification, provider. Raises MessagingError
-    in one line if a database or the history cannot be read.
+    `urls` by database: order, inventory, payment, notification, provider. `progress` is told what
+    is looked at or waited for. Raises MessagingError in one line if a database or the history
+    cannot be read.
     """
     options = options or AuditOptions()
     began = time.monotonic()
@@ -60,7 +66,7 @@ async def audit(urls: Mapping[str, str], options: AuditOptions | None = None) ->
         raise ConfigurationError(f"the audit needs the databases of: {', '.join(sorted(missing))}")
     scope = choreography_scope(frozenset(urls))
     async with AsyncExitStack() as stack:
-        run = _Run(scope, options)
+        run = _Run(scope, options, progress)
         results = await run.all(urls, stack)
     return Report(
         blueprint=scope.name,
@@ -97,9 +103,12 @@ def does_not_apply(rule: Rule, offered: frozenset[Need]) -> str:
 class _Run:
     """The working state of one audit."""
 
-    def __init__(self, scope: Scope, options: AuditOptions) -> None:
+    def __init__(
+        self, scope: Scope, options: AuditOptions, progress: Callable[[str], None]
+    ) -> None:
         self._scope = scope
         self._options = options
+        self._progress = progress
         self.quiescent: bool | None = None
         self.waits: Mapping[str, int] = {}
 
@@ -136,6 +145,7 @@ class _Run:
         self, rules: list[Rule], readings: Mapping[str, Reading]
     ) -> dict[str, RuleResult]:
         """Databases at once, the rules of one database one by one on its one snapshot."""
+        self._progress("rules that hold at every instant")
         books = Books(self._scope, readings)
         tallies = {rule.id: Tally(rule, self._options.rows_max) for rule in rules}
 
@@ -163,6 +173,7 @@ class _Run:
             self.waits = standing.waits
             results: dict[str, RuleResult] = {}
             if not why_not:
+                self._progress("rules that hold at rest")
                 books = Books(
                     self._scope, readings, waiting=standing.waiting, reported=standing.reported
                 )
@@ -197,7 +208,11 @@ class _Run:
                     stack.push_async_exit(snapshots.pop_all())
                     # Reports were read before the snapshots: they follow what they tell of.
                     return replace(after, reported=before.reported), ""
-            if now - began >= self._options.settle_seconds:
+            left = began + self._options.settle_seconds - now
+            self._progress(
+                f"{max(0, left):.0f} s at most until nothing is under way: {after.told()}"
+            )
+            if left <= 0:
                 told = after.told() or "something moved while it was looked at"
                 return after, f"not quiescent: {told} (wait with --settle SECONDS)"
             await asyncio.sleep(POLL_SECONDS)
@@ -207,6 +222,7 @@ class _Run:
         self, rules: list[Rule], readings: Mapping[str, Reading], history: Path
     ) -> dict[str, RuleResult]:
         """The file first: what it tells of was committed before the snapshot, then."""
+        self._progress(f"what {history.name} tells")
         with history_index(history) as index:
             async with readings[ORDER].snapshot():
                 books = Books(self._scope, readings, history=index)
