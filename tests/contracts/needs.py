@@ -106,6 +106,9 @@ def event_pact(consumer: str, provider: str) -> Pact:
             "eventId": match.uuid(ID),
             "eventType": name,
             "correlationId": match.uuid(ORDER),
+            "ce_id": match.uuid(ID),
+            "ce_type": name,
+            "ce_specversion": "1.0",
         }
         pact.upon_receiving(name, "Async").with_body(envelope, JSON).with_metadata(headers)
     return pact

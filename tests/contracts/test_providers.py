@@ -12,6 +12,9 @@ from tests.acceptance.database import rows
 from tests.acceptance.processes import KEYBOARD, wait_for
 from tests.contracts.needs import CONTRACTS, SHOP, WAREHOUSE, events_of, order_body, pairs
 
+from waybill.messaging.adapters.kafka.headers import to_headers
+from waybill.messaging.adapters.postgres.outbox_rows import to_record
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -30,7 +33,8 @@ TOO_MANY = 10_000
 ORDERS_MAX = 60
 PUBLISHED = """
 SELECT DISTINCT ON (type)
-       type, topic, aggregateid AS key, id::text AS "eventId", correlation_id, payload
+       lane, seq, id, topic, type, aggregateid, version, aggregatetype, aggregate_version,
+       correlation_id, causation_id, traceparent, producer, occurred_at, headers, payload
 FROM messaging.outbox WHERE topic NOT LIKE '%.DLT' ORDER BY type, seq DESC
 """
 OFFSETS = {"order-service": 1, "inventory-service": 3}
@@ -76,18 +80,13 @@ def published(platform: PlatformProcess) -> dict[str, Message]:
     found: dict[str, Message] = {}
     for service in ("order", "inventory", "payment"):
         for row in rows(platform.data, service, PUBLISHED):
-            name = row["type"]
-            headers = {
-                "topic": row["topic"],
-                "key": row["key"],
-                "eventId": row["eventId"],
-                "eventType": name,
-                "correlationId": row["correlation_id"],
-            }
-            found[name] = {
-                "contents": row["payload"],
+            message = to_record(service, row.values()).message
+            pairs = to_headers(message)
+            headers = {name: value.decode() for name, value in pairs if isinstance(value, bytes)}
+            found[message.type] = {
+                "contents": message.value,
                 "content_type": "application/json",
-                "metadata": headers,
+                "metadata": {"topic": message.topic, "key": message.key, **headers},
             }
     return found
 

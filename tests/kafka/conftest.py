@@ -6,11 +6,14 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.acceptance.conftest import new_platform
 from tests.kafka.broker import Broker, OtherBroker, running_broker
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from pathlib import Path
+
+__all__ = ["new_platform"]
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,10 @@ def audit(
     history: Annotated[
         Path | None, typer.Option(metavar="FILE", help="What a client was told: docs/history.md.")
     ] = None,
+    elsewhere: Annotated[
+        str,
+        typer.Option(metavar="SERVICES", help="Run by somebody else (commas): look not there."),
+    ] = "",
     rows: Annotated[int, typer.Option(min=1, max=10_000, help="Shown of each rule.")] = 20,
     matrix: Annotated[
         bool, typer.Option("--matrix", help="Only show which rules apply, and why others do not.")
@@ -59,7 +63,11 @@ def audit(
 
     try:
         options = AuditOptions(
-            kinds=_kinds(kind), settle_seconds=settle, history=history, rows_max=rows
+            kinds=_kinds(kind),
+            settle_seconds=settle,
+            history=history,
+            rows_max=rows,
+            elsewhere=_services(elsewhere),
         )
         if history is None and [each.value for each in options.kinds] == ["H"]:
             raise ConfigurationError("--kind H needs what a client was told: --history FILE")
@@ -73,6 +81,18 @@ def audit(
         raise typer.Exit(COULD_NOT_RUN) from None
     _show(report, as_json=as_json)
     raise typer.Exit(report.exit_status)
+
+
+def _services(text: str) -> frozenset[str]:
+    """Names of services; without the order service nothing could be proven."""
+    from waybill.operations.audit.scope import INVENTORY, NOTIFICATION, PAYMENT  # noqa: PLC0415
+
+    named = frozenset(name.strip() for name in text.split(",") if name.strip())
+    if unknown := named - {INVENTORY, NOTIFICATION, PAYMENT}:
+        raise ConfigurationError(
+            f"--elsewhere {', '.join(sorted(unknown))}: name inventory, notification or payment"
+        )
+    return named
 
 
 def _kinds(text: str) -> frozenset[Kind]:

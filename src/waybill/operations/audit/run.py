@@ -37,7 +37,8 @@ class AuditOptions:
     `settle_seconds`: how long to wait for quiescence. `still_seconds`: pending rows that nothing
     has touched for so long are stranded, not under way: a dead process's lease (30 s) and a backoff
     (10 s) are over by then. The rules of kind Q are looked at and name them. `rows_max`:
-    violations shown a rule.
+    violations shown a rule. `elsewhere`: services that somebody else runs, whose databases hold
+    nothing: rules that need them do not apply.
     """
 
     kinds: frozenset[Kind] = frozenset(Kind)
@@ -45,6 +46,7 @@ class AuditOptions:
     still_seconds: float = 45.0
     history: Path | None = None
     rows_max: int = 20
+    elsewhere: frozenset[str] = frozenset()
     limits: ReadLimits = field(default_factory=ReadLimits)
 
 
@@ -64,7 +66,8 @@ async def audit(
     began = time.monotonic()
     if missing := DATABASES - {*urls} - {"provider"}:
         raise ConfigurationError(f"the audit needs the databases of: {', '.join(sorted(missing))}")
-    scope = choreography_scope(frozenset(urls))
+    urls = {name: url for name, url in urls.items() if name not in options.elsewhere}
+    scope = choreography_scope(frozenset(urls), elsewhere=options.elsewhere)
     async with AsyncExitStack() as stack:
         run = _Run(scope, options, progress)
         results = await run.all(urls, stack)
@@ -231,7 +234,8 @@ class _Run:
     async def _whole(self, rule: Rule, books: Books) -> RuleResult:
         tally = Tally(rule, self._options.rows_max)
         for database in rule.looks:
-            await tally.look(books, database)
+            if database in books.readings:
+                await tally.look(books, database)
         if rule.compare is not None:
             await tally.compare(books)
         return tally.result()

@@ -6,7 +6,7 @@ its definition.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -111,16 +111,28 @@ class Scope:
         return self.services[database].name
 
 
-def choreography_scope(databases: frozenset[str]) -> Scope:
-    """The blueprint `choreography` over these databases."""
+def choreography_scope(
+    databases: frozenset[str], *, elsewhere: frozenset[str] = frozenset()
+) -> Scope:
+    """The blueprint `choreography` over these databases, but for services that others run.
+
+    What those publish has no outbox that could be looked at, and is left out of the scope.
+    """
+    names = {name: name.removesuffix("-service") for name in choreography.SERVICES}
+    theirs = {choreography.SERVICES[n].publishes for n in names if names[n] in elsewhere}
+    ours = {
+        names[name]: replace(
+            service,
+            acts_on={topic: e for topic, e in service.acts_on.items() if topic not in theirs},
+        )
+        for name, service in choreography.SERVICES.items()
+        if names[name] not in elsewhere
+    }
     return Scope(
         name=choreography.PROCESS.name,
         process=choreography.PROCESS,
-        services={
-            name.removesuffix("-service"): service
-            for name, service in choreography.SERVICES.items()
-        },
-        topics=choreography.TOPICS,
+        services=ours,
+        topics={topic: e for topic, e in choreography.TOPICS.items() if topic not in theirs},
         databases=databases,
     )
 
