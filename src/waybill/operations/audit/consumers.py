@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from waybill.messaging.core.lanes import ALL_LANES
+from waybill.operations.audit import relayed
 from waybill.operations.audit.outbox import MESSAGING
 from waybill.operations.audit.rule import Books, Kind, Rule, one_after_another, statement
 from waybill.operations.audit.scope import INVENTORY, NOTIFICATION, ORDER, PAYMENT
@@ -23,18 +24,13 @@ _PASSED = """
 SELECT o.id AS message_id, o.type, o.lane, o.seq, o.aggregateid AS key
 FROM unnest($3::bigint[], $4::bigint[]) WITH ORDINALITY AS p (start, position, place)
 JOIN messaging.outbox o ON o.lane = p.place - 1 AND o.seq > p.start AND o.seq <= p.position
-WHERE o.topic = $1 AND {type}
-"""
+WHERE o.topic = $1 AND {type} AND {not_held}
+""".replace("{not_held}", relayed.NOT_HELD)
 _PASSED_ACTED_ON = _PASSED.replace("{type}", "o.type = ANY ($2::text[])")
 _PASSED_SKIPPED = _PASSED.replace("{type}", "o.type <> ALL ($2::text[])")
 _APPLIED = """
 SELECT message_id FROM messaging.inbox WHERE consumer = $1 AND message_id = ANY ($2::uuid[])
 """
-_DEALT_WITH = f"""{_APPLIED}
-UNION ALL
-SELECT message_id FROM messaging.dead_letters
-WHERE consumer = $1 AND message_id = ANY ($2::uuid[])
-"""  # noqa: S608 - constants
 _POSITION = """
 SELECT positions, start FROM messaging.consumer_source WHERE consumer = $1 AND source = $2
 """
@@ -121,13 +117,19 @@ def _consumer(books: Books, database: str) -> Iterable[object]:
 
 
 async def _place(books: Books, route: Route) -> tuple[list[int], list[int]]:
-    """Where the consumer of a route stands, and where it began."""
+    """Where the consumer of a route stands, and where it began.
+
+    On a log that is as far as the relay: once all is quiet, what was sent was taken.
+    """
     consumer, source = (
         books.scope.consumer_id(route.consumer),
         books.scope.consumer_id(route.source),
     )
     rows = await books.readings[route.consumer].fetch(_POSITION, consumer, source)
     nothing = [0] * ALL_LANES
+    if await relayed.is_relayed(books.readings[route.source]):
+        start = list(rows[0]["start"] or nothing) if rows else nothing
+        return await relayed.sent(books.readings[route.source]), start
     if not rows:
         return nothing, nothing
     return list(rows[0]["positions"] or nothing), list(rows[0]["start"] or nothing)
@@ -136,7 +138,9 @@ async def _place(books: Books, route: Route) -> tuple[list[int], list[int]]:
 async def each_is_dealt_with(books: Books) -> AsyncIterator[Found]:
     """I22: what a consumer has passed and acts on is in its inbox or among its dead letters."""
     for route in books.scope.routes:
-        async for message, is_known in _looked_up(books, route, _PASSED_ACTED_ON, _DEALT_WITH):
+        async for message, is_known in _looked_up(
+            books, route, _PASSED_ACTED_ON, relayed.DEALT_WITH
+        ):
             if not is_known:
                 yield message
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from waybill.messaging.core.errors import ConfigurationError
+from waybill.operations.audit import relayed
 from waybill.operations.audit.scope import ORDER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from waybill.operations.audit.scope import Scope
+    from waybill.operations.audit.scope import Route, Scope
     from waybill.operations.audit.snapshot import Reading
 
 WAITING_MAX = 100_000
@@ -94,6 +95,7 @@ class _Draft:
     reported: dict[tuple[str, str], tuple[int, ...]] = field(default_factory=dict)
     marks: list[object] = field(default_factory=list)
     positions: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+    relayed: set[str] = field(default_factory=set)
 
     def count(self, what: str, rows: int) -> None:
         """So many rows are under way."""
@@ -101,19 +103,26 @@ class _Draft:
             self.pending[what] = self.pending.get(what, 0) + rows
 
 
-async def read_standing(scope: Scope, readings: Mapping[str, Reading]) -> Standing:
-    """One look at every database, each statement at its own instant."""
+async def read_standing(
+    scope: Scope, readings: Mapping[str, Reading], taken: relayed.Taken | None = None
+) -> Standing:
+    """One look at every database, each statement at its own instant.
+
+    `taken` is what earlier looks found to be taken from logs; without it all that is kept is gone
+    through again.
+    """
     draft = _Draft()
+    taken = taken or relayed.Taken()
     for database in scope.services:
         await _own(draft, scope, database, readings[database])
     # Positions were read before what lies above them: a row that came in between is counted.
     for route in scope.routes:
         consumer, source = scope.consumer_id(route.consumer), scope.consumer_id(route.source)
-        positions = draft.positions.get((consumer, source), [0] * 17)
-        (row,) = await readings[route.source].fetch(
-            _UNREAD, positions, route.topic, list(route.types)
-        )
-        draft.count(f"unread messages of {consumer} in {source}", row["rows"])
+        if route.source in draft.relayed:
+            unread = await taken.unread(scope, readings, route)
+        else:
+            unread = await _unread(draft, scope, route, readings[route.source])
+        draft.count(f"unread messages of {consumer} in {source}", unread)
     (row,) = await readings[ORDER].fetch(_UNSETTLED, sorted(draft.waiting))
     draft.count("orders that are not settled", row["rows"])
     draft.marks += [row["rows"], row["asks"], *draft.pending.items()]
@@ -126,8 +135,27 @@ async def read_standing(scope: Scope, readings: Mapping[str, Reading]) -> Standi
     )
 
 
+async def _unread(draft: _Draft, scope: Scope, route: Route, reading: Reading) -> int:
+    place = (scope.consumer_id(route.consumer), scope.consumer_id(route.source))
+    positions = draft.positions.get(place, [0] * 17)
+    (row,) = await reading.fetch(_UNREAD, positions, route.topic, list(route.types))
+    return int(row["rows"])
+
+
+async def _relay(draft: _Draft, database: str, service: str, reading: Reading) -> None:
+    draft.relayed.add(database)
+    draft.marks += await relayed.sent(reading)
+    draft.count(f"records of {service} that are not sent", await relayed.unsent(reading))
+    held = await relayed.held_keys(reading, WAITING_MAX + 1)
+    if held:
+        draft.waits[f"held records of {service}"] = len(held)
+    draft.waiting.update(row["key"] for row in held)
+
+
 async def _own(draft: _Draft, scope: Scope, database: str, reading: Reading) -> None:
     service = scope.consumer_id(database)
+    if await relayed.is_relayed(reading):
+        await _relay(draft, database, service, reading)
     for row in await reading.fetch(_REPORTED):
         draft.reported[row["consumer"], service] = tuple(row["positions"])
     for row in await reading.fetch(_POSITIONS):

@@ -12,6 +12,7 @@ from waybill.messaging.core.errors import ConfigurationError
 from waybill.operations.audit.catalogue import RULES
 from waybill.operations.audit.history_index import history_index
 from waybill.operations.audit.quiescence import read_standing
+from waybill.operations.audit.relayed import Taken
 from waybill.operations.audit.report import Outcome, Report
 from waybill.operations.audit.rule import Books, Kind
 from waybill.operations.audit.scope import DATABASES, ORDER, Need, choreography_scope
@@ -112,6 +113,7 @@ class _Run:
         self._scope = scope
         self._options = options
         self._progress = progress
+        self._taken = Taken()
         self.quiescent: bool | None = None
         self.waits: Mapping[str, int] = {}
 
@@ -198,12 +200,12 @@ class _Run:
         so they are one picture, though each database's was taken at a moment of its own.
         """
         began = still_since = time.monotonic()
-        before = await read_standing(self._scope, looking)
+        before = await read_standing(self._scope, looking, self._taken)
         while True:
             async with AsyncExitStack() as snapshots:
                 for reading in readings.values():
                     await snapshots.enter_async_context(reading.snapshot())
-                after = await read_standing(self._scope, looking)
+                after = await read_standing(self._scope, looking, self._taken)
                 now = time.monotonic()
                 if after.marks != before.marks:
                     still_since = now
