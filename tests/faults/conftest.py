@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.acceptance.processes import free_port_base
+from tests.faults.brokers import running_kafka
 from tests.faults.site import opened
 
 if TYPE_CHECKING:
@@ -31,14 +33,33 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = kept
 
 
-@pytest.fixture(scope="module")
-def site(session_directory: Path, provisioned_data: Path) -> Iterator[Site]:
-    """One platform for the faults of a file; each leaves it well."""
-    directory = session_directory / "under-faults"
-    directory.mkdir(mode=0o711)
-    subprocess.run(["cp", "-a", provisioned_data, directory / "data"], check=True)
-    with opened(
-        directory / "data", port_base=free_port_base(), environment={}, stand_ins={}
-    ) as made:
+@pytest.fixture(scope="module", params=["direct", pytest.param("kafka", marks=pytest.mark.long)])
+def site(
+    request: pytest.FixtureRequest, session_directory: Path, provisioned_data: Path
+) -> Iterator[Site]:
+    """One platform for the faults of a file, on either log; each fault leaves it well."""
+    with new_site(session_directory / "under-faults", provisioned_data, log=request.param) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def kafka_site(session_directory: Path, provisioned_data: Path) -> Iterator[Site]:
+    """One platform on Kafka for the faults of a file; each fault leaves it well."""
+    with new_site(session_directory / "under-faults", provisioned_data, log="kafka") as made:
+        yield made
+
+
+@contextmanager
+def new_site(directory: Path, provisioned_data: Path, *, log: str) -> Iterator[Site]:
+    """A platform on fresh data; on Kafka with a broker of its own behind a proxy."""
+    directory.mkdir(mode=0o711)
+    data = directory / "data"
+    subprocess.run(["cp", "-a", provisioned_data, data], check=True)
+    with ExitStack() as stack:
+        environment, kafka = {}, None
+        if log == "kafka":
+            kafka = stack.enter_context(running_kafka(directory / "kafka"))
+            environment = {"KAFKA_BROKERS": kafka.address}
+        site = opened(data, port_base=free_port_base(), environment=environment, kafka=kafka)
+        yield stack.enter_context(site)
     shutil.rmtree(directory, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -26,11 +27,19 @@ if TYPE_CHECKING:
     from tests.faults.site import Site
 
 TAKEN_OVER_SECONDS = 25.0
-"""A lease, and the 8 s after which PostgreSQL ends a transaction that its client left idle."""
+"""A lease or a session, and the 8 s after which PostgreSQL ends a transaction that idles."""
+EXTRAS_MAX = 3
+"""Of further instances: each lives long enough to have joined before it dies."""
+CHANGES = 3
 HOUR_SECONDS = 3600
 FELT_SECONDS = 60
 
-HOLDERS = "SELECT lease_token FROM messaging.consumer_source WHERE lease_token IS NOT NULL"
+# Directly a lease of each source; on a log the owners of partitions, and of the relay's lanes.
+HOLDERS = """
+SELECT lease_token AS token FROM messaging.consumer_source WHERE lease_token IS NOT NULL
+UNION SELECT token FROM messaging.consumer_partition
+UNION SELECT token FROM messaging.outbox_lane WHERE token IS NOT NULL
+"""
 IDLE_IN_TRANSACTION = """
 SELECT count(*) AS sessions FROM pg_stat_activity
 WHERE state = 'idle in transaction' AND application_name = $1 AND pid <> pg_backend_pid()
@@ -44,20 +53,17 @@ def paused(site: Site, service: str, *, in_transaction: bool = False) -> None:
     """
     owner = site.services[service]
     assert owner.process is not None
-    with closing(owner.beside(service, port_base=free_port_base())) as stand_by:
-        stand_by.start()
+    own = holders(site, service)
+    with closing(owner.beside(service, port_base=free_port_base())) as other:
+        other.start()
         site.accept(4)
-        tokens = {row["lease_token"] for row in site.rows(service, HOLDERS)}
         if in_transaction:
             stop_in_transaction(site, service)
         else:
             owner.process.send_signal(signal.SIGSTOP)
         try:
-            wait_for(
-                lambda: not tokens & {row["lease_token"] for row in site.rows(service, HOLDERS)},
-                TAKEN_OVER_SECONDS,
-                f"somebody else has the lanes of {service}",
-            )
+            what = f"somebody else has the lanes of {service}"
+            wait_for(lambda: not own & holders(site, service), TAKEN_OVER_SECONDS, what)
             if service != "order":  # it takes the orders, too: nobody is there to take them
                 site.accept(4)
             told = len(owner.log.read_bytes())
@@ -65,9 +71,38 @@ def paused(site: Site, service: str, *, in_transaction: bool = False) -> None:
             owner.process.send_signal(signal.SIGCONT)
         what = f"{service} says what became of its batch"
         wait_for(lambda: len(owner.log.read_bytes()) > told, 30, what)
-        assert not tokens & {row["lease_token"] for row in site.rows(service, HOLDERS)}
         site.accept(4)
-        assert stand_by.stop() == 0
+        assert other.stop() == 0
+
+
+def holders(site: Site, service: str) -> set[object]:
+    """The tokens with which this service's lanes and partitions are held now."""
+    return {row["token"] for row in site.rows(service, HOLDERS)}
+
+
+def storm(site: Site, service: str, *, rounds: int, every_seconds: float) -> None:
+    """An instance joins or dies every so often, and what they share changes hands each time."""
+    extras, seen = list[PlatformProcess](), set[object]()
+
+    def changed() -> bool:
+        seen.update(holders(site, service))
+        return len(seen) > CHANGES
+
+    try:
+        for _ in range(rounds):
+            began = time.monotonic()
+            if len(extras) >= EXTRAS_MAX:
+                extras.pop(0).kill_process()
+            else:
+                port_base = free_port_base()
+                extras.append(site.services[service].beside(service, port_base=port_base).launch())
+            while time.monotonic() < began + every_seconds:
+                changed()
+                time.sleep(0.1)
+        wait_for(changed, 60, "partitions and lanes change hands")
+    finally:
+        for each in extras:
+            each.kill_process()
 
 
 def stop_in_transaction(site: Site, service: str) -> None:

@@ -61,8 +61,7 @@ class ProduceProxy:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._server = self._run(asyncio.start_server(self._serve, "127.0.0.1", 0))
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.listen()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -70,6 +69,16 @@ class ProduceProxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=10)
         self._loop.close()
+
+    def listen(self) -> None:
+        """Take connections, on the same port as ever."""
+        self._server = self._run(asyncio.start_server(self._serve, "127.0.0.1", self.port))
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def refuse(self) -> None:
+        """Take no more connections: nobody listens where the broker is said to be."""
+        assert self._server is not None
+        self._loop.call_soon_threadsafe(self._server.close)
 
     def cut(self, where: Where, wanted: int) -> Cut:
         """From now on, in place of what was asked for before."""

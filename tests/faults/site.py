@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.faults.brokers import Kafka
+
     from waybill.operations.audit import Report
 
 END_SECONDS = 60.0
@@ -37,7 +39,7 @@ AROUND = 12
 TERMINAL = ("CONFIRMED", "CANCELLED")
 
 OPEN = f"SELECT count(*) FROM app.orders WHERE status NOT IN {TERMINAL}"  # noqa: S608 - constants
-DEAD_LETTERS = "SELECT count(*) FROM messaging.dead_letters"
+DEAD_LETTERS = "SELECT count(*) FROM messaging.dead_letters WHERE verdict = 'OPEN'"
 PARKED = "SELECT count(*) FROM messaging.deliveries WHERE state = 'PARKED'"
 
 
@@ -88,7 +90,13 @@ class Site:
     server: Server
     services: dict[str, PlatformProcess]
     customers: Customers
-    stack: ExitStack = field(default_factory=ExitStack)
+    kafka: Kafka | None = None
+
+    @property
+    def broker(self) -> Kafka:
+        """Kafka, for faults of it."""
+        assert self.kafka is not None
+        return self.kafka
 
     @property
     def order(self) -> PlatformProcess:
@@ -144,6 +152,11 @@ class Site:
         finally:
             self.customers.pause()
 
+    def told(self) -> str:
+        """What everybody says, for a test that failed."""
+        logs = [f"--- {name}\n{process.tail()}" for name, process in self.services.items()]
+        return "\n".join([f"answers: {dict(self.customers.answers)}", *logs])
+
     def all_ended(self) -> bool:
         """Whether every order there is has come to its end."""
         return not self.value("order", OPEN)
@@ -156,23 +169,23 @@ class Site:
 
 @contextmanager
 def opened(
-    data: Path, *, port_base: int, environment: dict[str, str], stand_ins: dict[str, Any]
+    data: Path, *, port_base: int, environment: dict[str, str], kafka: Kafka | None
 ) -> Iterator[Site]:
-    """Start it all; at the end nothing of it runs. `stand_ins`: other processes by service."""
+    """Start it all; at the end nothing of it runs."""
     with ExitStack() as stack:
         server = stack.enter_context(Server(data, shared=True))
         services = {}
         for name in OFFSETS:
-            make = stand_ins.get(name, PlatformProcess)
-            process = make(data, port_base=port_base, environment=environment, service=name)
-            services[name] = process
+            process = PlatformProcess(
+                data, port_base=port_base, environment=environment, service=name
+            )
+            services[name] = process.launch()
             stack.callback(process.close)
-            process.launch()
         for process in services.values():
             process.wait_ready()
         services["inventory"].raise_stock()
         customers = stack.enter_context(Customers(services["order"]))
-        yield Site(data, server, services, customers, stack)
+        yield Site(data, server, services, customers, kafka)
 
 
 def endures(site: Site, fault: Callable[[], None]) -> Report:
@@ -180,6 +193,14 @@ def endures(site: Site, fault: Callable[[], None]) -> Report:
 
     `fault` returns when it is healed, and fails if it was not felt.
     """
+    try:
+        return _endures(site, fault)
+    except BaseException:
+        print(site.told())  # noqa: T201 - pytest shows it
+        raise
+
+
+def _endures(site: Site, fault: Callable[[], None]) -> Report:
     with site.ordering():
         site.accept(AROUND)
         fault()

@@ -1,0 +1,100 @@
+"""The broker of a platform under faults: it goes away, or its connections are cut."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from confluent_kafka.admin import AdminClient
+from tests.acceptance.processes import wait_for
+from tests.faults.produce_proxy import ProduceProxy
+from tests.kafka.broker import running_broker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.faults.produce_proxy import Where
+    from tests.faults.site import Site
+    from tests.kafka.broker import Broker
+
+FELT_RECORDS = 12
+FELT_SECONDS = 30.0
+
+UNSENT = """
+SELECT count(*) FROM messaging.outbox_lane AS l
+JOIN messaging.outbox AS o ON o.lane = l.lane AND o.seq > l.position
+"""
+
+
+@dataclass(frozen=True)
+class Kafka:
+    """A broker, which services reach through a proxy only."""
+
+    broker: Broker
+    proxy: ProduceProxy
+    admin: AdminClient
+    """An operator's client; what it was asked for ends with it, so there is one."""
+
+    @property
+    def address(self) -> str:
+        """What KAFKA_BROKERS says."""
+        return f"127.0.0.1:{self.proxy.port}"
+
+
+@contextmanager
+def running_kafka(directory: Path) -> Iterator[Kafka]:
+    """A broker that is up, and advertises its proxy."""
+    with ProduceProxy() as proxy:
+        advertised = {"advertised.listeners": f"PLAINTEXT://127.0.0.1:{proxy.port}"}
+        with running_broker(directory, settings=advertised) as broker:
+            proxy.target = broker.listeners.ports["PLAINTEXT"]
+            admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+            yield Kafka(broker, proxy, admin)
+
+
+def stopped(site: Site, seconds: float) -> None:
+    """The broker ends in order and stays away so long; orders are taken meanwhile."""
+    with away(site, seconds):
+        site.broker.broker.stop()
+
+
+def killed(site: Site) -> None:
+    """SIGKILL under load, and a start on the same data."""
+    with away(site, 0):
+        site.broker.broker.kill()
+
+
+@contextmanager
+def away(site: Site, seconds: float) -> Iterator[None]:
+    """End the broker in the block: nobody is refused, nothing is sent, and a service can stop."""
+    began, refused = time.monotonic(), len(site.customers.refused)
+    site.broker.proxy.refuse()
+    yield
+    try:
+        before = unsent(site)
+        what = "records wait in the outbox"
+        wait_for(lambda: unsent(site) >= before + FELT_RECORDS, FELT_SECONDS, what)
+        leaver = site.services["notification"]
+        assert leaver.stop() == 0, "P11: within 20 s, broker or not"
+        site.accept(FELT_RECORDS)
+        time.sleep(max(0.0, began + seconds - time.monotonic()))  # how long it lasts is the fault
+        assert unsent(site) >= before + FELT_RECORDS, "nothing was sent"
+        assert len(site.customers.refused) == refused, "the intake stayed open"
+    finally:
+        site.broker.proxy.listen()
+        site.broker.broker.start()
+    leaver.start()
+
+
+def unsent(site: Site) -> int:
+    """Records of the orders' outbox that Kafka has not acknowledged."""
+    return int(site.value("order", UNSENT))
+
+
+def cut(site: Site, where: Where, wanted: int) -> None:
+    """Connections of producers are cut, at their request or at the broker's answer."""
+    cuts = site.broker.proxy.cut(where, wanted)
+    wait_for(lambda: cuts.made >= wanted, FELT_SECONDS * 2, f"{wanted} producers are cut off")

@@ -1,0 +1,150 @@
+"""Faults of topics and groups: one is missing, records are refused, offsets are gone."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import (
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
+from tests.acceptance.processes import OFFSETS, wait_for
+from tests.acceptance.test_poison import GARBAGE, POISON
+from tests.faults.brokers import FELT_RECORDS, FELT_SECONDS, unsent
+from tests.faults.databases import go_all_their_way
+from tests.faults.owners import duplicates
+from tests.faults.site import END_SECONDS
+
+from waybill.messaging.core.identity import new_id
+from waybill.messaging.core.lanes import lane_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tests.faults.site import Site
+
+ORDERS = "order-events"
+READERS = ("inventory", "notification")
+"""They act on what the poison claims to be."""
+HUGE = b'{"huge": "' + b"x" * 2_000_000 + b'"}'
+"""More than any topic of ours takes."""
+
+HELD = "SELECT state FROM messaging.outbox_held ORDER BY held_at DESC LIMIT 1"
+JUDGED = """
+UPDATE messaging.outbox_held SET verdict = $1, verdict_by = 'a test', verdict_at = now()
+WHERE state = 'HELD' RETURNING seq
+"""
+LETTERS = "SELECT count(*) FROM messaging.dead_letters WHERE verdict = 'OPEN'"
+DISCARD = """
+UPDATE messaging.dead_letters SET verdict = 'DISCARDED', verdict_by = 'a test',
+       verdict_reason = 'garbage', verdict_at = clock_timestamp() WHERE verdict = 'OPEN'
+"""
+FORGET = "UPDATE messaging.consumer_partition SET position = NULL, log = NULL"
+TAKEN = "SELECT count(*) FROM messaging.inbox"
+
+
+def missing(site: Site) -> None:
+    """The orders' topic is deleted while nobody needs what it holds, and made again later.
+
+    What is unread in a topic that somebody deletes is gone; `waybill relay rewind` sends it again.
+    """
+    site.customers.pause()
+    site.customers.settle_unknown()
+    site.assert_clean()  # nothing is under way
+    done(site.broker.admin.delete_topics([ORDERS]).values())
+    site.customers.resume()
+    try:
+        wait_for(lambda: unsent(site) >= FELT_RECORDS, FELT_SECONDS, "records wait in the outbox")
+    finally:
+        topic = NewTopic(ORDERS, num_partitions=6, replication_factor=1)
+        done(site.broker.admin.create_topics([topic]).values())
+
+
+def too_large(site: Site) -> None:
+    """A record that no broker takes is held; the records of all other keys go on."""
+    key = str(new_id())
+    site.value("order", POISON, new_id(), key, lane_of(key), HUGE)
+    wait_for(lambda: site.value("order", HELD) == "HELD", FELT_SECONDS, "the record is held")
+    go_all_their_way(site, FELT_RECORDS)
+    assert site.value("order", HELD) == "HELD", "it waits for an operator"
+    assert site.value("order", JUDGED, "SKIP")
+    wait_for(lambda: site.value("order", HELD) == "SKIPPED", FELT_SECONDS, "it is skipped")
+
+
+def dead_letters_refused(site: Site) -> None:
+    """The dead-letter topic takes nothing; the letter is in its table, and all others go on."""
+    limit_bytes(site, f"{ORDERS}.DLT", 10)
+    key = str(new_id())
+    site.value("order", POISON, new_id(), key, lane_of(key), GARBAGE)
+    for service in READERS:
+        what = f"a dead letter of {service}"
+        wait_for(partial(site.value, service, LETTERS), FELT_SECONDS, what)
+        wait_for(partial(site.value, service, HELD), FELT_SECONDS, f"{what} is refused")
+    go_all_their_way(site, FELT_RECORDS)
+    limit_bytes(site, f"{ORDERS}.DLT", 1_000_000)
+    for service in READERS:
+        assert site.value(service, JUDGED, "RESUME")
+        what = f"the dead letter of {service} is sent"
+        wait_for(lambda: not site.value(service, HELD), FELT_SECONDS, what)  # noqa: B023 - this one
+        site.rows(service, DISCARD)
+
+
+def offsets_deleted(site: Site, service: str, *, positions: bool) -> None:
+    """The group forgets what it read while its consumer is stopped.
+
+    With `positions` its database forgets, too: everything is delivered again.
+    """
+    process, group = site.services[service], f"{service}-service"
+    assert process.stop() == 0
+    if positions:
+        site.rows(service, FORGET)
+    known = site.value(service, TAKEN)
+    wait_for(partial(is_deleted, site, group), FELT_SECONDS, f"the offsets of {group} are deleted")
+    process.start()
+    site.accept(FELT_RECORDS)
+    if positions:
+        what = f"{known} messages come again to {service}"
+        wait_for(lambda: duplicates(site, service) >= known, END_SECONDS, what)
+    wait_for(lambda: committed(site, group) > 0, FELT_SECONDS, f"{group} commits again")
+
+
+def all_delivered_again(site: Site) -> None:
+    """Every topic from its start, to every consumer."""
+    for service in OFFSETS:
+        offsets_deleted(site, service, positions=True)
+
+
+def is_deleted(site: Site, group: str) -> bool:
+    """Delete the group; false while a member that was stopped still counts."""
+    try:
+        done(site.broker.admin.delete_consumer_groups([group]).values())
+    except KafkaException:
+        return False
+    return True
+
+
+def committed(site: Site, group: str) -> int:
+    """How many partitions the group has an offset of."""
+    asked = site.broker.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])
+    found: list[TopicPartition] = asked[group].result(timeout=20).topic_partitions
+    return sum(each.offset >= 0 for each in found)
+
+
+def limit_bytes(site: Site, topic: str, count: int) -> None:
+    """Records of this topic may be so large."""
+    entry = ConfigEntry(
+        "max.message.bytes", str(count), incremental_operation=AlterConfigOpType.SET
+    )
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    done(site.broker.admin.incremental_alter_configs([resource]).values())
+
+
+def done(futures: Iterable[object]) -> None:
+    """Wait for what an operator asked for. Raises KafkaException."""
+    for future in futures:
+        future.result(timeout=20)  # type: ignore[attr-defined] # the client's own futures
