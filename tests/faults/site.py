@@ -169,7 +169,7 @@ class Site:
 
 @contextmanager
 def opened(
-    data: Path, *, port_base: int, environment: dict[str, str], kafka: Kafka | None
+    data: Path, *, port_base: int, environment: dict[str, str], kafka: Kafka | None = None
 ) -> Iterator[Site]:
     """Start it all; at the end nothing of it runs."""
     with ExitStack() as stack:

@@ -43,7 +43,7 @@ def site(session_directory: Path, provisioned_data: Path) -> Iterator[Site]:
     directory.mkdir(mode=0o711)
     subprocess.run(["cp", "-a", provisioned_data, directory / "data"], check=True)
     base = free_port_base()
-    with opened(directory / "data", port_base=base, environment={}, stand_ins={}) as made:
+    with opened(directory / "data", port_base=base, environment={}) as made:
         with made.ordering():
             made.accept(30)
             wait_for(lambda: made.figure("order", "orders_cancelled_total"), 60, "one is cancelled")
