@@ -57,12 +57,19 @@ def missing(site: Site) -> None:
     site.customers.settle_unknown()
     site.assert_clean()  # nothing is under way
     done(site.broker.admin.delete_topics([ORDERS]).values())
+    # The broker acknowledges writes to it for a moment more.
+    wait_for(lambda: not is_there(site, ORDERS), FELT_SECONDS, "the topic is gone")
     site.customers.resume()
     try:
         wait_for(lambda: unsent(site) >= FELT_RECORDS, FELT_SECONDS, "records wait in the outbox")
     finally:
         topic = NewTopic(ORDERS, num_partitions=6, replication_factor=1)
         done(site.broker.admin.create_topics([topic]).values())
+
+
+def is_there(site: Site, topic: str) -> bool:
+    """Whether the broker lists it."""
+    return topic in site.broker.admin.list_topics(timeout=10).topics
 
 
 def too_large(site: Site) -> None:
