@@ -171,6 +171,7 @@ class Poller:
             {**self._properties, "error_cb": self._failed, "on_commit": self._committed},
             logger=client_log,
         )
+        self._know_topics(client)
         client.subscribe(
             list(self.topics), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
@@ -180,6 +181,16 @@ class Poller:
         finally:
             self._client = None
             self._leave(client)
+
+    def _know_topics(self, client: Consumer) -> None:
+        """Let the client know the topics' ids before its group names them.
+
+        A group that names an id that the client has not heard of yet has ended the process.
+        """
+        try:
+            client.list_topics(timeout=LOOK_UP_SECONDS_MAX)
+        except KafkaException as error:
+            logger.debug("topics not listed: %s", error)
 
     def _poll_until_broken(self, client: Consumer) -> None:
         while not self._closing.is_set():

@@ -41,6 +41,8 @@ class Topics:
         self._settings = settings
         self._client: AdminClient | None = None
         self._cluster_id = ""
+        self._led: set[str] = set()
+        """Topics of which each partition was seen with a leader."""
 
     async def prepare(self, names: Iterable[str]) -> None:
         """Create those that are missing, then check all of them. May be repeated and raced.
@@ -53,6 +55,7 @@ class Topics:
         missing = [name for name in wanted if name not in known]
         if missing:
             await self._create(missing)
+        if missing or not self._led.issuperset(wanted):
             known = await self._until_known(wanted)
         for name, (_, partitions) in known.items():
             if partitions != self._settings.partitions:
@@ -75,9 +78,11 @@ class Topics:
             except KafkaException as error:
                 told = error_of(error)
                 if told is None or told.code() not in MISSING_TOPIC:
-                    raise _translated(error, name) from error
+                    raise self._translated(error, name) from error
             else:
                 found[name] = (str(topic.topic_id), len(topic.partitions))
+                if all(partition.leader is not None for partition in topic.partitions):
+                    self._led.add(name)
         return found
 
     async def cluster_id(self) -> str:
@@ -88,7 +93,7 @@ class Topics:
         try:
             return str((await self._answer(future)).cluster_id)
         except KafkaException as error:
-            raise _translated(error) from error
+            raise self._translated(error) from error
 
     async def logs(self, names: Iterable[str]) -> dict[str, str]:
         """What tells each topic from another of its name: cluster id and topic id."""
@@ -109,7 +114,7 @@ class Topics:
             told = error_of(error)
             if told is not None and told.code() in NOT_ALLOWED:
                 return "classic"
-            raise _translated(error) from error
+            raise self._translated(error) from error
         spoken = configuration.get(PROTOCOLS_PROPERTY)
         return "consumer" if spoken is not None and "consumer" in spoken.value else "classic"
 
@@ -131,7 +136,7 @@ class Topics:
             try:
                 ends[place.topic, place.partition] = (await self._answer(future)).offset
             except KafkaException as error:
-                raise _translated(error, place.topic) from error
+                raise self._translated(error, place.topic) from error
         return ends
 
     async def _create(self, names: Iterable[str]) -> None:
@@ -164,17 +169,17 @@ class Topics:
                         f"with {settings.partitions} partitions; everything waits meanwhile"
                     ) from error
                 if told is None or told.code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise _translated(error, name) from error
+                    raise self._translated(error, name) from error
             else:
                 logger.info("created topic %s with %d partitions", name, settings.partitions)
 
     async def _until_known(self, names: list[str]) -> dict[str, tuple[str, int]]:
-        """A topic is created before every broker knows of it."""
+        """A topic is created before every broker knows of it and each partition has a leader."""
         try:
             async with asyncio.timeout(CREATED_SECONDS_MAX):
                 while True:
                     known = await self.describe(names)
-                    if len(known) == len(names):
+                    if len(known) == len(names) and self._led.issuperset(names):
                         return known
                     await asyncio.sleep(CREATED_POLL_SECONDS)
         except TimeoutError as error:
@@ -191,7 +196,11 @@ class Topics:
             self._client = AdminClient({**properties, "log_level": 0})
         return self._client
 
+    def _translated(self, error: KafkaException, topic: str = "") -> TransientError:
+        """What went wrong; the next question is a new client's.
 
-def _translated(error: KafkaException, topic: str = "") -> TransientError:
-    told = error_of(error)
-    return TransientError(f"Kafka: {error}") if told is None else outage(told, topic)
+        One that was there before a broker restarted goes on asking with a leader epoch of before.
+        """
+        self._client = None
+        told = error_of(error)
+        return TransientError(f"Kafka: {error}") if told is None else outage(told, topic)
