@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from waybill.messaging.adapters.kafka.errors import MISSING_TOPIC, error_of, outage
+from waybill.messaging.adapters.kafka.errors import MISSING_TOPIC, error_of, in_thread, outage
 from waybill.messaging.core.errors import TransientError
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class GroupLag:
         self._monotonic = monotonic
         self._ages: dict[Place, Ages] = {}
         self._client: AdminClient | None = None
+        self._consumer: Consumer | None = None
 
     async def look(self) -> dict[Place, Behind]:
         """By topic and partition, those left out that are not there. Raises TransientError."""
@@ -102,12 +104,24 @@ class GroupLag:
         return found
 
     async def _committed(self) -> dict[Place, int]:
-        asked = self._open().list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(self._group)], request_timeout=REQUEST_SECONDS
-        )
-        answer = await _answer(asked[self._group])
-        places = answer.topic_partitions if answer is not None else ()
-        return {(each.topic, each.partition): each.offset for each in places}
+        # Not the admin client's own question: it ends the process when the group's coordinator
+        # answers with an error (librdkafka 2.16 looks for the client's group, and it has none).
+        client = self._asker()
+        seconds = REQUEST_SECONDS
+        try:
+            found = await in_thread(partial(client.committed, self._partitions, timeout=seconds))
+        except TransientError:
+            self._consumer = None
+            await asyncio.to_thread(client.close)
+            raise
+        return {(each.topic, each.partition): each.offset for each in found}
+
+    def _asker(self) -> Consumer:
+        """A client of the group that is no member of it."""
+        if self._consumer is None:
+            properties = {**self._settings.client(), "group.id": self._group, "log_level": 0}
+            self._consumer = Consumer({**properties, "enable.auto.commit": False})
+        return self._consumer
 
     def _open(self) -> AdminClient:
         if self._client is None:
