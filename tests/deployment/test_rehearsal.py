@@ -88,7 +88,7 @@ def test_the_containers_environments_carry_orders(
             assert processes["order"].ended(order_id)["status"] == "CONFIRMED"
         operator = {**dot_env, **here}
         waybill = (sys.executable, "-m", "waybill")
-        for command in (["lag", "--max-rows", "0"], ["audit", "--kind", "A"]):
+        for command in (["lag", "--max-rows", "0"], ["audit", "--settle", "60"]):
             ran = run(operator, *waybill, *command)
             assert ran.returncode == 0, ran.stdout + ran.stderr
         assert processes["notification"].stop() == 0
