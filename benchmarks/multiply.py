@@ -86,7 +86,7 @@ TABLES: Final = {
     ),
     "inventory": (Table("app.reservations"), INBOX),
     "payment": (Table("app.payments"), DELIVERIES, INBOX),
-    "notification": (Table("app.notifications"), DELIVERIES, INBOX),
+    "notification": (DELIVERIES, INBOX),
     "provider": (Table("app.charges"),),
 }
 KEPT: Final = {"customer_id", "product_id", "consumer"}

@@ -53,7 +53,7 @@ STAGES: Final = {
     "inventory": ("app.reservations", "order_id", "true"),
     "payment": ("app.payments", "order_id", "true"),
     "order": ("app.orders", "id", "NOT 'PaymentSucceeded' = ANY (facts)"),
-    "notification": ("app.notifications", "order_id", "true"),
+    "notification": ("messaging.deliveries", "split_part(key, ':', 1)", "true"),
 }
 """Where an order's way fails: one stage an order, a message of each service's consumer."""
 MESSAGES_AN_ORDER: Final = 6

@@ -161,11 +161,11 @@ def test_a_discard_sticks(shared_platform: PlatformProcess, poison: dict[str, An
 def test_a_redrive_after_the_repair_applies_the_message(shared_platform: PlatformProcess) -> None:
     """Protocol C6, P3: a constraint that was wrong, then dropped: the letter is applied once."""
     data, consumer = shared_platform.data, "notification-service"
-    alter = "ALTER TABLE app.notifications"
+    alter = "ALTER TABLE messaging.deliveries"
     rows(
         data,
         "notification",
-        f"{alter} ADD CONSTRAINT wrong CHECK (kind <> 'OrderCancelled') NOT VALID",
+        f"{alter} ADD CONSTRAINT wrong CHECK (key NOT LIKE '%:OrderCancelled') NOT VALID",
     )
     body = {"productId": MONITOR, "quantity": 9999, "unitPrice": 1}
     answer = shared_platform.client.post(

@@ -66,6 +66,26 @@ STOCK = [
     """,
 ]
 
+# Half of them have lost their delivery.
+NOTIFICATIONS = [
+    """
+    INSERT INTO app.notifications SELECT gen_random_uuid(), 'OrderConfirmed', 'The text ' || n,
+        (ARRAY['SENT', 'PENDING', 'FAILED'])[n % 3 + 1],
+        CASE WHEN n % 3 = 2 THEN 'No such mailbox' END, now() - n * interval '1.000001 s', now()
+    FROM generate_series(1, 300) AS n
+    """,
+    """
+    INSERT INTO messaging.deliveries (id, kind, key, request, state, outcome, correlation_id,
+        created_at, settled_at)
+    SELECT gen_random_uuid(), 'email', order_id || ':' || kind, convert_to(jsonb_build_object(
+            'text', message)::text, 'UTF8'),
+        (ARRAY['DELIVERED', 'PENDING', 'REFUSED'])[n % 3 + 1], convert_to(
+            (ARRAY['{"type":"Delivered"}', NULL, '{"reason":"no","detail":"No such mailbox"}']
+        )[n % 3 + 1], 'UTF8'), 'c', created_at, CASE WHEN n % 3 <> 1 THEN updated_at END
+    FROM (SELECT *, substr(message, 10)::int AS n FROM app.notifications) AS n WHERE n % 2 = 0
+    """,
+]
+
 CARRIED: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "order": (
         ORDERS,
@@ -81,6 +101,14 @@ CARRIED: dict[str, tuple[list[str], tuple[str, ...]]] = {
         (
             "SELECT * FROM app.stock_ledger ORDER BY order_id, product_id, at, kind",
             "SELECT * FROM public.reservations ORDER BY id",
+        ),
+    ),
+    "notification": (
+        NOTIFICATIONS,
+        (
+            "SELECT order_id, kind, message, status, detail, created_at FROM app.notifications "
+            "ORDER BY order_id",
+            "SELECT * FROM public.notifications ORDER BY id",
         ),
     ),
 }

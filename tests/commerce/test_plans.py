@@ -34,7 +34,7 @@ STATEMENTS = {
         *(catalogue._ONE, catalogue._INSERT, catalogue._RENAME),
     ),
     "payment": (payments._LOCK, payments._INSERT, payments._UPDATE, payments._OF_ORDER),
-    "notification": (notifications._INSERT, notifications._SETTLE, notifications._OF_ORDER),
+    "notification": (notifications._OF_ORDER,),
     "provider": (
         *(ledger._INSERT_CHARGES, ledger._CHARGES, ledger._INSERT_REFUNDS, ledger._REFUNDS),
     ),

@@ -99,10 +99,8 @@ INSERT INTO app.charges SELECT pg_temp.id(0, n)::text, pg_temp.id(7, n), pg_temp
     'CAPTURED', now() FROM generate_series(1, :count) AS n;
 
 -- section: notification
-INSERT INTO app.notifications SELECT pg_temp.id(0, n), 'OrderConfirmed', 'Thank you', 'SENT', NULL,
-    now(), now() FROM generate_series(1, :count) AS n;
 INSERT INTO messaging.deliveries (id, kind, key, request, state, correlation_id,
-    causation_id, settled_at) SELECT pg_temp.id(6, n), 'email', pg_temp.id(0, n) || ':OrderConfirmed', '{}', 'DELIVERED',
+    causation_id, settled_at) SELECT pg_temp.id(6, n), 'email', pg_temp.id(0, n) || ':OrderConfirmed', '{"text":"Thank you"}', 'DELIVERED',
     pg_temp.id(0, n)::text, pg_temp.id(4, n), now() FROM generate_series(1, :count) AS n;
 INSERT INTO messaging.inbox SELECT 'notification-service', pg_temp.id(4, n), now()
     FROM generate_series(1, :count) AS n;

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ORDERS = 40
 """Beside the demo's, so that most lanes have several rows."""
 WAIT_SECONDS = 60.0
-WRONG = "ALTER TABLE app.notifications {} CONSTRAINT wrong"
+WRONG = "ALTER TABLE messaging.deliveries {} CONSTRAINT wrong"
 
 
 class Filled:
@@ -118,7 +118,7 @@ async def _redriven(shop: Shop, platform: Platform, server: EmbeddedPostgres) ->
     """A constraint that was wrong, then dropped: one letter is redriven and applied."""
     database = platform.running["notification"].messaging.ports.database
     url = server.url(database_of("notification"))
-    await execute(url, [f"{WRONG.format('ADD')} CHECK (kind <> 'OrderCancelled') NOT VALID"])
+    await execute(url, [f"{WRONG.format('ADD')} CHECK (key NOT LIKE '%:OrderCancelled') NOT VALID"])
     journey = await shop.follow(await shop.place(3, 9_999))
     letters = "SELECT message_id FROM messaging.dead_letters WHERE key = $1 AND verdict = $2"
 

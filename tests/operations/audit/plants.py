@@ -513,12 +513,13 @@ CUSTOMERS = [
     ),
     plant(
         *("I42", "told something else", TOLD),
-        notification="UPDATE app.notifications SET kind = 'OrderCancelled' "
-        "WHERE order_id = '{victim}'",
+        notification="UPDATE messaging.deliveries "
+        "SET key = replace(key, 'OrderConfirmed', 'OrderCancelled') WHERE key LIKE '{victim}:%'",
     ),
     plant(
         *("I42", "neither sent nor failed", TOLD),
-        notification="UPDATE app.notifications SET status = 'PENDING' WHERE order_id = '{victim}'",
+        notification="UPDATE messaging.deliveries SET state = 'PENDING', settled_at = NULL "
+        "WHERE key LIKE '{victim}:%'",
     ),
     *(
         plant(*("I45", what, SOME_KEY), order=PAYLOAD.replace("{extra}", extra))

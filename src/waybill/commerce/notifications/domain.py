@@ -34,7 +34,19 @@ class Notification(msgspec.Struct, frozen=True):
     @property
     def key(self) -> str:
         """Idempotency key of its delivery."""
-        return f"{self.order_id}:{self.kind}"
+        return _key(self.order_id, self.kind)
+
+
+_CONFIRMED, _CANCELLED = "OrderConfirmed", "OrderCancelled"
+
+
+def keys_of(order_id: UUID) -> list[str]:
+    """The keys of all the notifications that an order may have."""
+    return [_key(order_id, kind) for kind in (_CONFIRMED, _CANCELLED)]
+
+
+def _key(order_id: UUID, kind: str) -> str:
+    return f"{order_id}:{kind}"
 
 
 def notification_of(event: object) -> Notification | None:
@@ -43,7 +55,7 @@ def notification_of(event: object) -> Notification | None:
         order_id = event.order_id
         return Notification(
             order_id,
-            "OrderConfirmed",
+            _CONFIRMED,
             f"Order {order_id} has been confirmed. Thank you for your purchase!",
             f"[EMAIL] Sending confirmation email for order {order_id}",
         )
@@ -52,7 +64,7 @@ def notification_of(event: object) -> Notification | None:
         why = event.detail or _TEXTS[event.reason]
         return Notification(
             order_id,
-            "OrderCancelled",
+            _CANCELLED,
             f"Order {order_id} has been cancelled. Reason: {why}",
             f"[EMAIL] Sending cancellation email for order {order_id}: {why}",
         )

@@ -1,21 +1,19 @@
-"""Notification's consumer: one record and one mail for each finished order (P9)."""
+"""Notification's consumer: one mail for each finished order (P9), whose delivery is the record."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import msgspec
 
 from waybill.commerce.contracts import Event, OrderCancelled, OrderConfirmed
-from waybill.commerce.notifications import store
 from waybill.commerce.notifications.domain import decide
 from waybill.commerce.notifications.mailer import Email
-from waybill.messaging.core.outcome import Delivered
 from waybill.messaging.core.ports import Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from uuid import UUID
 
     from waybill.commerce.deliveries import Calls
     from waybill.commerce.notifications.domain import Notification
@@ -37,7 +35,7 @@ _decode = msgspec.json.Decoder(Email).decode
 
 
 class NotificationHandler:
-    """Records what customers are told, and owes the mails. Two statements a batch."""
+    """Owes the mails that tell customers. One statement a batch."""
 
     def __init__(self, *, emails: Calls, new_id: Callable[[], UUID]) -> None:
         self._emails = emails
@@ -45,12 +43,7 @@ class NotificationHandler:
 
     async def handle(self, unit: UnitOfWork, received: Sequence[Received]) -> None:
         """Apply a batch of ASKS in this unit; what was told already is not told again."""
-        decided = decide(received)
-        if not decided:
-            return
-        notifications = [notification for notification, _ in decided]
-        new = await store.insert(unit.transaction, notifications, unit.now)
-        owed = [self._delivery(each, cause) for each, cause in decided if each.key in new]
+        owed = [self._delivery(each, cause) for each, cause in decide(received)]
         if owed:
             await self._emails.owe(unit, owed)
 
@@ -74,7 +67,7 @@ class NotificationHandler:
 
 
 class EmailCalls:
-    """What the deliverer does with mails: hand them over, then show how that went."""
+    """What the deliverer does with mails: hand them over."""
 
     def __init__(self, mailer: Mailer) -> None:
         self._mailer = mailer
@@ -86,14 +79,4 @@ class EmailCalls:
     async def settled(
         self, unit: UnitOfWork, settled: Sequence[tuple[Delivery, Settlement]]
     ) -> None:
-        """Record what became of the mails: SENT, or visibly FAILED (I43)."""
-        await store.settle(
-            unit.transaction, [_row(delivery, outcome) for delivery, outcome in settled], unit.now
-        )
-
-
-def _row(delivery: Delivery, outcome: Settlement) -> tuple[UUID, str, str, str | None]:
-    order_id, kind = delivery.key.split(":", 1)
-    if isinstance(outcome, Delivered):
-        return UUID(order_id), kind, "SENT", None
-    return UUID(order_id), kind, "FAILED", outcome.detail or outcome.reason
+        """Nothing more: its delivery says whether a mail is SENT, or visibly FAILED (I43)."""
