@@ -85,7 +85,7 @@ TABLES: Final = {
         INBOX,
     ),
     "inventory": (Table("app.reservations"), INBOX),
-    "payment": (Table("app.payments"), DELIVERIES, INBOX),
+    "payment": (Table("app.payment_answers"), DELIVERIES, INBOX),
     "notification": (DELIVERIES, INBOX),
     "provider": (Table("app.charges"),),
 }
@@ -145,10 +145,13 @@ def _copied(table: Table, column: str, kind: str, step: int) -> str:
         return f"pg_temp.moved_entries({column}, {by})"
     named = f"of_order::text, pg_temp.moved(of_order, {by})::text"
     text = column if table is INBOX else f"replace({column}, {named})"
+    json = f"replace(convert_from({column}, 'UTF8'), {named})"
+    payment = f"(convert_from({column}, 'UTF8')::jsonb ->> 'paymentId')"
+    paid = f"replace({json}, {payment}, pg_temp.moved({payment}::uuid, {by})::text)"
     return {
         "uuid": f"pg_temp.moved({column}, {by})",
         "timestamp with time zone": f"{column} - {by} * interval '1 millisecond'",
         "text": text,
         "character varying": text,
-        "bytea": f"convert_to(replace(convert_from({column}, 'UTF8'), {named}), 'UTF8')",
+        "bytea": f"convert_to(coalesce({paid}, {json}), 'UTF8')",
     }.get(kind, column)

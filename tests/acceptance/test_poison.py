@@ -38,6 +38,19 @@ LETTERS = """
 SELECT verdict, redrives, verdict_by, verdict_reason FROM messaging.dead_letters
 WHERE consumer = $1 AND message_id = $2
 """
+WRONG = (
+    """
+    CREATE FUNCTION app.wrong() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        RAISE check_violation USING MESSAGE = 'the constraint wrong', CONSTRAINT = 'wrong';
+    END $$
+    """,
+    """
+    CREATE TRIGGER wrong BEFORE INSERT ON messaging.deliveries FOR EACH ROW
+    WHEN (NEW.key LIKE '%:OrderCancelled') EXECUTE FUNCTION app.wrong()
+    """,
+)
+"""A constraint of the service's own on the notifications that it owes."""
+MENDED = "DROP FUNCTION app.wrong CASCADE"
 APPLIED = "SELECT count(*) FROM messaging.inbox WHERE consumer = $1 AND message_id = $2"
 
 
@@ -161,12 +174,8 @@ def test_a_discard_sticks(shared_platform: PlatformProcess, poison: dict[str, An
 def test_a_redrive_after_the_repair_applies_the_message(shared_platform: PlatformProcess) -> None:
     """Protocol C6, P3: a constraint that was wrong, then dropped: the letter is applied once."""
     data, consumer = shared_platform.data, "notification-service"
-    alter = "ALTER TABLE messaging.deliveries"
-    rows(
-        data,
-        "notification",
-        f"{alter} ADD CONSTRAINT wrong CHECK (key NOT LIKE '%:OrderCancelled') NOT VALID",
-    )
+    for statement in WRONG:
+        rows(data, "notification", statement)
     body = {"productId": MONITOR, "quantity": 9999, "unitPrice": 1}
     answer = shared_platform.client.post(
         f"{shared_platform.url(1)}/api/orders",
@@ -182,7 +191,7 @@ def test_a_redrive_after_the_repair_applies_the_message(shared_platform: Platfor
     (found,) = wait_for(open_letter, 30, "the dead letter of a good message")
     assert found["type"] == "OrderCancelled"
     assert "wrong" in found["error"]
-    rows(data, "notification", f"{alter} DROP CONSTRAINT wrong")
+    rows(data, "notification", MENDED)
     why = ("--why", "the constraint is gone")
     judged = shared_platform.run("dead-letters", "redrive", consumer, found["message_id"], *why)
     assert judged.returncode == 0, judged.stderr

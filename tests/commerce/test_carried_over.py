@@ -86,6 +86,39 @@ NOTIFICATIONS = [
     """,
 ]
 
+# Paid and answered twice, under way, refused, refunded, and a tombstone that never had a delivery.
+PAYMENTS = [
+    """
+    INSERT INTO app.payments SELECT gen_random_uuid(), gen_random_uuid(), kind.status,
+        CASE WHEN kind.n < 5 THEN 10.50 * g END, CASE WHEN kind.n < 5 THEN 'EUR' END, kind.reason,
+        kind.detail, CASE WHEN kind.n = 4 THEN gen_random_uuid() END,
+        CASE WHEN kind.n = 4 THEN now() - interval '1 h' END, kind.version,
+        now() - g * interval '1.000001 s', now()
+    FROM generate_series(1, 60) AS g, (VALUES
+        (1, 'SUCCEEDED', NULL, NULL, 2), (2, 'PENDING', NULL, NULL, 0),
+        (3, 'FAILED', 'payment_refused', 'Payment declined by provider', 1),
+        (4, 'REFUNDED', NULL, NULL, 2), (5, 'FAILED', 'customer_cancelled', 'Cancelled so', 1)
+    ) AS kind (n, status, reason, detail, version)
+    """,
+    """
+    INSERT INTO messaging.deliveries (id, kind, key, request, state, outcome, correlation_id,
+        created_at, settled_at)
+    SELECT gen_random_uuid(), 'charge', order_id, convert_to(json_build_object('orderId', order_id,
+            'paymentId', payment_id, 'amount', amount, 'currency', currency)::text, 'UTF8'),
+        CASE status WHEN 'PENDING' THEN 'PENDING' WHEN 'FAILED' THEN 'REFUSED' ELSE 'DELIVERED' END,
+        CASE status WHEN 'FAILED'
+        THEN '{"type":"Refused","reason":"declined","detail":""}' END::bytea,
+        'c', created_at, now()
+    FROM app.payments WHERE amount IS NOT NULL
+    """,
+    """
+    INSERT INTO messaging.deliveries (id, kind, key, request, state, correlation_id, settled_at)
+    SELECT gen_random_uuid(), 'refund', order_id, convert_to(json_build_object('refundId',
+        refund_id)::text, 'UTF8'), 'DELIVERED', 'c', refunded_at
+    FROM app.payments WHERE status = 'REFUNDED'
+    """,
+]
+
 CARRIED: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "order": (
         ORDERS,
@@ -106,9 +139,21 @@ CARRIED: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "notification": (
         NOTIFICATIONS,
         (
-            "SELECT order_id, kind, message, status, detail, created_at FROM app.notifications "
-            "ORDER BY order_id",
+            """
+            SELECT order_id, kind, message, status, detail, created_at FROM app.notifications
+            ORDER BY order_id
+            """,
             "SELECT * FROM public.notifications ORDER BY id",
+        ),
+    ),
+    "payment": (
+        PAYMENTS,
+        (
+            """
+            SELECT order_id, payment_id, status, amount, currency, reason, detail, refund_id,
+                   refunded_at, version, created_at FROM app.payments ORDER BY order_id
+            """,
+            "SELECT * FROM public.payments ORDER BY id",
         ),
     ),
 }

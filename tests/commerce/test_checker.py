@@ -219,7 +219,7 @@ def test_missing_payment_tombstone_is_found() -> None:
         **clock: Any,  # noqa: ANN401 - now and new_id
     ) -> payments.Decision:
         if not known and isinstance(received[0].event, (OrderCancelled, RefundRequested)):
-            return payments.Decision({}, [], [], [])
+            return payments.Decision({}, [], [], [], [])
         return payments.decide(known, received, **clock)
 
     assert (

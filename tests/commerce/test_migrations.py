@@ -133,7 +133,7 @@ REFUSED = {
         "DELETE FROM app.products",
         "DELETE FROM app.reservations",
     ),
-    "payment": ("DELETE FROM app.payments", "DELETE FROM public.payments"),
+    "payment": ("DELETE FROM app.payment_answers", "DELETE FROM messaging.deliveries"),
     "notification": ("DELETE FROM app.notifications",),
     "provider": (
         "UPDATE app.charges SET amount = 0",

@@ -178,7 +178,7 @@ def test_orders_without_stock_leave_no_trace() -> None:
     """Stock that was refused is never charged, so its cancellation needs no tombstone."""
     books = Books()
     refused = OrderCancelled(order_id=ORDER, reason=Reason.STOCK_UNAVAILABLE)
-    assert books.apply(refused) == Decision({}, [], [], [])
+    assert books.apply(refused) == Decision({}, [], [], [], [])
 
 
 def test_a_capture_is_refunded_once() -> None:
@@ -186,7 +186,7 @@ def test_a_capture_is_refunded_once() -> None:
     books = Books()
     books.apply(reserved)
     books.settle(Delivered())
-    assert books.apply(cancelled) == Decision({}, [], [], [])
+    assert books.apply(cancelled) == Decision({}, [], [], [], [])
     (delivery,) = books.apply(refund, refund).deliveries
     assert (delivery.kind, delivery.key, delivery.not_after) == (REFUND, str(ORDER), None)
     request = msgspec.json.decode(delivery.request, type=RefundRequest)

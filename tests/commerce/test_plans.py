@@ -33,7 +33,7 @@ STATEMENTS = {
         *(inventory._LOCK, inventory._SAVE_STOCK, inventory._SAVE_BATCH),
         *(catalogue._ONE, catalogue._INSERT, catalogue._RENAME),
     ),
-    "payment": (payments._LOCK, payments._INSERT, payments._UPDATE, payments._OF_ORDER),
+    "payment": (payments._LOCK, payments._TELL, payments._OF_ORDER),
     "notification": (notifications._OF_ORDER,),
     "provider": (
         *(ledger._INSERT_CHARGES, ledger._CHARGES, ledger._INSERT_REFUNDS, ledger._REFUNDS),

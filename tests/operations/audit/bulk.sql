@@ -83,11 +83,9 @@ INSERT INTO messaging.inbox SELECT 'inventory-service', pg_temp.id(4, n), now()
     FROM generate_series(1, :count) AS n;
 
 -- section: payment
-INSERT INTO app.payments (order_id, payment_id, status, amount, currency, version,
-    created_at, updated_at) SELECT pg_temp.id(0, n), pg_temp.id(5, n), 'SUCCEEDED', 40.49, 'EUR', 1,
-    now(), now() FROM generate_series(1, :count) AS n;
 INSERT INTO messaging.deliveries (id, kind, key, request, state, correlation_id,
-    causation_id, settled_at) SELECT pg_temp.id(6, n), 'charge', pg_temp.id(0, n)::text, '{}', 'DELIVERED',
+    causation_id, settled_at) SELECT pg_temp.id(6, n), 'charge', pg_temp.id(0, n)::text,
+    convert_to('{"paymentId":"' || pg_temp.id(5, n) || '","amount":40.49,"currency":"EUR"}', 'UTF8'), 'DELIVERED',
     pg_temp.id(0, n)::text, pg_temp.id(2, n), now() FROM generate_series(1, :count) AS n;
 SELECT pg_temp.append(n, 3, 'payment-events', 'PaymentSucceeded', 'Payment', 1,
     2, 'payment-service', ',"amount":40.49') FROM generate_series(1, :count) AS n;

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 from rich.console import Console
-from tests.acceptance.test_poison import GARBAGE, POISON
+from tests.acceptance.test_poison import GARBAGE, MENDED, POISON, WRONG
 
 from waybill.messaging.adapters.postgres.verdicts import discard_dead_letters, redrive_dead_letters
 from waybill.messaging.core.identity import new_id
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 ORDERS = 40
 """Beside the demo's, so that most lanes have several rows."""
 WAIT_SECONDS = 60.0
-WRONG = "ALTER TABLE messaging.deliveries {} CONSTRAINT wrong"
 
 
 class Filled:
@@ -118,7 +117,7 @@ async def _redriven(shop: Shop, platform: Platform, server: EmbeddedPostgres) ->
     """A constraint that was wrong, then dropped: one letter is redriven and applied."""
     database = platform.running["notification"].messaging.ports.database
     url = server.url(database_of("notification"))
-    await execute(url, [f"{WRONG.format('ADD')} CHECK (key NOT LIKE '%:OrderCancelled') NOT VALID"])
+    await execute(url, WRONG)
     journey = await shop.follow(await shop.place(3, 9_999))
     letters = "SELECT message_id FROM messaging.dead_letters WHERE key = $1 AND verdict = $2"
 
@@ -127,7 +126,7 @@ async def _redriven(shop: Shop, platform: Platform, server: EmbeddedPostgres) ->
         return rows[0]["message_id"] if rows else None
 
     message_id = await _awaited(lambda: letter("OPEN"))
-    await execute(url, [WRONG.format("DROP")])
+    await execute(url, [MENDED])
     why = {"who": "a test", "why": "the constraint is gone"}
     judged = await redrive_dead_letters(
         database, "notification-service", [message_id], inbox_retention_seconds=1e6, **why

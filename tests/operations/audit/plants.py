@@ -274,8 +274,9 @@ CONSUMERS = [
             ),
         ),
         payment="INSERT INTO messaging.deliveries (id, kind, key, request, state, correlation_id, "
-        "causation_id) SELECT gen_random_uuid(), kind, 'other', request, state, correlation_id, "
-        "causation_id FROM messaging.deliveries WHERE causation_id = '{victim}'",
+        "causation_id) SELECT gen_random_uuid(), kind, '{victim}', convert_to('{{}}', 'UTF8'), "
+        "'PARKED', correlation_id, causation_id FROM messaging.deliveries "
+        "WHERE causation_id = '{victim}'",
     ),
     plant(
         *("I25", "an effect of nothing", CONFIRMED),
@@ -417,6 +418,16 @@ INSERT INTO app.charges SELECT 'again', gen_random_uuid(), order_id, amount, cur
        created_at FROM app.charges WHERE order_id = '{victim}'
 """
 
+
+def asked(member: str, to: str) -> str:
+    """The SQL that changes what was asked of the provider, as our own books have it."""
+    return (
+        "UPDATE messaging.deliveries SET request = convert_to((convert_from(request, 'UTF8')"  # noqa: S608 - our own
+        f"::jsonb || jsonb_build_object('{member}', {to}))::text, 'UTF8') "
+        "WHERE kind = 'charge' AND key = '{victim}'"
+    )
+
+
 MONEY = [
     plant(
         *("I35", "another currency", REFUNDED),
@@ -431,18 +442,21 @@ MONEY = [
     ),
     plant(
         *("I36", "another amount in our books", PAID),
-        payment="UPDATE app.payments SET amount = amount + 0.01 WHERE order_id = '{victim}'",
+        payment=asked(
+            "amount", "(convert_from(request, 'UTF8')::jsonb -> 'amount')::numeric + 0.01"
+        ),
     ),
     plant(
         *("I36", "captured and not in our books", PAID),
         also="I18",
-        payment="DELETE FROM app.payments WHERE order_id = '{victim}'",
+        payment="DELETE FROM messaging.deliveries WHERE key = '{victim}'",
     ),
     plant(
         *("I37", "a confirmed order's money went back", PAID),
         also="I18 I38",
-        payment="UPDATE app.payments SET status = 'REFUNDED', refunded_at = now() "
-        "WHERE order_id = '{victim}'",
+        payment="INSERT INTO messaging.deliveries (id, kind, key, request, state, correlation_id, "
+        "settled_at) SELECT gen_random_uuid(), 'refund', key, convert_to('{{}}', 'UTF8'), state, "
+        "correlation_id, now() FROM messaging.deliveries WHERE key = '{victim}'",
         provider="INSERT INTO app.refunds SELECT 'back', gen_random_uuid(), idempotency_key, "
         "order_id, amount, currency, created_at FROM app.charges WHERE order_id = '{victim}'",
     ),
@@ -480,8 +494,13 @@ MONEY = [
                 "WHERE status = 'FAILED' AND reason = 'payment_refused' ORDER BY order_id LIMIT 1"
             ),
         ),
-        payment="UPDATE app.payments SET status = 'PENDING', reason = NULL "
-        "WHERE order_id = '{victim}'",
+        payment=[
+            (
+                "UPDATE messaging.deliveries SET state = 'PENDING', settled_at = NULL "
+                "WHERE kind = 'charge' AND key = '{victim}'"
+            ),
+            "INSERT INTO app.payment_answers VALUES ('{victim}', 1)",
+        ],
     ),
     plant(
         *("I41", "two keys at the provider", PAID),
@@ -494,8 +513,10 @@ MONEY = [
             "two orders of one payment",
             "SELECT payment_id FROM app.payments ORDER BY order_id LIMIT 1",
         ),
-        payment="UPDATE app.payments SET payment_id = '{victim}' WHERE order_id = "
-        "(SELECT order_id FROM app.payments ORDER BY order_id OFFSET 1 LIMIT 1)",
+        payment=asked("paymentId", "'{victim}'::text").replace(
+            "key = '{victim}'",
+            "key = (SELECT order_id::text FROM app.payments ORDER BY order_id OFFSET 1 LIMIT 1)",
+        ),
     ),
 ]
 

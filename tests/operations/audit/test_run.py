@@ -138,10 +138,13 @@ def test_an_order_that_waits_for_an_operator_is_listed_not_violated(filled: Fill
     refunded = "SELECT order_id FROM app.payments WHERE status = 'REFUNDED' LIMIT 1"
     with filled.copies(["order", "payment"]) as urls:
         order_id = asyncio.run(value(urls["payment"], refunded))
-        pending = "UPDATE app.payments SET status = 'REFUND_PENDING', refunded_at = NULL"
+        pending = "UPDATE messaging.deliveries SET state = 'PENDING', settled_at = NULL"
+        told = "INSERT INTO app.payment_answers VALUES"
         owed = "UPDATE app.orders SET settled_at = NULL WHERE id = "
         asyncio.run(execute(urls["order"], [f"{owed} '{order_id}'"]))
-        asyncio.run(execute(urls["payment"], [f"{pending} WHERE order_id = '{order_id}'"]))
+        refund = f"WHERE kind = 'refund' AND key = '{order_id}'"
+        lies = [f"{pending} {refund}", f"{told} ('{order_id}', 2)"]
+        asyncio.run(execute(urls["payment"], lies))
         before = audited(urls)
         park = "UPDATE messaging.deliveries SET state = 'PARKED' WHERE kind = 'refund' AND key = "
         asyncio.run(execute(urls["payment"], [f"{park} '{order_id}'"]))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 REVISIONS = {
     "order": ("order_0001", "order_0002"),
     "inventory": ("inventory_0001", "inventory_0002"),
-    "payment": ("payment_0001",),
+    "payment": ("payment_0001", "payment_0002"),
     "notification": ("notification_0001", "notification_0002"),
     "provider": ("provider_0001",),
 }

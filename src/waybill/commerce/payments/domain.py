@@ -22,7 +22,7 @@ from waybill.commerce.contracts import (
     StockReserved,
 )
 from waybill.commerce.publication import Publication
-from waybill.messaging.core.outcome import Delivered
+from waybill.messaging.core.outcome import Delivered, Refused
 from waybill.messaging.core.ports import Delivery, Settlement
 
 if TYPE_CHECKING:
@@ -91,11 +91,24 @@ class RefundRequest(msgspec.Struct, frozen=True, rename="camel"):
     currency: str
 
 
+class Tombstone(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What a charge's delivery carries that was refused before it was owed."""
+
+    order_id: UUID
+    payment_id: UUID
+    amount: Decimal | None = None
+    currency: str | None = None
+
+
 class Decision(msgspec.Struct, frozen=True):
-    """What a batch changes: rows, outside calls that are owed, charges to mark as cancelled."""
+    """What a batch changes: payments, outside calls that are owed, charges to mark as cancelled.
+
+    `tombstones` are charges that nobody shall make, with their outcome.
+    """
 
     payments: dict[UUID, Payment]
     deliveries: list[Delivery]
+    tombstones: list[tuple[Delivery, Refused]]
     cancels: list[UUID]
     publications: list[Publication]
 
@@ -117,7 +130,20 @@ def decide(
             batch.cancel(item.message, event)
         elif isinstance(event, RefundRequested):
             batch.refund(item.message, event)
-    return Decision(batch.written, batch.deliveries, batch.cancels, batch.publications)
+    return Decision(
+        batch.written, batch.deliveries, batch.tombstones, batch.cancels, batch.publications
+    )
+
+
+def outcomes_of(payment: Payment) -> int:
+    """How many outcomes its calls have: so many events tell of it, if none is repeated."""
+    match payment.status:
+        case PaymentStatus.PENDING:
+            return 0
+        case PaymentStatus.REFUNDED:
+            return 2
+        case _:
+            return 1
 
 
 def charge_settled(payment: Payment, settlement: Settlement) -> tuple[Payment, Publication] | None:
@@ -167,6 +193,7 @@ class _Batch:
         self._new_id = new_id
         self.written: dict[UUID, Payment] = {}
         self.deliveries: list[Delivery] = []
+        self.tombstones: list[tuple[Delivery, Refused]] = []
         self.cancels: list[UUID] = []
         self.publications: list[Publication] = []
 
@@ -237,6 +264,9 @@ class _Batch:
             reason=reason,
             detail=detail,
         )
+        request = Tombstone(tombstone.order_id, tombstone.payment_id, amount, currency)
+        delivery = self._delivery(cause, CHARGE, request, None)
+        self.tombstones.append((delivery, Refused(reason.value, detail)))
         self._repeat(cause, tombstone)
 
     def _owe_refund(self, cause: Message, known: Payment) -> None:
@@ -258,17 +288,24 @@ class _Batch:
         request: ChargeRequest | RefundRequest,
         not_after: datetime | None,
     ) -> None:
-        self.deliveries.append(
-            Delivery(
-                id=self._new_id(),
-                kind=kind,
-                key=str(request.order_id),
-                request=_ENCODER.encode(request),
-                not_after=not_after,
-                correlation_id=cause.correlation_id,
-                causation_id=cause.id,
-                traceparent=cause.traceparent,
-            )
+        self.deliveries.append(self._delivery(cause, kind, request, not_after))
+
+    def _delivery(
+        self,
+        cause: Message,
+        kind: str,
+        request: ChargeRequest | RefundRequest | Tombstone,
+        not_after: datetime | None,
+    ) -> Delivery:
+        return Delivery(
+            id=self._new_id(),
+            kind=kind,
+            key=str(request.order_id),
+            request=_ENCODER.encode(request),
+            not_after=not_after,
+            correlation_id=cause.correlation_id,
+            causation_id=cause.id,
+            traceparent=cause.traceparent,
         )
 
 

@@ -1,7 +1,7 @@
 """Payment's consumer, and what becomes of its outside calls: charges and refunds (P6).
 
-A row is written with its delivery before anything is called. The row's lock comes before the
-delivery's, here and where a call settles (protocol C3).
+A payment is its charge's delivery, written before anything is called, and locked before its
+refund's, here and where a call settles (protocol C3).
 """
 
 from __future__ import annotations
@@ -64,17 +64,17 @@ class PaymentHandler:
         ids = {item.event.order_id for item in received if isinstance(item.event, Event)}
         payments = await store.lock(unit.transaction, ids)
         decision = decide(payments, received, now=unit.now, new_id=self._new_id)
-        written = decision.payments.values()
-        first = [each for each in written if each.order_id not in payments]
-        changed = [each for each in written if each.order_id in payments]
-        if first:
-            await store.insert(unit.transaction, first, unit.now)
-        if changed:
-            await store.update(unit.transaction, changed, unit.now)
         await self._owe(unit, decision)
+        await store.tell(unit.transaction, decision.payments.values())
         publish(unit, decision.publications, aggregate_type=AGGREGATE)
 
     async def _owe(self, unit: UnitOfWork, decision: Decision) -> None:
+        if decision.tombstones:
+            buried = [delivery for delivery, _ in decision.tombstones]
+            await self._deliveries.add(
+                unit.transaction, buried, lease_token=None, lease_seconds=0.0
+            )
+            await self._deliveries.settle(unit.transaction, decision.tombstones)
         charges = [each for each in decision.deliveries if each.kind == CHARGE]
         refunds = [each for each in decision.deliveries if each.kind == REFUND]
         if charges:
@@ -93,7 +93,7 @@ class _Settled:
         self._locked: tuple[UnitOfWork, Mapping[UUID, Payment]] | None = None
 
     async def lock(self, unit: UnitOfWork, deliveries: Sequence[Delivery]) -> None:
-        """Lock the orders' rows before their deliveries, as the handler does (protocol C3)."""
+        """Lock the orders' payments, whichever call of theirs settles (protocol C3)."""
         ids = [UUID(delivery.key) for delivery in deliveries]
         self._locked = (unit, await store.lock(unit.transaction, ids))
 
@@ -157,6 +157,5 @@ async def _settle(
             aggregate_type=AGGREGATE,
             aggregate_version=publication.aggregate_version,
         )
-    if changed:
-        await store.update(unit.transaction, changed, unit.now)
+    await store.tell(unit.transaction, changed)
     return told
