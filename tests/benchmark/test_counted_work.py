@@ -35,13 +35,13 @@ WAIT_SECONDS = 60.0
 COMMIT = "COMMIT"
 COMMITS_MAX = 9
 """Intake 1, inventory 2, order 2, payment 2, notification 2; the provider writes one statement."""
-ROUND_TRIPS_MAX = 38
+ROUND_TRIPS_MAX = 32
 """Of one order alone. BEGIN rides on the first statement, COMMIT on the outbox's append."""
 ROUND_TRIPS_MAX_OF_MANY = 3.0
 STATEMENTS_MAX = 4
 """Of any transaction, whatever the size of its batch."""
-INSERTED_MAX = 17
-UPDATED_MAX = 11
+INSERTED_MAX = 15
+UPDATED_MAX = 9
 JOURNAL_BYTES_MAX = 45_000
 """Images of whole pages after a checkpoint included."""
 

@@ -74,3 +74,26 @@ async def test_no_statement_scans_a_table_when_planned_on_an_empty_one(
         text = "\n".join(row[0] for row in plan)
         assert "Seq Scan" not in text, f"{statement}\n{text}"
         await connection.execute("DEALLOCATE planned")
+
+
+async def test_a_function_that_locks_and_loads_plans_by_index(
+    connections: dict[str, asyncpg.Connection],
+) -> None:
+    """What app.lock_payments asks, planned with its settings on empty tables, asks indexes only."""
+    connection = connections["payment"]
+    for setting in await connection.fetchval(
+        "SELECT proconfig FROM pg_proc WHERE oid = 'app.lock_payments'::regproc"
+    ):
+        await connection.execute(f"SET {setting}")
+    await connection.execute(
+        "PREPARE planned AS SELECT * FROM app.payments p WHERE p.key = ANY ($1::text[])"
+    )
+    plan = "\n".join(
+        row[0]
+        for row in await connection.fetch("EXPLAIN (COSTS OFF) EXECUTE planned (NULL::text[])")
+    )
+    assert plan.count("Index Cond") == 3, plan
+    assert "Nested Loop" in plan
+    assert "Scan on" not in plan.replace("Bitmap Heap Scan on", "").replace(
+        "Bitmap Index Scan on", ""
+    ), plan
