@@ -7,7 +7,7 @@ and `every`; a small service needs `handler`, `join` and `async with`.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -84,6 +84,19 @@ class MessagingSettings:
             )
 
 
+def _kept(settings: MessagingSettings, kafka: KafkaSettings | None) -> MessagingSettings:
+    """On Kafka a row outlives its record: what brokers lose can be sent again (promise P2)."""
+    if kafka is None:
+        return settings
+    if settings.inbox_retention_seconds <= kafka.retention_seconds:
+        raise ConfigurationError(
+            "inbox_retention_seconds must exceed KAFKA_RETENTION_SECONDS: a record that is still "
+            "in a topic could be applied a second time (promise P3)"
+        )
+    seconds = max(settings.upkeep.outbox_retention_seconds, kafka.retention_seconds)
+    return replace(settings, upkeep=replace(settings.upkeep, outbox_retention_seconds=seconds))
+
+
 class MessagingService:
     """Outbox, inbox, consumers, deliveries and periodic work of one service.
 
@@ -116,7 +129,7 @@ class MessagingService:
         publishes: Iterable[str] = (),
     ) -> None:
         self.name = name
-        self.settings = settings or MessagingSettings()
+        self.settings = _kept(settings or MessagingSettings(), kafka)
         self._url = url
         self._codec = codec
         self._engine = engine
@@ -368,7 +381,11 @@ class MessagingService:
         )
 
     async def _purge_inbox(self) -> int:
-        return await purge_inbox(self.ports.database, self.settings.inbox_retention_seconds)
+        return await purge_inbox(
+            self.ports.database,
+            self.settings.inbox_retention_seconds,
+            sources_hold=self._kafka is None,
+        )
 
     async def stop(self) -> None:
         """Drain the loops within their bound and close the database. May be repeated."""

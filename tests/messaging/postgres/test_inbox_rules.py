@@ -58,6 +58,19 @@ async def test_purge_waits_for_every_source(database: PostgresDatabase) -> None:
     assert await purge_inbox(database, 30 * DAY) == 4
 
 
+async def test_on_a_log_sources_of_the_time_before_hold_nothing(database: PostgresDatabase) -> None:
+    """Protocol C12: after the move to Kafka their horizons stand still; the inbox is bounded."""
+    await claim(database, 4, days_ago=40)
+    await claim(database, 3, days_ago=20)
+    await database.fetch(
+        "INSERT INTO messaging.consumer_source (consumer, source, horizon_at)"
+        " VALUES ('c', 'orders', now() - make_interval(days => 60))"
+    )
+    assert await purge_inbox(database, 30 * DAY) == 0
+    assert await purge_inbox(database, 30 * DAY, sources_hold=False) == 4
+    assert await left(database) == 3
+
+
 async def test_c12_the_inbox_is_one_table_with_one_key(database: PostgresDatabase) -> None:
     """Protocol C12: in a table partitioned by time the same id could be claimed twice."""
     rows = await database.fetch(

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.messaging.ledger import CODEC, TOPIC, Added
 
+from waybill.messaging.adapters.kafka.settings import KafkaSettings
 from waybill.messaging.adapters.postgres.source import SourceSpec
 from waybill.messaging.core.errors import ConfigurationError
-from waybill.messaging.service import MessagingService
+from waybill.messaging.service import DAY_SECONDS, MessagingService, MessagingSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,3 +34,23 @@ async def test_d8_a_source_that_is_not_configured_is_told_at_start(
             service.consume("ledger", [Added], ignore)
     finally:
         await service.stop()
+
+
+def on_kafka(**limits: float) -> MessagingService:
+    """A service that is not connected, with topics that keep records for ten days."""
+    kafka = KafkaSettings(brokers="nowhere:9092", retention_seconds=10 * DAY_SECONDS)
+    settings = MessagingSettings(**limits)  # type: ignore[arg-type]  # of numbers only
+    return MessagingService("ledger", url="", codec=CODEC, kafka=kafka, settings=settings)
+
+
+def test_p2_on_kafka_outbox_rows_outlive_their_records() -> None:
+    """P2: what is younger than a topic's retention can be sent again."""
+    assert on_kafka().settings.upkeep.outbox_retention_seconds == 10 * DAY_SECONDS
+    direct = MessagingService("ledger", url="", codec=CODEC)
+    assert direct.settings.upkeep.outbox_retention_seconds == 7 * DAY_SECONDS
+
+
+def test_p3_an_inbox_that_forgets_before_a_topic_does_is_refused() -> None:
+    """P3: else a record that is still in its topic could be applied twice."""
+    with pytest.raises(ConfigurationError, match="KAFKA_RETENTION_SECONDS"):
+        on_kafka(inbox_retention_seconds=10 * DAY_SECONDS)

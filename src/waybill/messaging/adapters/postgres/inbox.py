@@ -47,7 +47,7 @@ DELETE FROM messaging.inbox WHERE ctid = ANY (ARRAY(
     WHERE processed_at < least(
         coalesce($3, clock_timestamp()) - make_interval(secs => $1),
         (SELECT min(coalesce(horizon_at, '-infinity')) - interval '1 minute'
-         FROM messaging.consumer_source)
+         FROM messaging.consumer_source WHERE $4)
     )
     LIMIT $2
 ))
@@ -74,17 +74,21 @@ async def purge_inbox(
     older_than_seconds: float,
     *,
     now: datetime | None = None,
+    sources_hold: bool = True,
     page_rows: int = PURGE_PAGE_ROWS,
 ) -> int:
     """Delete rows beyond the retention, a page a transaction; how many. May be repeated.
 
     `now` is what their age counts from; not given, it is the database's clock. Keeps rows of any
-    age that a source's horizon has not passed yet.
+    age that a source's horizon has not passed yet; not `sources_hold`: on a log, where sources that
+    were read before are read no more, and the topics' retention is shorter.
     """
     total = 0
     while True:
         async with database.transaction() as transaction:
-            deleted = await transaction.execute(PURGE, float(older_than_seconds), page_rows, now)
+            deleted = await transaction.execute(
+                PURGE, float(older_than_seconds), page_rows, now, sources_hold
+            )
         total += deleted
         if deleted < page_rows:
             return total
