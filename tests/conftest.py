@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
+from tests import environment
 from tests.acceptance.processes import PlatformProcess, free_port_base
 
 from waybill.commerce.migrations import migrate as commerce
@@ -24,6 +25,7 @@ from waybill.platform.embedded import EmbeddedPostgres
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping
 
+assert environment.given_brokers is not None  # imported first: it clears KAFKA_BROKERS away
 MEMORY = Path("/dev/shm")  # noqa: S108 - a private directory is made in it
 MEMORY_BYTES_NEEDED = 4_000_000_000
 

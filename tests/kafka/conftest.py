@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.acceptance.conftest import new_platform
+from tests.environment import given_brokers
 from tests.kafka.broker import Broker, OtherBroker, running_broker
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ __all__ = ["new_platform"]
 @pytest.fixture(scope="session")
 def kafka(session_directory: Path) -> Iterator[Broker | OtherBroker]:
     """A broker; do not stop it. Topics and groups of a test have names of its own."""
-    named = os.environ.get("KAFKA_BROKERS")
+    named = given_brokers()
     if named:
         yield OtherBroker(named)
         return

@@ -118,3 +118,23 @@ async def test_a_lone_record_after_a_pause_is_acknowledged_at_once(
         async with asyncio.timeout(0.7):
             await publish(made, 1, 1)
             await until(lambda: figures.sent == 2)
+
+
+async def test_two_instances_tell_each_other_of_their_commits(
+    messaging_database: str, kafka: Broker
+) -> None:
+    """Protocol D7, L3: a commit in a lane that another process owns does not wait for its poll."""
+    topic = name_of("parcels")
+    async with (
+        service(messaging_database, kafka.bootstrap, topic) as first,
+        service(messaging_database, kafka.bootstrap, topic) as second,
+    ):
+        relays = [made.relay for made in (first, second) if made.relay is not None]
+        await until(lambda: [relay.figures.lanes for relay in relays] == [9, 8])
+        for turn in range(5):
+            await publish(first, 10 * turn, 10)
+            async with asyncio.timeout(0.8):  # of a poll of one second
+                await until(lambda: sum(r.figures.sent for r in relays) >= 10 + 10 * turn)  # noqa: B023
+        assert all(relay.figures.sent for relay in relays)
+        assert first.relay is not None
+        assert not first.relay.owns_all

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tests.messaging.postgres.relay_world import FAST, RelayWorld
 
+from waybill.messaging.core.errors import UnsendableError
 from waybill.messaging.core.ports import Written
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 LEASE_SECONDS = 1.5
 """A platform's is five."""
 
+VALUE_BYTES_MAX = 100
 SLOW_SECONDS = 0.005
 """A run's acknowledgement takes so long: most kills meet records under way."""
 
@@ -38,11 +40,13 @@ class FileLogWriter:
         return "memory"
 
     async def write(self, records: Sequence[Record]) -> Written:
-        """Append them at once, acknowledge later."""
-        lines = [f"{r.message.key} {r.message.id}\n" for r in records]
+        """Append them at once, acknowledge later; what is too large never."""
+        sizes = [len(r.message.value) for r in records]
+        small = next((n for n, size in enumerate(sizes) if size > VALUE_BYTES_MAX), len(records))
+        lines = [f"{r.message.key} {r.message.id}\n" for r in records[:small]]
         os.write(self._file, "".join(lines).encode())
         await asyncio.sleep(SLOW_SECONDS)
-        return Written(len(records))
+        return Written(small, UnsendableError("too large") if small < len(records) else None)
 
     async def purge(self) -> None:
         """Nothing is queued."""

@@ -10,12 +10,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.messaging.postgres.relay_process import LEASE_SECONDS
-from tests.messaging.postgres.relay_world import RelayWorld, by_key, until
+from tests.messaging.postgres.relay_world import FEW_SECONDS, RelayWorld, by_key, until
+
+from waybill.messaging.adapters.postgres.relay_held import judge_held
+from waybill.messaging.core.crash_points import registered
+from waybill.messaging.core.relay import Verdict
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
+
+    from waybill.messaging.core.message import Message
+
+
+RUNNER = "waybill.messaging.testing.crash_runner"
+RELAY = "tests.messaging.postgres.relay_process"
+POINTS = [point for point in registered() if point.startswith("relay.")]
 
 
 @pytest.fixture
@@ -28,9 +39,10 @@ async def world(messaging_database: str) -> AsyncIterator[RelayWorld]:
 
 
 @asynccontextmanager
-async def process(world: RelayWorld, log: Path) -> AsyncIterator[Process]:
-    """A relay in a process of its own; killed at the end."""
-    command = [sys.executable, "-m", "tests.messaging.postgres.relay_process", world.url, str(log)]
+async def process(world: RelayWorld, log: Path, *, point: str = "") -> AsyncIterator[Process]:
+    """A relay in a process of its own; killed at the end, or when it comes to the point."""
+    runner = ["-m", RUNNER, "--point", point, "--"] if point else ["-m"]
+    command = [sys.executable, *runner, RELAY, world.url, str(log)]
     started = await asyncio.create_subprocess_exec(*command)
     try:
         yield started
@@ -49,9 +61,9 @@ def arrived(log: Path) -> dict[str, list[str]]:
     return {key: list(ids) for key, ids in found.items()}
 
 
-def published(world: RelayWorld) -> dict[str, list[str]]:
+def published(world: RelayWorld, *, but_for: Sequence[Message] = ()) -> dict[str, list[str]]:
     """What must have arrived."""
-    return {key: [str(each) for each in ids] for key, ids in by_key(world.sent).items()}
+    return {key: [str(each) for each in ids] for key, ids in by_key(world.sent, but_for).items()}
 
 
 async def test_l3_a_killed_owners_lanes_move_and_nothing_is_lost(
@@ -94,6 +106,34 @@ async def test_l3_an_owner_that_stood_still_changes_nothing_when_it_wakes(
         await world.publish(*(f"k{n}" for n in range(30)))
         await world.drained()
     assert arrived(log) == published(world)
+
+
+@pytest.mark.parametrize("point", POINTS)
+async def test_l3_a_kill_at_any_point_loses_nothing(
+    world: RelayWorld, tmp_path: Path, point: str
+) -> None:
+    """P2, L3, L4: SIGKILL at each point of a relay; the next one sends the rest, in order."""
+    log = tmp_path / "log"
+    async with process(world, log, point=point) as first:
+        await world.publish(*(f"k{n % 7}" for n in range(30)))
+        (large,) = await world.publish("k1", value=b"x" * 101)
+        await world.publish("k1", "k2")
+        if point.endswith("_release"):
+            await world.drained()
+            await judge_held(world.database, [large.id], Verdict.SKIP, who="me", why="")
+        async with asyncio.timeout(FEW_SECONDS):
+            assert await first.wait() == -signal.SIGKILL
+    async with process(world, log):
+        await world.drained()
+        await judge_held(world.database, [large.id], Verdict.SKIP, who="me", why="")
+
+        async def all_gone() -> bool:
+            return [state for _, state in await world.held()] == ["SKIPPED"]
+
+        await until(all_gone)
+        await world.publish("k1")
+        await world.drained()
+    assert arrived(log) == published(world, but_for=[large])
 
 
 async def owns(world: RelayWorld, members: int) -> bool:
