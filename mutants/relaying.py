@@ -13,9 +13,8 @@ MUTANTS = (
         fault="the relay's position moves over records as soon as they are read",
         harm="what the broker has not stored when the process dies is never sent",
         file="messaging/runtime/relay_lane.py",
-        old="            if run.written is None:\n                break\n            if",
-        new="            if run.written is None:\n                self.acked = run.through\n"
-        "                break\n            if",
+        old="        self.fetched = records[-1].seq\n",
+        new="        self.fetched = self.acked = records[-1].seq\n",
         tests=(_TESTS + "test_l3_the_position_passes_acknowledged_records_only",),
     ),
     Mutant(
@@ -50,8 +49,8 @@ MUTANTS = (
         fault="an outbox that was read directly feeds Kafka from its end on, drained or not",
         harm="messages that a service has not read yet are lost at the change",
         file="messaging/adapters/postgres/relay_mode.py",
-        old='    if meta["last_seq"]:\n        raise',
-        new='    if meta["last_seq"] < 0:\n        raise',
+        old='    if not meta["last_seq"]:\n',
+        new='    if meta["last_seq"] >= 0:\n',
         tests=(_MODES + "test_l6_an_outbox_that_was_read_directly_does_not_feed_a_log",),
     ),
     Mutant(

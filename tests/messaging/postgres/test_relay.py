@@ -97,14 +97,21 @@ async def test_l2_an_error_stops_its_lane_which_is_read_again(world: RelayWorld)
 
 async def test_l3_the_position_passes_acknowledged_records_only(world: RelayWorld) -> None:
     """Protocol L3: read and written is not acknowledged; the position waits for the report."""
-    world.log.is_open = False
-    relay = await world.start()
-    await world.publish(*(f"k{n}" for n in range(50)))
-    await until(lambda: relay.figures.in_flight == 50)
-    assert await world.positions() == [0] * ALL_LANES
+    lane = lane_of("slow")
+    world.log.stalled.add(lane)
+    await world.start()
+    await world.publish(*(f"k{n}" for n in range(50)), "slow", "slow")
+    others = sum(lane_of(f"k{n}") != lane for n in range(50))
+    await until(lambda: len(world.arrived) == others)
+
+    async def stored() -> bool:
+        return sum(position > 0 for position in await world.positions()) >= 15
+
+    await until(stored)
+    assert (await world.positions())[lane] == 0
     await world.log.open()
     await world.drained()
-    assert max(await world.positions()) == 50
+    assert max(await world.positions()) == 52
 
 
 async def test_l3_what_is_under_way_is_bounded(world: RelayWorld) -> None:

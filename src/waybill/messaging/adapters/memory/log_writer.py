@@ -28,7 +28,8 @@ class MemoryLogWriter:
     """Implements `LogWriter`. `topics` has what is written, in order.
 
     `fault` is called with each record before it is written and may raise: UnsendableError, or
-    TransientError for an outage. While `is_open` is False nothing is acknowledged (`open` ends it).
+    TransientError for an outage. While `is_open` is False nothing is acknowledged, and nothing of
+    the lanes in `stalled` (`open` ends both).
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class MemoryLogWriter:
     ) -> None:
         self.topics: defaultdict[str, list[Record]] = defaultdict(list)
         self.is_open = True
+        self.stalled: set[int] = set()
         self.fault = fault
         self.log_identity = identity
         self.value_bytes_max = value_bytes_max
@@ -56,7 +58,9 @@ class MemoryLogWriter:
         errors = lane.errors
         async with lane.turn:
             async with self._moved:
-                await self._moved.wait_for(lambda: self.is_open or lane.errors != errors)
+                await self._moved.wait_for(
+                    lambda: self._takes(records[0].lane) or lane.errors != errors
+                )
             if lane.errors != errors:
                 return Written(0, lane.error)
             for count, record in enumerate(records):
@@ -67,6 +71,9 @@ class MemoryLogWriter:
                     lane.error = error
                     return Written(count, error)
             return Written(len(records))
+
+    def _takes(self, lane: int) -> bool:
+        return self.is_open and lane not in self.stalled
 
     def _put(self, record: Record) -> None:
         self.fault(record)
@@ -79,6 +86,7 @@ class MemoryLogWriter:
         """Acknowledge again."""
         async with self._moved:
             self.is_open = True
+            self.stalled.clear()
             self._moved.notify_all()
 
     async def purge(self) -> None:
