@@ -41,7 +41,16 @@ _decode_time = msgspec.json.Decoder(datetime).decode
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 INTEGER_MAX, BIGINT_MAX = 2**31 - 1, 2**63 - 1
 _REASON_CHARS_MAX = 500
-_DERIVED = ("ce_specversion", "ce_source", "ce_subject", "content-type")
+_NAMES = frozenset(
+    (
+        *("eventId", "eventType", "eventVersion", "correlationId", "causationId", "traceparent"),
+        *("producer", "aggregateType", "aggregateVersion", "content-type", "ce_specversion"),
+        *("ce_id", "ce_type", "ce_time", "ce_source", "ce_subject"),
+    )
+)
+_KNOWN_NAMES_MAX = 1_000
+_known_names: dict[bytes | None, str] = {}
+"""Types and producers are few; a stranger's many are decoded each time."""
 
 
 Headers = list[tuple[str, str | bytes | None]]
@@ -130,49 +139,50 @@ def to_record(raw: Consumed, read_foreign: ReadForeign | None = None) -> Record:
 
 
 def _own(topic: str, key: bytes, value: bytes, headers: dict[str, bytes | None]) -> Message | None:
-    """The message that our headers (or CloudEvents') tell of; None if they do not."""
-    take = headers.pop
-    cloud_id, cloud_type, cloud_time = (
-        take("ce_id", None),
-        take("ce_type", None),
-        take("ce_time", None),
-    )
-    event_id = take("eventId", None) or cloud_id
-    type_ = take("eventType", None) or cloud_type
+    """The message that our headers (or CloudEvents') tell of; None if they do not.
+
+    Every record passes here: what is the same in most of them is looked up, not decoded.
+    """
+    get = headers.get
+    event_id = get("eventId") or get("ce_id")
+    type_ = get("eventType") or get("ce_type")
+    cloud_time = get("ce_time")
     if not event_id or not type_ or not cloud_time:
         return None
-    for name in _DERIVED:
-        take(name, None)
-    if headers.get("id") == event_id:
-        del headers["id"]  # Debezium's own
-    if (column := take(COLUMN_HEADER, None)) is not None:
-        headers.update(_decode_column(column))
-    version, causation_id = take("eventVersion", None), take("causationId", None)
-    traceparent = take("traceparent", None)
-    aggregate_version = take("aggregateVersion", None)
+    version, causation_id, traceparent = get("eventVersion"), get("causationId"), get("traceparent")
+    aggregate_version, correlation_id = get("aggregateVersion"), get("correlationId")
+    key_text = _text(key)
     return Message(
         id=_decode_id(b'"%b"' % event_id),
         topic=topic,
-        type=_text(type_),
-        key=_text(key),
+        type=_name(type_),
+        key=key_text,
         value=value,
         occurred_at=_instant(cloud_time),
-        version=_number(version, INTEGER_MAX) if version else 1,
-        aggregate_type=_text(take("aggregateType", None)),
+        version=1 if version is None or version == b"1" else _number(version, INTEGER_MAX),
+        aggregate_type=_name(get("aggregateType")),
         aggregate_version=_number(aggregate_version, BIGINT_MAX) if aggregate_version else None,
-        correlation_id=_text(take("correlationId", None)),
+        correlation_id=key_text if correlation_id == key else _text(correlation_id),
         causation_id=_decode_id(b'"%b"' % causation_id) if causation_id else None,
         traceparent=_text(traceparent) if traceparent else None,
-        producer=_text(take("producer", None)),
-        headers=_others(headers),
+        producer=_name(get("producer")),
+        headers={} if headers.keys() <= _NAMES else _more(headers, event_id),
     )
+
+
+def _more(headers: dict[str, bytes | None], event_id: bytes) -> dict[str, bytes]:
+    """Those beside the ones that fields of the message stand for."""
+    own = {name: content for name, content in headers.items() if name not in _NAMES}
+    if own.get("id") == event_id:
+        del own["id"]  # Debezium's own
+    if (column := own.pop(COLUMN_HEADER, None)) is not None:
+        own.update(_decode_column(column))
+    return _others(own)
 
 
 def _foreign(raw: Consumed, read_foreign: ReadForeign | None) -> Message:
     if read_foreign is None:
         raise UndecodableMessageError("it has no eventId, eventType and ce_time among its headers")
-    # `_own` has taken out what it looked for.
-    whole = {name: content or b"" for name, content in raw.headers() or ()}
     return read_foreign(
         ForeignRecord(
             topic=raw.topic(),
@@ -180,7 +190,7 @@ def _foreign(raw: Consumed, read_foreign: ReadForeign | None) -> Message:
             offset=raw.offset(),
             key=_text(raw.key()),
             value=raw.value() or b"",
-            headers=whole,
+            headers={name: content or b"" for name, content in raw.headers() or ()},
             timestamp=_timestamp(raw),
         )
     )
@@ -225,6 +235,16 @@ def _others(headers: dict[str, bytes | None]) -> dict[str, bytes]:
 
 def _timestamp(raw: Consumed) -> datetime:
     return EPOCH + timedelta(milliseconds=max(0, raw.timestamp()[1]))
+
+
+def _name(content: bytes | None) -> str:
+    """A text that many records share."""
+    known = _known_names.get(content)
+    if known is None:
+        known = _text(content)
+        if len(_known_names) < _KNOWN_NAMES_MAX:
+            _known_names[content] = known
+    return known
 
 
 def _text(content: bytes | None) -> str:
