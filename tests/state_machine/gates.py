@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
@@ -18,7 +19,7 @@ from waybill.messaging.core.errors import TransientError
 from waybill.messaging.core.message import Batch, Positions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from uuid import UUID
 
     from waybill.messaging.core.message import Record
@@ -42,6 +43,8 @@ class Grant:
     records: int = READ_MAX
     order: int = 0
     repeats: int = 0
+    source: str = ""
+    """Only records of this source, if any is named: others of the batch come later."""
     again: tuple[Record, ...] = ()
     """Old ones that are chosen, not drawn."""
     act: str = ""
@@ -122,8 +125,11 @@ class GatedSubscription:
         repeats.sort(key=lambda record: (record.source, record.lane, record.seq))
         fresh: list[Record] = []
         scanned: dict[Lane, Place] = {}
-        while len(fresh) < min(grant.records, limit) and self._records:
-            lane = random.choice(sorted(self._records))
+        while len(fresh) < min(grant.records, limit):
+            lanes = [lane for lane in self._records if grant.source in {"", lane[0]}]
+            if not lanes:
+                break
+            lane = random.choice(sorted(lanes))
             record = self._records[lane].popleft()
             fresh.append(record)
             scanned[lane] = (record.seq, record.message.id)
@@ -167,22 +173,63 @@ class Fate(Enum):
     REFUSED_CONNECTION = "nobody listens there"
 
 
+class Doubts:
+    """Calls whose outcome nobody knows: such a one is asked about before it is repeated (M6)."""
+
+    def __init__(self) -> None:
+        self.repeated: list[str] = []
+        """Keys of those that were repeated blindly."""
+        self._open: set[UUID] = set()
+
+    @contextmanager
+    def calling(self, delivery: Delivery) -> Iterator[None]:
+        """A call, whose outcome may be lost with its answer, or with its process."""
+        if delivery.id in self._open:
+            self.repeated.append(delivery.key)
+        try:
+            yield
+        except TransientError:
+            raise
+        except BaseException:
+            self._open.add(delivery.id)
+            raise
+
+    def asked(self, delivery: Delivery) -> None:
+        """The other side told what became of it."""
+        self._open.discard(delivery.id)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """An outside call, or the question what became of one, that has not ended yet."""
+
+    delivery: Delivery
+    is_query: bool
+    decided: asyncio.Future[Fate]
+
+
 class CallGate:
     """Outside calls of one life of a process, in the order in which they were begun."""
 
-    def __init__(self) -> None:
-        self.waiting: list[tuple[Delivery, asyncio.Future[Fate]]] = []
+    def __init__(self, doubts: Doubts) -> None:
+        self._doubts = doubts
+        self.waiting: list[Waiting] = []
 
     def answer(self, index: int, fate: Fate) -> None:
         """Let one of the waiting calls end so."""
-        _, decided = self.waiting.pop(index % len(self.waiting))
-        decided.set_result(fate)
+        self.waiting.pop(index % len(self.waiting)).decided.set_result(fate)
 
-    def call(self, inner: Call, noted: Callable[[Delivery], None]) -> Call:
+    def call(
+        self, inner: Call, noted: Callable[[Delivery], None], *, can_be_asked_about: bool
+    ) -> Call:
         """The call behind this gate; `noted` hears of each one that is really made."""
 
         async def gated(delivery: Delivery) -> Outcome:
-            fate = await self._decided(delivery)
+            with self._doubts.calling(delivery) if can_be_asked_about else nullcontext():
+                return await made(delivery)
+
+        async def made(delivery: Delivery) -> Outcome:
+            fate = await self._decided(delivery, is_query=False)
             if fate is Fate.REFUSED_CONNECTION:
                 raise TransientError(fate.value)
             if fate is Fate.NEVER_ARRIVED:
@@ -201,18 +248,19 @@ class CallGate:
             return None
 
         async def gated(delivery: Delivery) -> QueryOutcome:
-            if await self._decided(delivery) is not Fate.ANSWERED:
+            if await self._decided(delivery, is_query=True) is not Fate.ANSWERED:
                 raise TransientError("the query does not get through")
-            return await inner(delivery)
+            outcome = await inner(delivery)
+            self._doubts.asked(delivery)
+            return outcome
 
         return gated
 
-    async def _decided(self, delivery: Delivery) -> Fate:
-        decided: asyncio.Future[Fate] = asyncio.get_running_loop().create_future()
-        entry = (delivery, decided)
+    async def _decided(self, delivery: Delivery, *, is_query: bool) -> Fate:
+        entry = Waiting(delivery, is_query, asyncio.get_running_loop().create_future())
         self.waiting.append(entry)
         try:
-            return await decided
+            return await entry.decided
         finally:
             if entry in self.waiting:
                 self.waiting.remove(entry)

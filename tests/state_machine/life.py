@@ -81,9 +81,10 @@ class SteppedMessaging(MessagingService):
     def deliver(self, kind: str, call: Any, settled: Any, **options: Any) -> Deliverer:  # noqa: ANN401 - as there
         """As ever, with the outside world behind the gate."""
         calls = self._life.calls
-        options["query"] = calls.query(options.get("query"))
-        made = self._life.world.called
-        return super().deliver(kind, calls.call(call, made.append), settled, **options)
+        query = options["query"] = calls.query(options.get("query"))
+        made = self._life.world.called.append
+        gated = calls.call(call, made, can_be_asked_about=query is not None)
+        return super().deliver(kind, gated, settled, **options)
 
 
 class Life:
@@ -95,7 +96,7 @@ class Life:
         self.service = service
         self.process = Process(service)
         self.gate = ConsumerGate()
-        self.calls = CallGate()
+        self.calls = CallGate(world.doubts)
         self.consumer: Consumer | None = None
         self.client: httpx2.AsyncClient | None = None
         self.messaging: MessagingService | None = None

@@ -156,13 +156,20 @@ class OrdersMachine(RuleBasedStateMachine):
             self._run(self.world.deliver(service, grant))
             self._run(self._check())
 
-    @rule(order=small, fates=st.lists(st.none() | st.sampled_from(Fate), min_size=1, max_size=4))
-    def flow(self, order: int, fates: list[Fate | None]) -> None:
-        """Everything that waits moves some steps on; outside calls end so, or not yet."""
+    @rule(
+        order=small,
+        fates=st.lists(st.none() | st.sampled_from(Fate), min_size=1, max_size=4),
+        paused=st.none() | services,
+    )
+    def flow(self, order: int, fates: list[Fate | None], paused: str | None) -> None:
+        """Everything that waits moves some steps on; outside calls end so, or not yet.
+
+        Behind a consumer that is paused, facts overtake those that came before them.
+        """
 
         async def move() -> None:
             for fate in fates:
-                for service in PLANS:
+                for service in [name for name in PLANS if name != paused]:
                     await self.world.deliver(service, Grant(order=order))
                     while fate is not None and self.world.lives[service].calls.waiting:
                         await self.world.answer(service, 0, fate)
@@ -274,6 +281,8 @@ class OrdersMachine(RuleBasedStateMachine):
             self._run(self.world.end())
 
     async def _check(self) -> None:
+        repeated = self.world.doubts.repeated
+        assert not repeated, f"called again without asking what became of it: {repeated}"
         for service, life in self.world.lives.items():
             seen = (life.number, life.process.commits)
             if self._checked.get(service) != seen:

@@ -18,6 +18,7 @@ import asyncpg
 from tests.state_machine.books import Auditor
 from tests.state_machine.databases import Databases
 from tests.state_machine.faults import FaultyDatabase, Process, Turn, reach_point
+from tests.state_machine.gates import Doubts
 from tests.state_machine.life import Life
 from tests.state_machine.virtual_time import VirtualClock, VirtualLoop
 
@@ -46,7 +47,7 @@ SUCCESS_RATE = 0.8
 LOOK_SECONDS = 0.001
 """How long a reader looks for rows before it says that there are none."""
 NEVER_SECONDS = 1e9
-HANGS_AFTER_SECONDS = 60.0
+HANGS_AFTER_SECONDS = 240.0
 """Of the wall's clock: one step takes milliseconds, so this one will never end."""
 WAITS = (0.0, 1.0, 5.0, 10.0)
 """Jumps after which a consumer that backs off or stands by asks again (caps of 10 s, L5)."""
@@ -127,6 +128,7 @@ class Simulation:
         self.poison: set[tuple[str, UUID]] = set()
         self.poison_next: set[str] = set()
         self.called: list[Delivery] = []
+        self.doubts = Doubts()
         self.doorbells: dict[str, Any] = {}
         self.lives: dict[str, Life] = {}
         await self.databases.reset(stock, self.clock.now())
