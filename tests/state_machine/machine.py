@@ -156,20 +156,13 @@ class OrdersMachine(RuleBasedStateMachine):
             self._run(self.world.deliver(service, grant))
             self._run(self._check())
 
-    @rule(
-        order=small,
-        fates=st.lists(st.none() | st.sampled_from(Fate), min_size=1, max_size=4),
-        paused=st.none() | services,
-    )
-    def flow(self, order: int, fates: list[Fate | None], paused: str | None) -> None:
-        """Everything that waits moves some steps on; outside calls end so, or not yet.
-
-        Behind a consumer that is paused, facts overtake those that came before them.
-        """
+    @rule(order=small, fates=st.lists(st.none() | st.sampled_from(Fate), min_size=1, max_size=4))
+    def flow(self, order: int, fates: list[Fate | None]) -> None:
+        """Everything that waits moves some steps on; outside calls end so, or not yet."""
 
         async def move() -> None:
             for fate in fates:
-                for service in [name for name in PLANS if name != paused]:
+                for service in PLANS:
                     await self.world.deliver(service, Grant(order=order))
                     while fate is not None and self.world.lives[service].calls.waiting:
                         await self.world.answer(service, 0, fate)

@@ -163,6 +163,10 @@ KEYS = [
 
 LOG = [
     plant(
+        *("I15", "a partition that is gone", "SELECT 'outbox_2000001'"),
+        notification="DROP TABLE messaging.outbox_1000001",
+    ),
+    plant(
         *("I15", "a reader that is not registered", "SELECT 'inventory-service'"),
         order="DELETE FROM messaging.outbox_reader WHERE consumer = 'inventory-service'",
     ),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from waybill.messaging.core.lanes import DEAD_LETTER_LANE, lane_of
 from waybill.operations.audit import relayed
+from waybill.operations.audit.partitions import without_holes
 from waybill.operations.audit.rule import Books, Kind, Rule, one_after_another, statement
 from waybill.operations.audit.scope import INVENTORY, NOTIFICATION, ORDER, PAYMENT, Need
 
@@ -150,6 +151,7 @@ _BY_KEY = (
 RULES = (
     Rule(
         id="I15",
+        looks=dict.fromkeys(MESSAGING, without_holes),
         kind=Kind.QUIESCENT,
         title="an outbox is sent to the log, or its retention waits for every reader",
         compare=drained,
