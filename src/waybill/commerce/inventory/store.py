@@ -134,7 +134,7 @@ async def save_batch(
     first = [each for each in written if each.order_id not in before]
     changed = [each for each in written if each.order_id in before]
     moves = _moves_of(decision.moves, causes, now)
-    await transaction.execute(
+    await transaction.fetch_later(
         _SAVE_BATCH,
         now,
         *_columns(list(decision.levels.values())),

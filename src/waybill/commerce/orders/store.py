@@ -171,7 +171,7 @@ async def save(
             each.detail,
         )  # fmt: skip
         new[each.order_id].append(entry)
-    await transaction.execute(
+    await transaction.fetch_later(
         _SAVE,
         [order.id for order in orders],
         [order.progress.status for order in orders],
