@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tests.messaging.postgres.relay_world import FAST, RelayWorld
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from waybill.messaging.core.message import Record
-
-LEASE_SECONDS = 1.5
-"""A platform's is five."""
 
 VALUE_BYTES_MAX = 100
 SLOW_SECONDS = 0.005
@@ -59,8 +55,7 @@ async def main(url: str, path: str) -> None:
     """Until SIGKILL."""
     world = RelayWorld(url)
     await world.open()
-    settings = replace(FAST, lease_seconds=LEASE_SECONDS)
-    await world.start(settings, writer=FileLogWriter(path))
+    await world.start(FAST, writer=FileLogWriter(path))
     await asyncio.Event().wait()
 
 

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 SOURCE = "parcels"
 FAST = RelaySettings(
-    lease_seconds=0.6, poll_seconds=0.05, retry=Backoff(base_seconds=0.01, cap_seconds=0.05)
+    lease_seconds=1.5, poll_seconds=0.05, retry=Backoff(base_seconds=0.01, cap_seconds=0.05)
 )
-FEW_SECONDS = 30.0
+FEW_SECONDS = 60.0
 
 
 class RelayWorld:

@@ -9,8 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.messaging.postgres.relay_process import LEASE_SECONDS
-from tests.messaging.postgres.relay_world import FEW_SECONDS, RelayWorld, by_key, until
+from tests.messaging.postgres.relay_world import FAST, FEW_SECONDS, RelayWorld, by_key, until
 
 from waybill.messaging.adapters.postgres.relay_held import judge_held
 from waybill.messaging.core.crash_points import registered
@@ -26,7 +25,12 @@ if TYPE_CHECKING:
 
 RUNNER = "waybill.messaging.testing.crash_runner"
 RELAY = "tests.messaging.postgres.relay_process"
-POINTS = [point for point in registered() if point.startswith("relay.")]
+SHORT = ("relay.after_write", "relay.before_release")
+POINTS = [
+    pytest.param(point, marks=() if point in SHORT else pytest.mark.long)
+    for point in registered()
+    if point.startswith("relay.")
+]
 
 
 @pytest.fixture
@@ -79,7 +83,7 @@ async def test_l3_a_killed_owners_lanes_move_and_nothing_is_lost(
                 for _ in range(10):
                     await world.publish(*(f"k{n}" for n in range(30)))
                 second.send_signal(signal.SIGKILL)
-                async with asyncio.timeout(4 * LEASE_SECONDS):
+                async with asyncio.timeout(4 * FAST.lease_seconds):
                     await until(lambda: owns(world, 1))
         await world.drained()
     assert arrived(log) == published(world)
