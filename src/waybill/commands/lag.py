@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +16,8 @@ from waybill.commands.output import show
 from waybill.commands.place import service_databases, settings_of
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from waybill.messaging.adapters.kafka.settings import KafkaSettings
     from waybill.operations.lag import Lag
     from waybill.platform.settings import Settings
@@ -60,10 +63,11 @@ async def _wait(settings: Settings, *, rows_max: int, within: float) -> tuple[li
 
     kafka = KafkaSettings.from_environment(os.environ)
     expected = [(consumer, source) for consumer, source, _ in _readings()]
+    look = partial(_on_outboxes, settings) if kafka is None else _on(kafka, settings)
     deadline = time.monotonic() + within
     while True:
         try:
-            found = await (_on_outboxes(settings) if kafka is None else _on(kafka, settings))
+            found = await look()
             late = list(behind(found, expected, rows_max=rows_max))
         except TransientError as error:
             found, late = [], [str(error)]
@@ -103,24 +107,36 @@ async def _on_outboxes(settings: Settings) -> list[Lag]:
     ]
 
 
-async def _on(kafka: KafkaSettings, settings: Settings) -> list[Lag]:
-    from waybill.messaging.adapters.kafka.group_lag import GroupLag, members  # noqa: PLC0415
+def _on(kafka: KafkaSettings, settings: Settings) -> Callable[[], Awaitable[list[Lag]]]:
+    """A look at the brokers, with clients that are opened once."""
+    from waybill.messaging.adapters.kafka.group_lag import (  # noqa: PLC0415 - fast help
+        GroupLag,
+        GroupMembers,
+    )
     from waybill.messaging.adapters.postgres import relay_status  # noqa: PLC0415 - as above
     from waybill.operations.lag import Lag  # noqa: PLC0415 - as above
 
-    async with service_databases(settings) as databases:
-        unsent = {name: (await relay_status.look(each)).lag for name, each in databases.items()}
-    found = []
-    running = await members(kafka, [consumer for consumer, _, _ in _readings()])
-    for consumer, source, topic in _readings():
-        partitions = await GroupLag(kafka, consumer, [topic], time.monotonic).look()
-        unread = sum(each.records for each in partitions.values())
-        found.append(
-            Lag(
-                consumer=consumer,
-                source=source,
-                rows=unread + unsent[source] if partitions else None,
-                is_running=running[consumer] > 0,
+    members = GroupMembers(kafka, [consumer for consumer, _, _ in _readings()])
+    lags = {
+        (consumer, source): GroupLag(kafka, consumer, [topic], time.monotonic)
+        for consumer, source, topic in _readings()
+    }
+
+    async def look() -> list[Lag]:
+        async with service_databases(settings) as databases:
+            unsent = {name: (await relay_status.look(each)).lag for name, each in databases.items()}
+        running, found = await members.look(), []
+        for (consumer, source), group in lags.items():
+            partitions = await group.look()
+            unread = sum(each.records for each in partitions.values())
+            found.append(
+                Lag(
+                    consumer=consumer,
+                    source=source,
+                    rows=unread + unsent[source] if partitions else None,
+                    is_running=running[consumer] > 0,
+                )
             )
-        )
-    return found
+        return found
+
+    return look

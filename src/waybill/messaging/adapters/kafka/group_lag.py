@@ -129,15 +129,21 @@ class GroupLag:
         return self._client
 
 
-async def members(settings: KafkaSettings, groups: Iterable[str]) -> dict[str, int]:
-    """How many members each group has now; none, if the brokers do not know it. TransientError."""
-    client = AdminClient(dict(settings.client()), logger=logger)
-    asked = client.describe_consumer_groups(sorted(set(groups)), request_timeout=REQUEST_SECONDS)
-    found = {}
-    for group, future in asked.items():
-        answer = await _answer(future)
-        found[group] = len(answer.members) if answer is not None else 0
-    return found
+class GroupMembers:
+    """How many members groups have."""
+
+    def __init__(self, settings: KafkaSettings, groups: Iterable[str]) -> None:
+        self._groups = sorted(set(groups))
+        self._client = AdminClient(dict(settings.client()), logger=logger)
+
+    async def look(self) -> dict[str, int]:
+        """By group, 0 for one that the brokers do not know. Raises TransientError."""
+        asked = self._client.describe_consumer_groups(self._groups, request_timeout=REQUEST_SECONDS)
+        found = {}
+        for group, future in asked.items():
+            answer = await _answer(future)
+            found[group] = len(answer.members) if answer is not None else 0
+        return found
 
 
 async def _answer(future: Future[Any]) -> Any:  # noqa: ANN401 - the client's own types
