@@ -199,6 +199,14 @@ async def test_the_documented_views_show_an_order_and_its_event(order: Service) 
         async with order.database.transaction() as transaction:
             await transaction.execute(report, position)
         assert [row[3] for row in await order.rows(outbox)] == [published]
+    relay = """
+        WITH mode AS (UPDATE messaging.outbox_meta SET mode = 'relay')
+        UPDATE messaging.outbox_lane SET position = $1
+    """
+    for position, published in ((0, False), (await order.last_seq(), True)):
+        async with order.database.transaction() as transaction:
+            await transaction.execute(relay, position)
+        assert [row[3] for row in await order.rows(outbox)] == [published]
 
 
 async def test_a_row_that_is_no_json_does_not_break_the_view(order: Service) -> None:

@@ -31,18 +31,25 @@ $$
 """
 
 OUTBOX_EVENTS = """
-CREATE VIEW public.outbox_events AS
+CREATE OR REPLACE VIEW public.outbox_events AS
 SELECT o.id, o.aggregatetype::varchar(128) AS aggregate_type,
        app.uuid_or_null(o.aggregateid) AS aggregate_id, o.type::varchar(128) AS event_type,
        app.json_or_null(o.payload) AS payload, o.created_at,
-       NOT EXISTS (
+       CASE WHEN (SELECT m.mode = 'direct' FROM messaging.outbox_meta m) THEN NOT EXISTS (
            SELECT FROM messaging.outbox_reader r
            WHERE o.topic = ANY (r.topics) AND coalesce(r.positions[o.lane + 1], 0) < o.seq
-       ) AS published
+       ) ELSE EXISTS (
+           SELECT FROM messaging.outbox_lane l WHERE l.lane = o.lane AND l.position >= o.seq
+       ) AND NOT EXISTS (
+           SELECT FROM messaging.outbox_held h WHERE h.lane = o.lane AND h.seq = o.seq
+       ) END AS published
 FROM messaging.outbox o
 WHERE o.lane < 16
 """
-"""`published` is derived: every reader of the topic has reported a position at or past the row."""
+"""`published` is derived: every reader of the topic has reported a position at or past the row.
+
+On Kafka: the relay has passed it, and does not hold it.
+"""
 
 PROCESSED_EVENTS = """
 CREATE VIEW public.processed_events AS

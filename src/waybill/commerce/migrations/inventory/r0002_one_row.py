@@ -63,6 +63,6 @@ FROM app.reservations r CROSS JOIN LATERAL jsonb_to_recordset(r.moves) AS move (
 
 def upgrade() -> None:
     """Carry the orders' moves into their reservations; what is left are adjustments."""
-    documented.run([COLUMN, CARRIED, *ADJUSTMENTS, COMPLETE, LEDGER])
+    documented.run([COLUMN, CARRIED, *ADJUSTMENTS, COMPLETE, LEDGER, documented.OUTBOX_EVENTS])
     documented.grant(changing=[])
     documented.restrict("reservations", ("status", "version", "moves", "updated_at"))

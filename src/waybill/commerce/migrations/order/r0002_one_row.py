@@ -82,6 +82,7 @@ def upgrade() -> None:
             TIMELINE,
             KEYS,
             KEYS_VIEW,
+            documented.OUTBOX_EVENTS,
         ]
     )
     documented.grant(changing=[])

@@ -134,6 +134,7 @@ def upgrade() -> None:
             "DROP TABLE app.old_payments",
             PAYMENTS_VIEW,
             LOCK,
+            documented.OUTBOX_EVENTS,
         ]
     )
     documented.grant(changing=["payment_answers"])
