@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +16,6 @@ from tests.faults.site import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.faults.site import Site
 
@@ -38,21 +39,22 @@ def site(
     request: pytest.FixtureRequest, session_directory: Path, provisioned_data: Path
 ) -> Iterator[Site]:
     """One platform for the faults of a file, on either log; each fault leaves it well."""
-    with new_site(session_directory / "under-faults", provisioned_data, log=request.param) as made:
+    with new_site(session_directory, provisioned_data, log=request.param) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def kafka_site(session_directory: Path, provisioned_data: Path) -> Iterator[Site]:
     """One platform on Kafka for the faults of a file; each fault leaves it well."""
-    with new_site(session_directory / "under-faults", provisioned_data, log="kafka") as made:
+    with new_site(session_directory, provisioned_data, log="kafka") as made:
         yield made
 
 
 @contextmanager
-def new_site(directory: Path, provisioned_data: Path, *, log: str) -> Iterator[Site]:
+def new_site(parent: Path, provisioned_data: Path, *, log: str) -> Iterator[Site]:
     """A platform on fresh data; on Kafka with a broker of its own behind a proxy."""
-    directory.mkdir(mode=0o711)
+    directory = Path(tempfile.mkdtemp(prefix="under-faults-", dir=parent))
+    directory.chmod(0o711)
     data = directory / "data"
     subprocess.run(["cp", "-a", provisioned_data, data], check=True)
     with ExitStack() as stack:
