@@ -109,6 +109,7 @@ FAULTS: dict[str, dict[str, str]] = {
     "PreparedTransaction": {"postgres_prepared_transactions": "1"},
     # What cannot be sent waits, lanes are let go, loops try again and again.
     "KafkaDown": {
+        'figures_age_seconds{application="order-service",look="kafka"}': "700",
         'kafka_up{application="order-service"}': "0",
         'outbox_oldest_unsent_age_seconds{application="order-service"}': "700",
         'outbox_lanes_without_owner{application="order-service"}': "17",

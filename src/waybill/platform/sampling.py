@@ -36,6 +36,8 @@ INSTANCE_SECONDS: Final = 15.0
 LOOK_SECONDS_MAX: Final = 4.0
 """A database that has not answered until then counts as away."""
 
+DOWN_SECONDS: Final = 8.0
+"""One look that failed is none: a leader that changes, a lock, a busy machine."""
 UP_BY: Final = {"backlog": "database_up", "kafka": "kafka_up"}
 
 # By the index of open orders: a sequential scan would read every order that ever was.
@@ -224,12 +226,10 @@ class Sampler(Loop):
                 await take()
         except (TransientError, OutcomeUnknownError, TimeoutError) as error:
             logger.debug("%s: not looked at: %s", name, error)
-            answered = False
         else:
             self._looked_at[name] = self._clock.monotonic()
-            answered = True
         if name in UP_BY:
-            self._metrics.set(UP_BY[name], answered)
+            self._metrics.set(UP_BY[name], self._age(name) < DOWN_SECONDS)
 
     def _age(self, name: str) -> float:
         return self._clock.monotonic() - self._looked_at[name]
