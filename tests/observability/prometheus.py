@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import httpx2
+import pytest
 import yaml
 from scripts.kafka.machine import program
 from tests.acceptance.processes import wait_for
@@ -51,8 +52,13 @@ class Prometheus:
         wait_for(lambda: alert in self.firing(), seconds, f"{alert} fires")
 
     def is_quiet(self, seconds: float = 60) -> None:
-        """Wait until nothing fires."""
-        wait_for(lambda: not self.firing(), seconds, "no alert fires any more")
+        """Wait until nothing fires; if something goes on, say what and for which series."""
+        try:
+            wait_for(lambda: not self.firing(), seconds, "no alert fires any more")
+        except pytest.fail.Exception:
+            for sample in self.query('ALERTS{alertstate="firing"}'):
+                print(sample["metric"])  # noqa: T201 - pytest shows it
+            raise
 
     def ran(self) -> float:
         """Seconds of scrapes that it has; it grows by its own clock."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from waybill.blueprints import choreography
+from waybill.messaging.adapters.postgres.partition_positions import PostgresPartitionPositions
 from waybill.platform.sampling import (
     INSTANCE_SECONDS,
     SAMPLE_SECONDS,
@@ -72,5 +73,11 @@ def _group(
     # Only platforms on Kafka load its client.
     from waybill.messaging.adapters.kafka.group_lag import GroupLag  # noqa: PLC0415
 
-    lag = GroupLag(kafka, messaging.name, topics, messaging.ports.clock.monotonic)
+    positions = PostgresPartitionPositions(messaging.ports.database)
+
+    async def read() -> dict[tuple[str, int], int]:
+        stored = await positions.stored(messaging.name)
+        return {place: position.offset + 1 for place, position in stored.items()}
+
+    lag = GroupLag(kafka, messaging.name, topics, messaging.ports.clock.monotonic, read=read)
     return GroupBacklog(lag, metrics, messaging.name).look

@@ -1,24 +1,20 @@
-"""How far a consumer group is behind, as anybody may ask the brokers: for metrics, not for work.
-
-By what the group has committed there, which follows the database's positions (protocol C15).
-"""
+"""How far a consumer group is behind, as anybody may ask the brokers: for metrics, not for work."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from waybill.messaging.adapters.kafka.errors import MISSING_TOPIC, error_of, in_thread, outage
 from waybill.messaging.core.errors import TransientError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from concurrent.futures import Future
 
     from waybill.messaging.adapters.kafka.settings import KafkaSettings
@@ -27,10 +23,9 @@ Place = tuple[str, int]
 
 SAMPLES_MAX = 1_000
 """Of a partition's end; a group that is behind all of them is older than it seems."""
+STALE = frozenset({KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH})
 REQUEST_SECONDS = 3.0
 """Below a look's own limit: brokers that do not answer are away."""
-
-logger = logging.getLogger(__name__)
 
 
 class Behind(NamedTuple):
@@ -57,7 +52,11 @@ class Ages:
 
 
 class GroupLag:
-    """One group on its topics. `monotonic` is in seconds."""
+    """One group on its topics. `monotonic` is in seconds.
+
+    `read` tells the next offset that the group reads, by its own database (protocol C15); without
+    it the brokers are asked for what it has committed there.
+    """
 
     def __init__(
         self,
@@ -65,6 +64,8 @@ class GroupLag:
         group: str,
         topics: Iterable[str],
         monotonic: Callable[[], float],
+        *,
+        read: Callable[[], Awaitable[Mapping[Place, int]]] | None = None,
     ) -> None:
         self._settings = settings
         self._group = group
@@ -75,19 +76,35 @@ class GroupLag:
         ]
         self._monotonic = monotonic
         self._ages: dict[Place, Ages] = {}
+        self._read = read
         self._client: AdminClient | None = None
+        self._replaced: AdminClient | None = None
         self._consumer: Consumer | None = None
 
     async def look(self) -> dict[Place, Behind]:
-        """By topic and partition, those left out that are not there. Raises TransientError."""
-        ends = await self._offsets(OffsetSpec.latest())  # type: ignore[no-untyped-call]  # as above
+        """By topic and partition, those left out that are not there. Raises TransientError.
+
+        A client that knew a partition's leader before the brokers restarted is refused for ever
+        ("Leader epoch is older than broker epoch"), so it is replaced then.
+        """
+        try:
+            return await self._look()
+        except TransientError as error:
+            told = error_of(error.__cause__)
+            if told is not None and told.code() in STALE:
+                # Ended while its callback still runs it takes the process along: one is kept.
+                self._replaced, self._client = self._client, None
+            raise
+
+    async def _look(self) -> dict[Place, Behind]:
+        ends = await self._offsets(OffsetSpec.latest())  # type: ignore[no-untyped-call]  # its gap
         begins = await self._offsets(OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # as above
-        committed = await self._committed()
+        read = await (self._read or self._committed)()
         now = self._monotonic()
         found = {}
         for place, end in ends.items():
-            # No commit yet, or one below what the log still has: all that is there is unread.
-            offset = max(committed.get(place, -1), begins.get(place, 0))
+            # Nothing yet, or below what the log still has: all that is there is unread.
+            offset = max(read.get(place, -1), begins.get(place, 0))
             seconds = self._ages.setdefault(place, Ages()).oldest_seconds(offset, end, now)
             found[place] = Behind(max(0, end - offset), seconds)
         return found
@@ -125,7 +142,8 @@ class GroupLag:
 
     def _open(self) -> AdminClient:
         if self._client is None:
-            self._client = AdminClient(dict(self._settings.client()), logger=logger)
+            # Its errors are raised; its log has nobody who would serve it.
+            self._client = AdminClient({**self._settings.client(), "log_level": 0})
         return self._client
 
 
