@@ -152,7 +152,7 @@ class GroupMembers:
 
     def __init__(self, settings: KafkaSettings, groups: Iterable[str]) -> None:
         self._groups = sorted(set(groups))
-        self._client = AdminClient(dict(settings.client()), logger=logger)
+        self._client = AdminClient({**settings.client(), "log_level": 0})
 
     async def look(self) -> dict[str, int]:
         """By group, 0 for one that the brokers do not know. Raises TransientError."""
