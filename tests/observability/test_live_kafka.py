@@ -1,0 +1,94 @@
+"""The same on Kafka: its queries find data, and a stopped broker fires its alert and no other."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+from tests.acceptance.processes import OFFSETS, free_port_base, wait_for
+from tests.faults.site import Site, opened
+from tests.kafka.broker import Broker, running_broker
+from tests.observability import prometheus as real
+from tests.observability.files import alerts, panels, selectors, without_threshold
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.observability.prometheus import Prometheus
+
+pytestmark = pytest.mark.acceptance
+
+
+@pytest.fixture(scope="module")
+def broker(session_directory: Path) -> Iterator[Broker]:
+    """A broker that may be stopped."""
+    with running_broker(session_directory / "observed-kafka") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def site(broker: Broker, session_directory: Path, provisioned_data: Path) -> Iterator[Site]:
+    """Four services that meet on Kafka, and some orders."""
+    directory = session_directory / "observed-on-kafka"
+    directory.mkdir(mode=0o711)
+    subprocess.run(["cp", "-a", provisioned_data, directory / "data"], check=True)
+    environment = {"KAFKA_BROKERS": broker.bootstrap}
+    base = free_port_base()
+    with opened(directory / "data", port_base=base, environment=environment) as made:
+        with made.ordering():
+            made.accept(10)
+            wait_for(lambda: made.figure("order", "orders_confirmed_total"), 60, "one is confirmed")
+        yield made
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def prometheus(site: Site, session_directory: Path) -> Iterator[Prometheus]:
+    """Prometheus, scraping each service where it runs."""
+
+    def target(host: str, _port: int) -> str:
+        name = host.removesuffix("-service")
+        return urlsplit(site.services[name].url(OFFSETS[name])).netloc
+
+    with real.running(session_directory / "prometheus-on-kafka", target) as running:
+        with site.ordering():
+            wait_for(lambda: running.ran() > 5, 60, "some scrapes")
+        yield running
+
+
+def test_queries_of_kafka_find_data(prometheus: Prometheus) -> None:
+    """No panel and no alert asks for what is not exposed, lag by group not either."""
+    queries = {query for panel in panels() for query in panel.queries if panel.kafka}
+    queries |= {query for panel in panels() for query in panel.queries if "lag" in query}
+    for alert in alerts():
+        queries |= {name for name in selectors(alert.expression) if alert.kafka or "kafka" in name}
+        queries |= {without_threshold(alert.expression)} if alert.kafka else set()
+    assert len(queries) > 15
+    assert {query for query in queries if not prometheus.query(query)} == set()
+
+
+def test_a_stopped_broker_fires_its_alert_alone(
+    site: Site, broker: Broker, prometheus: Prometheus
+) -> None:
+    """What cannot be sent and read meanwhile is told by nobody else; orders are still taken."""
+    prometheus.is_quiet()  # partitions that were made just now have no leader for some seconds
+    broker.stop()
+    with ExitStack() as stack:
+        stack.callback(broker.start)
+        prometheus.fires("KafkaDown")
+        with site.ordering():
+            site.accept(5)
+        waits = "max(outbox_oldest_unsent_age_seconds)"
+        wait_for(
+            lambda: float(prometheus.query(waits)[0]["value"][1]) > real.SECONDS + 5,
+            60,
+            "messages wait for the broker",
+        )
+        assert prometheus.firing() == {"KafkaDown"}
+    prometheus.is_quiet(90)
+    wait_for(site.all_ended, 60, "what waited has ended")
