@@ -105,7 +105,7 @@ def test_a_second_platform_on_the_same_data_is_refused(stopped: PlatformProcess)
             ("serve", "order"),
             "order",
             "UPDATE app.schema_version SET version_num = 'order_9999'",
-            "UPDATE app.schema_version SET version_num = 'order_0001'",
+            "UPDATE app.schema_version SET version_num = 'order_0002'",
         ),
     ],
 )

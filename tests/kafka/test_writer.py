@@ -179,6 +179,23 @@ async def test_record_that_the_broker_refuses_is_found_and_nothing_goes_past_it(
     assert ids == [str(each.id) for n, each in enumerate(sent) if n != 4]
 
 
+async def test_other_lanes_go_on_behind_a_record_that_is_refused(
+    writer: KafkaLogWriter, small_topic: str
+) -> None:
+    """Protocol L4, O4: what was under way in them is sent, and so is all that comes later."""
+    huge = a_message("k", topic=small_topic, value=b"x" * REFUSED_BYTES)
+    lanes = range(5, 9)
+    refused, *others = await asyncio.gather(
+        writer.write(records([huge])),
+        *(writer.write(records([a_message("o", topic=small_topic)], lane)) for lane in lanes),
+    )
+    assert isinstance(refused.error, UnsendableError)
+    assert [each.error for each in others] == [None] * len(lanes)
+    for lane in (3, *lanes):
+        written = await writer.write(records([a_message("o", topic=small_topic)], lane))
+        assert (written.acknowledged, written.error) == (1, None)
+
+
 async def test_batch_that_is_too_large_as_a_whole_is_sent(
     writer: KafkaLogWriter, small_topic: str
 ) -> None:

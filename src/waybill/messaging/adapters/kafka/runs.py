@@ -28,8 +28,8 @@ class Run:
     """
 
     __slots__ = (
-        *("acknowledged", "done", "error", "failed_at", "in_flight", "lane", "records"),
-        *("_failed", "sent"),
+        *("acknowledged", "done", "error", "failed_at", "has_failed", "in_flight", "lane"),
+        *("_failed", "records", "sent"),
     )
 
     def __init__(self, records: Sequence[Record], failed: Callable[[Run], None]) -> None:
@@ -40,6 +40,8 @@ class Run:
         self.in_flight = 0
         """How many of those sent have no report yet."""
         self.error: Exception | None = None
+        self.has_failed = False
+        """Stays, even if what was left behind is written later and there is no error any more."""
         self.failed_at = len(records)
         self.done = asyncio.Event()
         self._failed = failed
@@ -61,9 +63,9 @@ class Run:
 
     def fail(self, index: int, error: Exception) -> None:
         """The record there was not written; the first of those is what counts."""
-        first = self.error is None
         self.failed_at, self.error = index, error
-        if first:
+        if not self.has_failed:
+            self.has_failed = True
             self._failed(self)
 
     def cut(self, error: Exception) -> None:

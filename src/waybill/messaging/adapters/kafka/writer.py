@@ -164,8 +164,9 @@ class KafkaLogWriter:
     def _ended(self, run: Run) -> None:
         self._runs.pop(run, None)
         self._in_flight -= run.sent
-        if run.error is not None:
+        if run.has_failed:
             self._broken[run.lane] -= 1
+        if run.error is not None:
             for later in self._runs:
                 waits = later.error is None or isinstance(later.error, BatchRefusedError)
                 if later.lane == run.lane and waits:
