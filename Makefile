@@ -44,7 +44,7 @@ env: runtime ## Write a .env with every variable and random passwords, for compo
 test: setup ## Run the tests: make test ARGS="tests/platform -k lock"
 ifeq ($(ARGS),)
 	@$(VENV)/python -m scripts.kafka fetch
-	@$(VENV)/pytest -n 2 --dist loadfile --ignore=$(ONE_NAME)
+	@$(VENV)/pytest -n 3 --dist loadfile --ignore=$(ONE_NAME)
 	@$(VENV)/pytest $(ONE_NAME)
 else
 	@$(VENV)/pytest $(ARGS)
@@ -52,7 +52,7 @@ endif
 
 SHARD ?= 1/1
 test-faults: setup ## Faults as long as they may last, 90 minutes a shard: make test-faults SHARD=1/3
-	@$(VENV)/pytest tests/faults tests/acceptance/test_every_crash_point.py tests/messaging/postgres/test_growth.py tests/messaging/postgres/test_relay_kill.py tests/kafka -m long --shard '$(SHARD)' $(ARGS)
+	@$(VENV)/pytest tests/faults tests/acceptance/test_every_crash_point.py tests/messaging/postgres/test_growth.py tests/messaging/postgres/test_relay_kill.py tests/kafka tests/observability tests/deployment -m long --shard '$(SHARD)' $(ARGS)
 
 kafka-up: setup ## Start an Apache Kafka on port 29092, for this machine
 	@$(VENV)/python -m scripts.kafka up

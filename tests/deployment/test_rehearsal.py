@@ -26,7 +26,7 @@ BEHIND = "waybill: notification-service is 2 messages behind order-service, more
 """OrderCreated, which it leaves out, and OrderConfirmed."""
 ROOT = Path(__file__).parents[2]
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.long]
 
 
 def run(environment: dict[str, str], *command: str | Path) -> subprocess.CompletedProcess[str]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.observability.prometheus import Prometheus
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
