@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
 import subprocess
+import tempfile
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,6 @@ from tests.acceptance.processes import PlatformProcess, free_port_base
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     NewPlatform = Callable[..., AbstractContextManager[PlatformProcess]]
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def new_platform(session_directory: Path, provisioned_data: Path) -> NewPlatform:
     """Environment variables in, a context with a platform (not started) on fresh data out."""
-    numbers = itertools.count(1)
 
     @contextmanager
     def make(**environment: str) -> Iterator[PlatformProcess]:
-        directory = session_directory / f"platform-{next(numbers)}"
-        directory.mkdir(mode=0o711)
+        # A name of its own: other directories of tests have this fixture, too.
+        directory = Path(tempfile.mkdtemp(prefix="platform-", dir=session_directory))
+        directory.chmod(0o711)
         subprocess.run(["cp", "-a", provisioned_data, directory / "data"], check=True)
         platform = PlatformProcess(
             directory / "data", port_base=free_port_base(), environment=environment
