@@ -8,10 +8,13 @@ import pytest
 from tests.acceptance.conftest import new_platform
 from tests.environment import given_brokers
 from tests.kafka.broker import Broker, OtherBroker, running_broker
+from tests.kafka.reading import settings_for
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from pathlib import Path
+
+    from waybill.messaging.adapters.kafka.settings import KafkaSettings
 
 __all__ = ["new_platform"]
 
@@ -25,6 +28,12 @@ def kafka(session_directory: Path) -> Iterator[Broker | OtherBroker]:
         return
     with running_broker(session_directory / "kafka") as broker:
         yield broker
+
+
+@pytest.fixture
+def settings(kafka: Broker | OtherBroker) -> KafkaSettings:
+    """Of every process of a test."""
+    return settings_for(kafka.bootstrap)
 
 
 @pytest.hookimpl(wrapper=True)

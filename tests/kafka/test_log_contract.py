@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.kafka.group_world import RelayedDatabase, RelayedOutbox, fresh_topics
-from tests.kafka.reading import name_of, read, settings_for
+from tests.kafka.reading import name_of, read
 
 from waybill.messaging.adapters.kafka.log import KafkaLog
 from waybill.messaging.adapters.kafka.topics import Topics
@@ -31,18 +31,10 @@ from waybill.messaging.testing.contracts.outbox import a_message
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from tests.kafka.broker import Broker
-
     from waybill.messaging.adapters.kafka.settings import KafkaSettings
     from waybill.messaging.core.message import Message
     from waybill.messaging.core.ports import Database, Log, Outbox
     from waybill.messaging.testing.contracts.log_writer import LogReader
-
-
-@pytest.fixture
-def settings(kafka: Broker) -> KafkaSettings:
-    """Of every process of a test."""
-    return settings_for(kafka.bootstrap)
 
 
 @pytest.fixture

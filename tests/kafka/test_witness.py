@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from tests.kafka.reading import name_of, settings_for
+from tests.kafka.reading import name_of
 
 from waybill.messaging.adapters.kafka.topics import Topics
 from waybill.messaging.adapters.kafka.witness import KafkaWitness
@@ -20,17 +20,9 @@ from waybill.messaging.testing.contracts.outbox import a_message
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.kafka.broker import Broker
-
     from waybill.messaging.adapters.kafka.settings import KafkaSettings
 
 LATER_SECONDS = 0.5
-
-
-@pytest.fixture
-def settings(kafka: Broker) -> KafkaSettings:
-    """Of one process."""
-    return settings_for(kafka.bootstrap)
 
 
 @pytest.fixture

@@ -38,12 +38,6 @@ def records(messages: Sequence[Message], lane: int = 3) -> list[Record]:
 
 
 @pytest.fixture
-def settings(kafka: Broker) -> KafkaSettings:
-    """Of one process."""
-    return settings_for(kafka.bootstrap)
-
-
-@pytest.fixture
 async def topic(settings: KafkaSettings) -> str:
     """Six partitions, nothing in them."""
     name = name_of("parcels")
