@@ -45,6 +45,7 @@ def requirements(project: dict[str, Any]) -> dict[str, list[str]]:
         *project["project"]["dependencies"],
         *project["project"]["optional-dependencies"]["commerce"],
         *project["project"]["optional-dependencies"]["kafka"],
+        *project["project"]["optional-dependencies"]["mysql"],
         *BUILD,
     ]
     return {
