@@ -46,6 +46,7 @@ def requirements(project: dict[str, Any]) -> dict[str, list[str]]:
         *project["project"]["optional-dependencies"]["commerce"],
         *project["project"]["optional-dependencies"]["kafka"],
         *project["project"]["optional-dependencies"]["mysql"],
+        *project["project"]["optional-dependencies"]["redis"],
         *BUILD,
     ]
     return {
