@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.acceptance
 
 PARTITIONS = 6
+CONCURRENCY = 2
+"""Members of its group in each process (contracts 1.7)."""
 MOVED_SECONDS = 15.0
 """After a SIGKILL: session time-out of the group, lease of the lanes, and a start."""
 SHARED_SECONDS = 30.0
@@ -43,8 +45,9 @@ class Groups:
         members = future.result(20).members
         return sorted((len(member.assignment.topic_partitions) for member in members), reverse=True)
 
-    def wait_shared(self, service: str, members: int, seconds: float = SHARED_SECONDS) -> None:
-        """Wait until so many members have all partitions of the service's topics, none idle."""
+    def wait_shared(self, service: str, processes: int, seconds: float = SHARED_SECONDS) -> None:
+        """Wait until the members of so many have all partitions of its topics, none idle."""
+        members = processes * CONCURRENCY
 
         def shared() -> bool:
             shares = self.shares(service)
@@ -68,11 +71,15 @@ def groups(bootstrap: str) -> Groups:
 
 @pytest.fixture(scope="module")
 def site(session_directory: Path, provisioned_data: Path, bootstrap: str) -> Iterator[Site]:
-    """Four services, one process each, and customers."""
+    """Four services, one process each, of two members each; and customers."""
     directory = session_directory / "many-processes"
     directory.mkdir(mode=0o711)
     subprocess.run(["cp", "-a", provisioned_data, directory / "data"], check=True)
-    environment = {"KAFKA_BROKERS": bootstrap, "PYTHONFAULTHANDLER": "1"}
+    environment = {
+        "KAFKA_BROKERS": bootstrap,
+        "SPRING_KAFKA_LISTENER_CONCURRENCY": str(CONCURRENCY),
+        "PYTHONFAULTHANDLER": "1",
+    }
     with opened(directory / "data", port_base=free_port_base(), environment=environment) as made:
         yield made
     shutil.rmtree(directory, ignore_errors=True)
@@ -128,6 +135,10 @@ def test_orders_end_while_their_service_is_taken_over(site: Site, groups: Groups
         site.services["inventory"].start()
         site.services["payment"].start()
         assert took < MOVED_SECONDS, took
+    for service in OFFSETS:
+        for loop in (f"{service}-service", f"{service}-service {CONCURRENCY}"):
+            assert site.figure(service, "loop_halted", loop=loop) == 0
+            assert site.figure(service, "loop_last_progress_age_seconds", loop=loop) < 10
     recovered(site, time.monotonic())
 
 

@@ -36,6 +36,19 @@ def test_other_documented_names_of_the_brokers(name: str) -> None:
     assert settings.brokers == "a:1"
 
 
+def test_concurrency_has_the_documents_name_too() -> None:
+    """Contracts 1.7; ours wins, and a process is never more members than a topic has partitions."""
+    documented = {"SPRING_KAFKA_LISTENER_CONCURRENCY": "3"}
+    assert given().members == 1
+    assert given(**documented).members == 3
+    assert given(**documented, KAFKA_CONCURRENCY="2").members == 2
+    assert given(**documented, KAFKA_PARTITIONS="1").members == 1
+    with pytest.raises(ConfigurationError, match="SPRING_KAFKA_LISTENER_CONCURRENCY"):
+        given(SPRING_KAFKA_LISTENER_CONCURRENCY="many")
+    with pytest.raises(ConfigurationError, match="KAFKA_CONCURRENCY"):
+        given(KAFKA_CONCURRENCY="0")
+
+
 def test_each_variable_reaches_the_client() -> None:
     """TLS and SASL as the brokers want them, numbers as numbers, the rest passed through."""
     settings = given(

@@ -293,23 +293,31 @@ class MessagingService:
         *,
         policy: ConsumerPolicy | None = None,
     ) -> Consumer:
-        """Run a set-wise handler of these event types from `start` on.
+        """Run a set-wise handler of these event types from `start` on; the first member's loop.
 
-        Raises ConfigurationError for a type that no codec knows, or without a configured source.
+        On Kafka `handle` runs in as many members as KAFKA_CONCURRENCY says, each with partitions of
+        its own. Raises ConfigurationError for a type that no codec knows, or that has no source.
         """
         kinds = tuple(types)
         topics = self._codec.topics(kinds)
-        loop = Consumer(
-            consumer,
-            log=self._log(topics),
-            topics=sorted(topics),
-            types=kinds,
-            handler=handle,
-            ports=self.ports,
-            policy=policy or self.settings.consumer,
-        )
-        self._loops.append(loop)
-        return loop
+        log = self._log(topics)
+        # Without Kafka a consumer has one active member (protocol D1): more would only stand by.
+        count = self._kafka.members if self._kafka is not None else 1
+        members = [
+            Consumer(
+                consumer,
+                log=log,
+                topics=sorted(topics),
+                types=kinds,
+                handler=handle,
+                ports=self.ports,
+                policy=policy or self.settings.consumer,
+                member=number,
+            )
+            for number in range(1, count + 1)
+        ]
+        self._loops += members
+        return members[0]
 
     def _log(self, topics: frozenset[str]) -> Log:
         if self._relaying is not None:

@@ -56,6 +56,8 @@ class ConsumerState(Enum):
 class Consumer(Loop):
     """One consumer of one service. `consumer` is its stable id (protocol C11).
 
+    Where a log shares its partitions among a group, several run side by side; `member` counts them.
+
     `types` are the event types that `handler` takes; all others on `topics` are skipped. The
     handler is set-wise (see `unit.Handler`); `each.each` makes one of per-message handlers.
     """
@@ -71,11 +73,14 @@ class Consumer(Loop):
         ports: ServicePorts,
         policy: ConsumerPolicy | None = None,
         system: str = "waybill",
+        member: int = 1,
     ) -> None:
-        super().__init__(consumer, ports.clock, ports.observer)
+        name = consumer if member == 1 else f"{consumer} {member}"
+        super().__init__(name, ports.clock, ports.observer)
         policy = policy or ConsumerPolicy()
         tracing = ConsumerTracing(consumer, system=system)
         self.state = ConsumerState.STARTING
+        self._consumer = consumer
         self._log = log
         self._topics = tuple(topics)
         self._ports = ports
@@ -112,7 +117,7 @@ class Consumer(Loop):
         """From joining to losing the lease, an outage of the log, or `stop`."""
         self.state = ConsumerState.STANDBY
         try:
-            subscription = await self.idle(self._log.subscribe(self.name, self._topics))
+            subscription = await self.idle(self._log.subscribe(self._consumer, self._topics))
         except (TransientError, OutcomeUnknownError) as error:
             await self._back_off(error)
             return
@@ -123,7 +128,7 @@ class Consumer(Loop):
                 await self._turn_or_rewind(subscription)
         except LeaseLostError as error:
             logger.warning("%s: %s; standing by", self.name, error)
-            self._ports.observer.retried(self.name, type(error).__name__)
+            self._ports.observer.retried(self._consumer, type(error).__name__)
         finally:
             await self._close(subscription)
 
@@ -165,7 +170,7 @@ class Consumer(Loop):
         self.state = ConsumerState.PAUSED if bad_deployment else ConsumerState.RETRYING
         level = logging.CRITICAL if bad_deployment else logging.WARNING
         logger.log(level, "%s: %s: %s", self.name, type(error).__name__, error)
-        self._ports.observer.retried(self.name, type(error).__name__)
+        self._ports.observer.retried(self._consumer, type(error).__name__)
         delay = self._policy.backoff.delay_seconds(self._failures, self._ports.random)
         self._failures += 1
         await self.idle(self._clock.sleep(delay))
@@ -179,7 +184,7 @@ class Consumer(Loop):
         self._scanned.update(batch.scanned.lanes)
         ordered = self._sorter.sort(batch)
         if ordered.skipped:
-            self._ports.observer.processed(self.name, "skipped", ordered.skipped, 0.0)
+            self._ports.observer.processed(self._consumer, "skipped", ordered.skipped, 0.0)
         if ordered.candidates:
             await self._finish(subscription, ordered)
         elif self._clock.monotonic() - self._recorded_at >= self._policy.idle_record_seconds:

@@ -20,6 +20,9 @@ THROUGH_PREFIX = "KAFKA_LIBRDKAFKA_"
 
 _BROKER_NAMES = ("KAFKA_BROKERS", "KAFKA_BOOTSTRAP_SERVERS", "SPRING_KAFKA_BOOTSTRAP_SERVERS")
 
+_DOCUMENTED = {"concurrency": "SPRING_KAFKA_LISTENER_CONCURRENCY"}
+"""Other names, which the documents use (contracts 1.7)."""
+
 _OURS = {
     "acks": "acknowledgement by every replica is what the relay's position stands for",
     "enable.idempotence": "without it a retry changes the order (protocol L2)",
@@ -65,6 +68,8 @@ class KafkaSettings:
     in_flight_records_max: int = 10_000
     in_flight_bytes_max: int = 32 * 1024 * 1024
 
+    concurrency: int = 1
+    """Members of its group that each consumer runs in one process, see `members`."""
     group_protocol: str = "auto"
     """`consumer` (KIP-848), `classic` (cooperative-sticky), or `auto`: the first if it is there."""
     session_timeout_seconds: float = 10.0
@@ -100,7 +105,7 @@ class KafkaSettings:
                 f"KAFKA_GROUP_PROTOCOL is {self.group_protocol!r}: "
                 "it is one of auto, consumer, classic"
             )
-        for name in ("partitions", "poll_records_max", "in_flight_records_max"):
+        for name in ("partitions", "concurrency", "poll_records_max", "in_flight_records_max"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{PREFIX}{name.upper()} must be at least 1")
         if self.heartbeat_seconds * 3 > self.session_timeout_seconds:
@@ -121,16 +126,20 @@ class KafkaSettings:
         values: dict[str, Any] = {"brokers": brokers}
         for each in fields(cls):
             if each.name not in {"brokers", "properties"}:
-                text = _value(environment, PREFIX + each.name.upper())
+                name, text = _given(environment, each.name)
                 if text:
-                    kind = type(each.default)
-                    values[each.name] = _converted(PREFIX + each.name.upper(), text, kind)
+                    values[each.name] = _converted(name, text, type(each.default))
         values["properties"] = {
             name.removeprefix(THROUGH_PREFIX).lower().replace("_", "."): value
             for name, value in environment.items()
             if name.startswith(THROUGH_PREFIX)
         }
         return cls(**values)
+
+    @property
+    def members(self) -> int:
+        """How many members of a group run in one process: more than partitions would idle."""
+        return min(self.concurrency, self.partitions)
 
     def client(self) -> dict[str, Any]:
         """What every client of librdkafka is told, secrets included: never log it."""
@@ -162,6 +171,14 @@ class KafkaSettings:
 def without_brokers(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables, but for those that name brokers: what starts with them runs without Kafka."""
     return {name: value for name, value in environment.items() if name not in _BROKER_NAMES}
+
+
+def _given(environment: Mapping[str, str], field_name: str) -> tuple[str, str]:
+    """The variable that says it, and what it says: ours, else the documents'."""
+    name = PREFIX + field_name.upper()
+    text = _value(environment, name)
+    other = _DOCUMENTED.get(field_name)
+    return (other, environment.get(other, "")) if other and not text else (name, text)
 
 
 def _value(environment: Mapping[str, str], name: str) -> str:
