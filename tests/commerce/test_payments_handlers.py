@@ -23,12 +23,8 @@ from waybill.commerce.contracts import (
 from waybill.commerce.payments.domain import CHARGE, REFUND
 from waybill.commerce.payments.handlers import ChargesSettled, PaymentHandler, RefundsSettled
 from waybill.commerce.payments.ledger import Charge, Ledger, Refund
-from waybill.commerce.payments.simulator import (
-    ChargeCalls,
-    RefundCalls,
-    SimulatedProvider,
-    SimulatorSettings,
-)
+from waybill.commerce.payments.provider import ChargeCalls, RefundCalls
+from waybill.commerce.payments.simulator import SimulatedProvider, SimulatorSettings
 from waybill.commerce.payments.store import PaymentPages
 from waybill.messaging.adapters.postgres.deliveries import PostgresDeliveries
 from waybill.messaging.core.errors import ConfigurationError

@@ -25,12 +25,8 @@ from waybill.commerce.orders.reads import OrderPages
 from waybill.commerce.payments import api as payment_api
 from waybill.commerce.payments import handlers as payment_handlers
 from waybill.commerce.payments.domain import CHARGE, REFUND
-from waybill.commerce.payments.simulator import (
-    ChargeCalls,
-    RefundCalls,
-    SimulatedProvider,
-    SimulatorSettings,
-)
+from waybill.commerce.payments.provider import ChargeCalls, RefundCalls
+from waybill.commerce.payments.simulator import SimulatedProvider, SimulatorSettings
 from waybill.commerce.payments.store import PaymentPages
 from waybill.messaging.adapters.postgres.backlog import unread_rows
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase

@@ -9,9 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-import msgspec
-
-from waybill.commerce.payments.domain import ChargeRequest, RefundRequest
 from waybill.commerce.payments.ledger import Charge, Ledger, Refund
 from waybill.commerce.payments.simulation import simulated_success
 from waybill.messaging.core.errors import (
@@ -28,14 +25,11 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from waybill.messaging.core.outcome import Outcome, QueryOutcome
-    from waybill.messaging.core.ports import Database, Delivery, Observer, Settlement
+    from waybill.messaging.core.ports import Database, Observer, Settlement
     from waybill.messaging.runtime.clock import Clock
     from waybill.messaging.runtime.loop import Loop
 
 Request = TypeVar("Request")
-
-_charge_of = msgspec.json.Decoder(ChargeRequest).decode
-_refund_of = msgspec.json.Decoder(RefundRequest).decode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +52,7 @@ class SimulatorSettings:
 
 
 class SimulatedProvider:
-    """Captures, declines and refunds. `loops` must run while it is used."""
+    """A `PaymentProvider`. Captures, declines and refunds. `loops` must run while it is used."""
 
     def __init__(
         self,
@@ -98,21 +92,21 @@ class SimulatedProvider:
         return await self._ledger.totals()
 
     async def charge(self, key: str, amount: Decimal, currency: str, order_id: UUID) -> Outcome:
-        """Capture or decline, once a key. Cancelled while it is slow, it may still capture."""
+        """See PaymentProvider. Cancelled while it is slow, it may still capture."""
         if self._settings.delay_seconds:
             await self._clock.sleep(self._settings.delay_seconds)
         return await _submitted(self._charges, Charge(key, order_id, amount, currency))
 
     async def refund(self, key: str, charge_key: str, amount: Decimal, currency: str) -> Outcome:
-        """Give back what was captured under `charge_key`, once."""
+        """See PaymentProvider."""
         return await _submitted(self._refunds, Refund(key, charge_key, amount, currency))
 
     async def charged(self, key: str) -> QueryOutcome:
-        """What became of a charge."""
+        """See PaymentProvider."""
         return await self._ledger.charged(key)
 
     async def refunded(self, key: str) -> QueryOutcome:
-        """What became of a refund."""
+        """See PaymentProvider."""
         return await self._ledger.refunded(key)
 
     async def _write_charges(self, charges: Sequence[Charge]) -> Sequence[Settlement]:
@@ -139,39 +133,3 @@ async def _submitted(books: GroupCommit[Request, Settlement], request: Request) 
         return Failed(str(error), counts=False, retry_after_seconds=error.retry_after_seconds)
     except OutcomeUnknownError as error:
         return Unknown(str(error))
-
-
-class ChargeCalls:
-    """Charges as the deliverer makes them; the delivery's key is the provider's."""
-
-    def __init__(self, provider: SimulatedProvider) -> None:
-        self._provider = provider
-
-    async def call(self, delivery: Delivery) -> Outcome:
-        """One attempt to charge."""
-        asked = _charge_of(delivery.request)
-        return await self._provider.charge(
-            delivery.key, asked.amount, asked.currency, asked.order_id
-        )
-
-    async def query(self, delivery: Delivery) -> QueryOutcome:
-        """What became of earlier attempts."""
-        return await self._provider.charged(delivery.key)
-
-
-class RefundCalls:
-    """Refunds as the deliverer makes them: of the charge under the same key."""
-
-    def __init__(self, provider: SimulatedProvider) -> None:
-        self._provider = provider
-
-    async def call(self, delivery: Delivery) -> Outcome:
-        """One attempt to refund."""
-        asked = _refund_of(delivery.request)
-        return await self._provider.refund(
-            delivery.key, str(asked.order_id), asked.amount, asked.currency
-        )
-
-    async def query(self, delivery: Delivery) -> QueryOutcome:
-        """What became of earlier attempts."""
-        return await self._provider.refunded(delivery.key)
