@@ -1,0 +1,1 @@
+"""Messaging on MariaDB and MySQL. Needs the extra `mysql`, which is asyncmy."""

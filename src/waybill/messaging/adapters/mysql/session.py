@@ -1,0 +1,152 @@
+"""One session on a server: statements in, rows out, nothing of the driver beyond it."""
+
+from __future__ import annotations
+
+import ssl
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import asyncmy
+from asyncmy.constants import CLIENT, FIELD_TYPE
+from asyncmy.converters import conversions, convert_datetime
+
+from waybill.messaging.adapters.mysql.errors import DRIVER_ERRORS
+from waybill.messaging.adapters.mysql.literals import render
+from waybill.messaging.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from asyncmy.connection import Connection
+
+SCHEMES = ("mysql", "mariadb")
+DEFAULT_PORT = 3306
+OPTIONS = frozenset({"unix_socket", "ssl_ca", "ssl_cert", "ssl_key"})
+
+
+class MysqlRow:
+    """One row; columns by name or by place."""
+
+    __slots__ = ("_places", "_values")
+
+    def __init__(self, places: Mapping[str, int], values: Sequence[Any]) -> None:
+        self._places = places
+        self._values = values
+
+    def __getitem__(self, column: str | int, /) -> Any:  # noqa: ANN401 - SQL has no types here
+        return self._values[column if isinstance(column, int) else self._places[column]]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+class MysqlSession:
+    """A connection of asyncmy. One statement at a time."""
+
+    __slots__ = ("connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was, when it was last used."""
+        return bool(self.connection.connected)
+
+    @property
+    def is_in_transaction(self) -> bool:
+        """What the server said with its last answer."""
+        return self.is_open and bool(self.connection.get_transaction_status())
+
+    async def run(self, statement: str, *arguments: object) -> tuple[int, list[MysqlRow]]:
+        """The number of rows touched (or found), and the rows. Raises DRIVER_ERRORS, ValueError."""
+        async with self.connection.cursor() as cursor:
+            count = await cursor.execute(render(statement, arguments))
+            description: tuple[Any, ...] | None = cursor.description  # None without a result
+            if description is None:
+                return count, []
+            places = {column[0]: place for place, column in enumerate(description)}
+            return count, [MysqlRow(places, values) for values in await cursor.fetchall()]
+
+    async def fetch(self, statement: str, *arguments: object) -> list[MysqlRow]:
+        """Its rows."""
+        return (await self.run(statement, *arguments))[1]
+
+    def discard(self) -> None:
+        """Close the socket without a word; one that is closed already stays so."""
+        with suppress(*DRIVER_ERRORS):
+            self.connection.close()
+
+    async def close(self) -> None:
+        """Say goodbye and close."""
+        with suppress(*DRIVER_ERRORS):
+            await self.connection.ensure_closed()
+
+
+def utc(text: str) -> datetime | str:
+    """A DATETIME column; every one of ours is in UTC. What no datetime can hold stays text."""
+    value = convert_datetime(text)
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) else text
+
+
+def connecting(
+    url: str, *, connect_seconds: float, answer_seconds: float, program: str
+) -> dict[str, Any]:
+    """The driver's arguments for `mysql://user:password@host:port/database?ssl_ca=...`.
+
+    Raises ConfigurationError for a URL that is none of ours.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port or DEFAULT_PORT
+    except ValueError as error:
+        raise ConfigurationError(f"the database's URL is wrong: {error}") from error
+    options = dict(parse_qsl(parts.query))
+    unknown = set(options) - OPTIONS
+    database = unquote(parts.path.lstrip("/"))
+    if parts.scheme not in SCHEMES or not database or unknown:
+        raise ConfigurationError(
+            "a database on MariaDB or MySQL is named mysql://user:password@host:port/database, "
+            f"with the options {', '.join(sorted(OPTIONS))}"
+        )
+    return {
+        "host": parts.hostname or "localhost",
+        "port": port,
+        "user": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "database": database,
+        "unix_socket": options.get("unix_socket"),
+        "ssl": _tls(options),
+        "charset": "utf8mb4",
+        "autocommit": True,
+        # An UPDATE counts what it found, not what it changed: as PostgreSQL does.
+        "client_flag": CLIENT.FOUND_ROWS,
+        "conv": {**conversions, FIELD_TYPE.DATETIME: utc, FIELD_TYPE.TIMESTAMP: utc},
+        "connect_timeout": connect_seconds,
+        "read_timeout": answer_seconds,
+        "program_name": program,
+    }
+
+
+async def connect(arguments: Mapping[str, Any], variables: Mapping[str, str]) -> MysqlSession:
+    """A session whose variables are set. Raises DRIVER_ERRORS."""
+    return MysqlSession(await asyncmy.connect(**arguments, init_command=init_command(variables)))
+
+
+def init_command(variables: Mapping[str, str]) -> str | None:
+    """What a new session says first, also after the pool replaced it."""
+    return "SET " + ", ".join(f"{name} = {value}" for name, value in variables.items()) or None
+
+
+def _tls(options: Mapping[str, str]) -> ssl.SSLContext | None:
+    if not options.keys() & {"ssl_ca", "ssl_cert"}:
+        return None
+    context = ssl.create_default_context(cafile=options.get("ssl_ca"))
+    if "ssl_cert" in options:
+        context.load_cert_chain(options["ssl_cert"], options.get("ssl_key"))
+    return context

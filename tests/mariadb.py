@@ -1,0 +1,154 @@
+"""Debian's MariaDB, started by the tests: a server of their own, on a socket, gone afterwards.
+
+It is missing: the tests fail and say how to install it. They never skip.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import asyncmy
+
+from waybill.messaging.adapters.mysql.session import connecting
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+START_SECONDS = 60.0
+_NEEDED = ("mariadbd", "mariadb-install-db")
+_PLACES = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
+
+# Durable as in production; small, and without what only costs start-up time.
+OPTIONS = (
+    "--skip-networking",
+    "--innodb-buffer-pool-size=32M",
+    "--innodb-log-file-size=16M",
+    "--innodb-flush-log-at-trx-commit=1",
+    "--performance-schema=OFF",
+    "--skip-log-bin",
+    "--max-connections=200",
+)
+
+
+class Mariadb:
+    """One server in a directory of its own."""
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        self._directory = directory
+        self._options = options
+        # A socket's path has 107 bytes at most, whatever the directory of the tests is.
+        self._sockets = Path(tempfile.mkdtemp(prefix="waybill-db-"))
+        self.socket = self._sockets / "s"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._numbers = itertools.count(1)
+        path = f"{os.environ.get('PATH', '')}:{_PLACES}"
+        self._programs = {name: shutil.which(name, path=path) for name in _NEEDED}
+        if not all(self._programs.values()):
+            raise RuntimeError(
+                "MariaDB is missing, which these tests need: apt-get install mariadb-server"
+            )
+
+    def __enter__(self) -> Self:
+        self._directory.mkdir(parents=True)
+        run = self._as_me("mariadb-install-db", "--auth-root-authentication-method=normal")
+        subprocess.run([*run, "--skip-test-db"], check=True, capture_output=True, timeout=120)
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+        shutil.rmtree(self._directory, ignore_errors=True)
+        shutil.rmtree(self._sockets, ignore_errors=True)
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        log = (self._directory / "server.log").open("ab")
+        with log:
+            self._process = subprocess.Popen(
+                [*self._as_me("mariadbd", *OPTIONS, *self._options), f"--socket={self.socket}"],
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError((self._directory / "server.log").read_text())
+            time.sleep(0.05)
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """Stop it; `at_once` as a power cut would."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        (process.kill if at_once else process.terminate)()
+        process.wait(timeout=START_SECONDS)
+
+    @property
+    def url(self) -> str:
+        """Of a database that is always there, as its superuser."""
+        return f"mysql://root@localhost/mysql?unix_socket={quote(str(self.socket))}"
+
+    def _answers(self) -> bool:
+        return self.socket.exists() and self._process is not None and self._process.poll() is None
+
+    def _as_me(self, program: str, *arguments: str) -> list[str]:
+        """The server refuses to run as root unless it is told so."""
+        return [
+            str(self._programs[program]),
+            "--no-defaults",
+            f"--datadir={self._directory / 'data'}",
+            f"--user={pwd.getpwuid(os.getuid()).pw_name}",
+            *arguments,
+        ]
+
+
+class Databases:
+    """Makes fresh databases on a server, and drops them."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._numbers = itertools.count(1)
+        self._made: list[str] = []
+
+    async def make(self) -> str:
+        """The URL of a new, empty database."""
+        name = f"waybill_{os.getpid()}_{next(self._numbers)}"
+        await self.run(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
+        self._made.append(name)
+        return of(self._url, name)
+
+    async def drop(self, url: str) -> None:
+        """Drop one that was made."""
+        name = urlsplit(url).path.lstrip("/")
+        await self.run(f"DROP DATABASE IF EXISTS `{name}`")
+
+    async def run(self, statement: str) -> Any:  # noqa: ANN401 - whatever rows
+        """One statement, as the superuser."""
+        connection = await asyncmy.connect(
+            **connecting(self._url, connect_seconds=10.0, answer_seconds=60.0, program="tests")
+        )
+        try:
+            async with connection.cursor() as cursor:
+                await cursor.execute(statement)
+                return await cursor.fetchall()
+        finally:
+            await connection.ensure_closed()
+
+
+def of(url: str, database: str) -> str:
+    """The same server's other database."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{database}"))
