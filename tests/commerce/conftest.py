@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.commerce.certificate import Certificate, self_signed
 from tests.commerce.support import Service
 
 from waybill.commerce.migrations.migrate import REVISIONS, upgrade
@@ -12,6 +13,7 @@ from waybill.messaging.adapters.postgres.connection import PostgresDatabase, Pos
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from pathlib import Path
 
     from tests.conftest import TestDatabases
 
@@ -25,6 +27,12 @@ def commerce_templates(databases: TestDatabases, messaging_template: str) -> dic
         databases.run(upgrade(databases.server.url(name), service))
         templates[service] = name
     return templates
+
+
+@pytest.fixture(scope="session")
+def certificate(session_directory: Path) -> Certificate:
+    """For servers on 127.0.0.1."""
+    return self_signed(session_directory)
 
 
 @pytest.fixture

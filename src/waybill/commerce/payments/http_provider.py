@@ -6,59 +6,25 @@ there (protocol M6). The deliverer adds breaker, backoff and questions about unk
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass, field
 from decimal import Decimal
 from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-import httpx2
 import msgspec
 
-from waybill.commerce.http.retry_after import retry_after_seconds
-from waybill.messaging.core.errors import ConfigurationError
+from waybill.commerce.http.client import NoAnswerError, NotSentError, OutsideClient
 from waybill.messaging.core.outcome import Delivered, Failed, NotFound, Refused, Unknown
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from waybill.commerce.http.client import Answer, ClientSettings
     from waybill.messaging.core.outcome import Outcome, QueryOutcome
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+CHARGES, REFUNDS = "/charges", "/refunds"
 DETAIL_CHARS_MAX = 200
-
-
-@dataclass(frozen=True, kw_only=True)
-class HttpProviderSettings:
-    """Where the provider is, and every limit. `token` goes out as a bearer token.
-
-    `timeout_seconds` is for a whole request, below the deliverer's own time-out.
-    """
-
-    url: str
-    token: str = field(default="", repr=False)
-    connect_seconds: float = 1.0
-    timeout_seconds: float = 4.0
-    pool_wait_seconds: float = 1.0
-    connections_max: int = 64
-    answer_bytes_max: int = 65_536
-    ca_file: str = ""
-
-    def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
-            raise ConfigurationError(
-                f"payment provider URL {self.url!r}: give http(s)://host[:port][/path]"
-            )
-        if parts.scheme == "http" and self.token and parts.hostname not in LOOPBACK:
-            raise ConfigurationError(
-                f"payment provider URL {self.url}: a token is not sent without TLS, use https"
-            )
-        if not 0 < self.connect_seconds <= self.timeout_seconds:
-            raise ConfigurationError("connect_seconds must be above 0, at most timeout_seconds")
-        if self.connections_max < 1 or self.answer_bytes_max < 1:
-            raise ConfigurationError("connections_max and answer_bytes_max are at least 1")
+_SERVER_ERRORS = HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class _Movement(msgspec.Struct, frozen=True):
@@ -78,139 +44,98 @@ class _Complaint(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
-class _Answer(msgspec.Struct, frozen=True):
-    status: int
-    body: bytes
-    retry_after_seconds: float | None
-
-
-_movement = msgspec.json.Decoder(_Movement, strict=True).decode
+_movement = msgspec.json.Decoder(_Movement).decode
 _complaint = msgspec.json.Decoder(_Complaint).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
+_ANSWERED = {HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED}
 _DONE = {"captured", "refunded"}
 _REFUSING = {HTTPStatus.BAD_REQUEST, HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.UNPROCESSABLE_ENTITY}
-_NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout)
+# 409 is "the key is in use" (M6).
+_OPEN = {HTTPStatus.CONFLICT, HTTPStatus.REQUEST_TIMEOUT}
 
 
 class HttpProvider:
     """A `PaymentProvider` that speaks the documented REST contract. `close` it at the end."""
 
-    def __init__(self, settings: HttpProviderSettings) -> None:
-        self._settings = settings
-        # Neither redirects nor proxies of the environment: the address is ours alone to choose.
-        self._client = httpx2.AsyncClient(
-            base_url=settings.url.rstrip("/") + "/",
-            headers={"Authorization": f"Bearer {settings.token}"} if settings.token else {},
-            timeout=httpx2.Timeout(
-                settings.timeout_seconds,
-                connect=settings.connect_seconds,
-                pool=settings.pool_wait_seconds,
-            ),
-            limits=httpx2.Limits(max_connections=settings.connections_max),
-            verify=httpx2.create_ssl_context(verify=settings.ca_file or True)
-            if settings.url.startswith("https")
-            else True,
-            trust_env=False,
-            follow_redirects=False,
-        )
+    def __init__(self, settings: ClientSettings) -> None:
+        self._client = OutsideClient(settings)
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
+        await self._client.close()
 
     async def charge(self, key: str, amount: Decimal, currency: str, order_id: UUID) -> Outcome:
         """See PaymentProvider."""
         asked = {"orderId": order_id, "amount": amount, "currency": currency}
-        return await self._move("charges", key, asked, amount, currency)
+        return await self._move(CHARGES, key, asked)
 
     async def refund(self, key: str, charge_key: str, amount: Decimal, currency: str) -> Outcome:
         """See PaymentProvider."""
         asked = {"chargeKey": charge_key, "amount": amount, "currency": currency}
-        return await self._move("refunds", key, asked, amount, currency)
+        return await self._move(REFUNDS, key, asked)
 
     async def charged(self, key: str) -> QueryOutcome:
         """See PaymentProvider."""
-        return await self._ask("charges", key)
+        return await self._ask(CHARGES, key)
 
     async def refunded(self, key: str) -> QueryOutcome:
         """See PaymentProvider."""
-        return await self._ask("refunds", key)
+        return await self._ask(REFUNDS, key)
 
-    async def _move(
-        self, path: str, key: str, asked: dict[str, object], amount: Decimal, currency: str
-    ) -> Outcome:
+    async def _move(self, path: str, key: str, asked: dict[str, object]) -> Outcome:
         headers = {"Idempotency-Key": key, "Content-Type": "application/json"}
-        request = self._client.build_request("POST", path, content=_encode(asked), headers=headers)
         try:
-            answer = await self._send(request)
-        except httpx2.PoolTimeout:
-            return Failed("every connection to the payment provider is in use", counts=False)
-        except _NEVER_SENT as error:
-            return Failed(f"payment provider not reached: {_said(error)}")
-        except (httpx2.HTTPError, TimeoutError) as error:
-            return Unknown(f"no answer from the payment provider: {_said(error)}")
-        return _moved(answer, amount, currency)
+            answer = await self._client.send("POST", path, _encode(asked), headers)
+        except NotSentError as error:
+            return Failed(f"payment provider not reached: {error}", counts=error.counts)
+        except NoAnswerError as error:
+            return Unknown(f"no answer from the payment provider: {error}")
+        return _moved(answer, asked)
 
     async def _ask(self, path: str, key: str) -> QueryOutcome:
-        request = self._client.build_request("GET", f"{path}/{quote(key, safe='')}")
         try:
-            answer = await self._send(request)
-        except (httpx2.HTTPError, TimeoutError) as error:
-            return Failed(f"payment provider not reached: {_said(error)}", counts=False)
+            answer = await self._client.send("GET", f"{path}/{quote(key, safe='')}")
+        except (NotSentError, NoAnswerError) as error:
+            return Failed(f"payment provider not reached: {error}", counts=False)
         return _asked(answer)
 
-    async def _send(self, request: httpx2.Request) -> _Answer:
-        """The whole answer, within its time and size."""
-        async with asyncio.timeout(self._settings.timeout_seconds):
-            response = await self._client.send(request, stream=True)
-            try:
-                body = b""
-                async for chunk in response.aiter_bytes():
-                    body += chunk
-                    if len(body) > self._settings.answer_bytes_max:
-                        limit = self._settings.answer_bytes_max
-                        raise httpx2.RemoteProtocolError(f"an answer of more than {limit} bytes")
-            finally:
-                await response.aclose()
-        retry_after = retry_after_seconds(response.headers.get("Retry-After"))
-        return _Answer(response.status_code, body, retry_after)
 
-
-def _moved(answer: _Answer, amount: Decimal, currency: str) -> Outcome:
+def _moved(answer: Answer, asked: dict[str, object]) -> Outcome:
     """What follows from the answer to a charge or a refund."""
     status = answer.status
-    if status in {HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED}:
+    if status in _ANSWERED:
         outcome, movement = _told(answer)
-        if movement is not None and (movement.amount, movement.currency) != (amount, currency):
-            told, wanted = f"{movement.amount} {movement.currency}", f"{amount} {currency}"
-            return Unknown(f"the payment provider tells of {told} in place of {wanted}")
+        wanted = (asked["amount"], asked["currency"])
+        if movement is not None and (movement.amount, movement.currency) != wanted:
+            told = f"{movement.amount} {movement.currency}"
+            return Unknown(f"told of {told[:40]} in place of {wanted[0]} {wanted[1]}")
         return outcome
     if status in _REFUSING:
         complaint = _complained(answer)
         reason = "payment_refused" if status == HTTPStatus.PAYMENT_REQUIRED else complaint.code
         return Refused(reason or "invalid_request", complaint.detail[:DETAIL_CHARS_MAX])
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return Failed("429", retry_after_seconds=answer.retry_after_seconds)
-    if status in {HTTPStatus.CONFLICT, HTTPStatus.REQUEST_TIMEOUT} or status >= 500:  # noqa: PLR2004 - 5xx
-        return Unknown(f"the payment provider answered {status}")  # 409: the key is in use (M6)
+        return Failed(_answered(status), retry_after_seconds=answer.retry_after_seconds)
+    if status in _OPEN or status >= _SERVER_ERRORS:
+        return Unknown(_answered(status))
     return Failed(_misconfigured(status))
 
 
-def _asked(answer: _Answer) -> QueryOutcome:
+def _asked(answer: Answer) -> QueryOutcome:
     """What follows from the answer to a question."""
-    if answer.status == HTTPStatus.OK:
+    status = answer.status
+    if status in _ANSWERED:
         return _told(answer)[0]
-    if answer.status == HTTPStatus.NOT_FOUND and _complained(answer).code == "not_found":
+    if status == HTTPStatus.NOT_FOUND and _complained(answer).code == "not_found":
         return NotFound()  # a 404 of anything between us says nothing about the key
-    if answer.status == HTTPStatus.TOO_MANY_REQUESTS or answer.status >= 500:  # noqa: PLR2004 - 5xx
+    if status == HTTPStatus.TOO_MANY_REQUESTS or status >= _SERVER_ERRORS:
         wait = answer.retry_after_seconds
-        reason = f"the payment provider answered {answer.status}"
-        return Failed(reason, counts=False, retry_after_seconds=wait)
-    return Failed(_misconfigured(answer.status), counts=False)
+        return Failed(_answered(status), counts=False, retry_after_seconds=wait)
+    return Failed(_misconfigured(status), counts=False)
 
 
-def _told(answer: _Answer) -> tuple[Outcome, _Movement | None]:
+def _told(answer: Answer) -> tuple[Outcome, _Movement | None]:
     try:
         movement = _movement(answer.body)
     except msgspec.MsgspecError as error:
@@ -223,16 +148,16 @@ def _told(answer: _Answer) -> tuple[Outcome, _Movement | None]:
     return Unknown(f"the payment provider says {movement.status[:40]!r}"), movement
 
 
-def _complained(answer: _Answer) -> _Complaint:
+def _complained(answer: Answer) -> _Complaint:
     try:
         return _complaint(answer.body)
     except msgspec.MsgspecError:
         return _Complaint()
 
 
+def _answered(status: int) -> str:
+    return f"the payment provider answered {status}"
+
+
 def _misconfigured(status: int) -> str:
     return f"the payment provider answered {status}: check its URL and token"
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__} {error}".strip()

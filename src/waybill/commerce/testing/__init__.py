@@ -1,0 +1,1 @@
+"""For those who plug in a payment provider of their own: its contract, and servers to try on."""
