@@ -13,7 +13,7 @@ from tests.acceptance.processes import KEYBOARD, wait_for
 from tests.contracts.needs import CONTRACTS, SHOP, WAREHOUSE, events_of, order_body, pairs
 
 from waybill.messaging.adapters.kafka.headers import to_headers
-from waybill.messaging.adapters.postgres.outbox_rows import to_record
+from waybill.messaging.core.outbox_row import to_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

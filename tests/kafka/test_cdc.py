@@ -26,10 +26,10 @@ from waybill.messaging.adapters.kafka.headers import to_headers, to_record
 from waybill.messaging.adapters.postgres import relay_status
 from waybill.messaging.adapters.postgres.migrate import upgrade
 from waybill.messaging.adapters.postgres.outbox import APPEND, columns
-from waybill.messaging.adapters.postgres.outbox_rows import encode_headers
 from waybill.messaging.adapters.postgres.partitions import create_spares
 from waybill.messaging.core.identity import UuidFactory
 from waybill.messaging.core.message import Message
+from waybill.messaging.core.outbox_row import encode_headers
 from waybill.messaging.runtime.relay_settings import RelaySettings
 from waybill.platform.embedded import EmbeddedPostgres
 from waybill.platform.embedded.binaries import installed_programs

@@ -12,6 +12,7 @@ import pytest
 from tests.mariadb import Databases, Mariadb
 
 from waybill.messaging.adapters.mysql.connection import MysqlDatabase
+from waybill.messaging.adapters.mysql.migrate import upgrade
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -77,5 +78,20 @@ async def empty_database(server_url: str) -> AsyncIterator[str]:
 async def plain(empty_database: str) -> AsyncIterator[MysqlDatabase]:
     """An open pool on an empty database, with the owner's rights."""
     opened = await MysqlDatabase.connect(empty_database)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def messaging_database(empty_database: str) -> str:
+    """URL of a fresh database that has messaging's tables."""
+    await upgrade(empty_database)
+    return empty_database
+
+
+@pytest.fixture
+async def database(messaging_database: str) -> AsyncIterator[MysqlDatabase]:
+    """An open pool on it, with the owner's rights."""
+    opened = await MysqlDatabase.connect(messaging_database)
     yield opened
     await opened.close()

@@ -10,10 +10,6 @@ import msgspec
 import pytest
 
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase, PostgresSettings
-from waybill.messaging.adapters.postgres.dead_letter_topic import (
-    ERROR_MESSAGE_CHARS_MAX,
-    STACKTRACE_CHARS_MAX,
-)
 from waybill.messaging.adapters.postgres.dead_letters import PostgresDeadLetters
 from waybill.messaging.adapters.postgres.deliveries import PostgresDeliveries
 from waybill.messaging.adapters.postgres.inbox import PostgresInbox
@@ -28,6 +24,7 @@ from waybill.messaging.adapters.postgres.verdicts import (
     redrive_dead_letters,
     show_dead_letter,
 )
+from waybill.messaging.core.dead_letter_record import ERROR_MESSAGE_CHARS_MAX, STACKTRACE_CHARS_MAX
 from waybill.messaging.core.errors import TransientError
 from waybill.messaging.core.identity import new_id
 from waybill.messaging.core.lanes import DEAD_LETTER_LANE

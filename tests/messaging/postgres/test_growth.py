@@ -16,6 +16,7 @@ from waybill.messaging.adapters.postgres import outbox_rows, relay_store
 from waybill.messaging.adapters.postgres.backlog import unread_rows
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase
 from waybill.messaging.adapters.postgres.source import SESSION
+from waybill.messaging.core import outbox_row
 from waybill.messaging.core.identity import new_id
 from waybill.messaging.core.lanes import ALL_LANES
 
@@ -75,7 +76,7 @@ async def buffers(connection: asyncpg.Connection, statement: str, *arguments: ob
 
 async def costs(connection: asyncpg.Connection, positions: list[int]) -> dict[str, int]:
     """Of what a reader and a relay ask in each turn, from these positions on."""
-    limits = (PAGE_ROWS, outbox_rows.VALUE_BYTES_MAX, outbox_rows.BATCH_BYTES_MAX)
+    limits = (PAGE_ROWS, outbox_row.VALUE_BYTES_MAX, outbox_row.BATCH_BYTES_MAX)
     every_topic = True
     return {
         "reader": await buffers(connection, outbox_rows.FETCH, LANES, positions, ["t"], *limits),

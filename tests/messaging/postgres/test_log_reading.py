@@ -11,14 +11,7 @@ import pytest
 from tests.messaging.postgres.log_world import FAST, SOURCE, LogWorld, Stoppable, eventually
 
 from waybill.messaging.adapters.postgres.outbox_log import LogSettings, SourceSpec
-from waybill.messaging.adapters.postgres.outbox_rows import (
-    BATCH_BYTES_MAX,
-    FETCH,
-    ORIGINAL_VALUE_HEADER,
-    UNREADABLE,
-    UNREADABLE_HEADER,
-    VALUE_BYTES_MAX,
-)
+from waybill.messaging.adapters.postgres.outbox_rows import FETCH
 from waybill.messaging.adapters.postgres.schema import LANE_LOCK_CLASS
 from waybill.messaging.adapters.postgres.source import SESSION
 from waybill.messaging.adapters.postgres.topics import read_topic
@@ -26,6 +19,13 @@ from waybill.messaging.core.codec import EventType, JsonCodec
 from waybill.messaging.core.errors import TransientError, UndecodableMessageError
 from waybill.messaging.core.identity import new_id
 from waybill.messaging.core.lanes import ALL_LANES, lane_of
+from waybill.messaging.core.outbox_row import (
+    BATCH_BYTES_MAX,
+    ORIGINAL_VALUE_HEADER,
+    UNREADABLE,
+    UNREADABLE_HEADER,
+    VALUE_BYTES_MAX,
+)
 from waybill.messaging.testing.contracts.log import (
     OTHER_TOPIC,
     TOPIC,

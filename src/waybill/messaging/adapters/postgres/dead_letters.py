@@ -8,32 +8,17 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from waybill.messaging.adapters.postgres.dead_letter_topic import (
-    ERROR_MESSAGE_CHARS_MAX,
-    STACKTRACE_CHARS_MAX,
-    clipped,
-    dead_letter_record,
-)
-from waybill.messaging.adapters.postgres.outbox import MESSAGE_BYTES_MAX
-from waybill.messaging.adapters.postgres.outbox_rows import decode_headers, encode_headers
+from waybill.messaging.core.dead_letter_record import dead_letter_record
+from waybill.messaging.core.dead_letter_row import ENVELOPE, to_dead_letter, values
 from waybill.messaging.core.errors import TransientError
 from waybill.messaging.core.identity import new_id as make_id
-from waybill.messaging.core.message import Message, Record
-from waybill.messaging.core.ports import DeadLetter
+from waybill.messaging.core.outbox_limits import MESSAGE_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
-    from waybill.messaging.core.ports import Database, Outbox, Row, Transaction
-
-ERROR_TYPE_CHARS_MAX = 500
-
-ENVELOPE = (
-    "consumer, message_id, source, topic, lane, seq, key, value, type, version, aggregate_type, "
-    "aggregate_version, correlation_id, causation_id, traceparent, producer, headers, occurred_at, "
-    "error_type, error_message, stacktrace"
-)
+    from waybill.messaging.core.ports import Database, DeadLetter, Outbox, Transaction
 
 _LOCK = """
 SELECT message_id, verdict FROM messaging.dead_letters
@@ -139,44 +124,4 @@ class PostgresDeadLetters:
 
 def columns(letters: Sequence[DeadLetter]) -> list[list[object]]:
     """One list a column of ENVELOPE."""
-    rows: list[tuple[object, ...]] = []
-    for letter in letters:
-        record, message = letter.record, letter.record.message
-        row = (
-            letter.consumer, message.id, record.source, message.topic, record.lane, record.seq,
-            message.key, message.value, message.type, message.version, message.aggregate_type,
-            message.aggregate_version, message.correlation_id, message.causation_id,
-            message.traceparent, message.producer, encode_headers(message.headers),
-            message.occurred_at, clipped(letter.error_type, ERROR_TYPE_CHARS_MAX),
-            clipped(letter.error_message, ERROR_MESSAGE_CHARS_MAX),
-            clipped(letter.stacktrace, STACKTRACE_CHARS_MAX),
-        )  # fmt: skip
-        rows.append(row)
-    return [list(column) for column in zip(*rows, strict=True)]
-
-
-def to_dead_letter(row: Row) -> DeadLetter:
-    """The letter of a row with the columns of ENVELOPE."""
-    message = Message(
-        id=row["message_id"],
-        topic=row["topic"],
-        type=row["type"],
-        key=row["key"],
-        value=row["value"],
-        occurred_at=row["occurred_at"],
-        version=row["version"],
-        aggregate_type=row["aggregate_type"],
-        aggregate_version=row["aggregate_version"],
-        correlation_id=row["correlation_id"],
-        causation_id=row["causation_id"],
-        traceparent=row["traceparent"],
-        producer=row["producer"],
-        headers=decode_headers(row["headers"]),
-    )
-    return DeadLetter(
-        consumer=row["consumer"],
-        record=Record(row["source"], row["lane"], row["seq"], message),
-        error_type=row["error_type"],
-        error_message=row["error_message"],
-        stacktrace=row["stacktrace"],
-    )
+    return [list(column) for column in zip(*map(values, letters), strict=True)]

@@ -9,16 +9,26 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from waybill.messaging.core.outcome import Delivered, Refused
-from waybill.messaging.core.ports import Delivery, Park, Retry, Settlement
+from waybill.messaging.core.delivery_row import (
+    DELIVERY,
+    place,
+    postponed_row,
+    state_of,
+    to_delivery,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from uuid import UUID
 
-    from waybill.messaging.core.ports import Database, Row, Transaction
-
-REASON_CHARS_MAX = 2_000
+    from waybill.messaging.core.ports import (
+        Database,
+        Delivery,
+        Park,
+        Retry,
+        Settlement,
+        Transaction,
+    )
 
 _ADD = """
 INSERT INTO messaging.deliveries (
@@ -45,10 +55,6 @@ SET cancelled_at = clock_timestamp(), next_attempt_at = least(next_attempt_at, c
 WHERE kind = $1 AND key = ANY($2::text[]) AND cancelled_at IS NULL
   AND state IN ('PENDING', 'PARKED')
 """
-_DELIVERY = (
-    "id, kind, key, request, not_after, attempts, ask_first, cancelled_at, verdict, "
-    "correlation_id, causation_id, traceparent"
-)
 # An expired lease means that a call may have been made and its outcome lost: ask first.
 _CLAIM = f"""
 UPDATE messaging.deliveries
@@ -61,7 +67,7 @@ WHERE id = ANY(ARRAY(
     ORDER BY next_attempt_at LIMIT $2
     FOR UPDATE SKIP LOCKED
 ))
-RETURNING {_DELIVERY}
+RETURNING {DELIVERY}
 """  # noqa: S608 - constants
 _MARKS = """
 SELECT id FROM messaging.deliveries WHERE id = ANY($1::uuid[]) AND cancelled_at IS NOT NULL
@@ -96,8 +102,6 @@ FROM unnest(
 WHERE d.id = p.id AND d.id = ANY($1::uuid[]) AND d.lease_token = $7 AND d.state = 'PENDING'
 """
 
-_settlement = msgspec.json.Decoder(Delivered | Refused)
-
 
 class PostgresDeliveries:
     """See core.ports.Deliveries. Inside a unit it speaks to the Transaction port only."""
@@ -121,7 +125,7 @@ class PostgresDeliveries:
                 d.id, d.kind, d.key, d.request, d.not_after, d.attempts, d.ask_first,
                 d.correlation_id, d.causation_id, d.traceparent,
             )
-            for d in sorted(deliveries, key=_place)
+            for d in sorted(deliveries, key=place)
         ]  # fmt: skip
         new: set[UUID] = set()
         await transaction.fetch_later(
@@ -158,7 +162,7 @@ class PostgresDeliveries:
         if not settled:
             return set()
         rows = [
-            (delivery.id, _state(settlement), msgspec.json.encode(settlement))
+            (delivery.id, state_of(settlement), msgspec.json.encode(settlement))
             for delivery, settlement in settled
         ]
         decided = await transaction.fetch(_SETTLE, *_columns(rows))
@@ -175,51 +179,9 @@ class PostgresDeliveries:
         if not postponed:
             return
         await transaction.fetch(_LOCK_IDS, [delivery.id for delivery, _ in postponed])
-        rows = [_postponed(delivery, what) for delivery, what in postponed]
+        rows = [postponed_row(delivery, what) for delivery, what in postponed]
         await transaction.execute(_POSTPONE, *_columns(rows), lease_token)
-
-
-def to_delivery(row: Row) -> Delivery:
-    """The delivery of a row with the columns of `_DELIVERY`."""
-    verdict = row["verdict"]
-    return Delivery(
-        id=row["id"],
-        kind=row["kind"],
-        key=row["key"],
-        request=row["request"],
-        not_after=row["not_after"],
-        attempts=row["attempts"],
-        ask_first=row["ask_first"],
-        cancelled=row["cancelled_at"] is not None,
-        verdict=None if verdict is None else _settlement.decode(verdict),
-        correlation_id=row["correlation_id"],
-        causation_id=row["causation_id"],
-        traceparent=row["traceparent"],
-    )
-
-
-def _place(delivery: Delivery) -> tuple[str, str]:
-    return (delivery.kind, delivery.key)
 
 
 def _columns(rows: Iterable[tuple[object, ...]]) -> list[list[object]]:
     return [list(column) for column in zip(*rows, strict=True)]
-
-
-def _state(settlement: Settlement) -> str:
-    return "DELIVERED" if isinstance(settlement, Delivered) else "REFUSED"
-
-
-def _postponed(delivery: Delivery, what: Retry | Park) -> tuple[UUID, str, int, bool, float, str]:
-    reason = what.reason[:REASON_CHARS_MAX].replace("\x00", "\ufffd")
-    reason = reason.encode(errors="replace").decode()
-    if isinstance(what, Park):
-        return (delivery.id, "PARKED", 1, True, 0.0, reason)
-    return (
-        delivery.id,
-        "PENDING",
-        int(what.counts),
-        what.ask_first,
-        float(what.delay_seconds),
-        reason,
-    )

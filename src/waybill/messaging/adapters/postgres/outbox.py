@@ -12,20 +12,19 @@ import msgspec
 
 from waybill.messaging.core import crash_points
 from waybill.messaging.core.errors import PermanentError
-from waybill.messaging.core.lanes import DEAD_LETTER_LANE, lane_of
-from waybill.messaging.core.message import DEAD_LETTER_SUFFIX, Appended
+from waybill.messaging.core.message import Appended
+from waybill.messaging.core.outbox_limits import (
+    ENVELOPE_BYTES,
+    MESSAGE_BYTES_MAX,
+    check_size,
+    lane_of_message,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from waybill.messaging.core.message import Message
     from waybill.messaging.core.ports import Row, Transaction
-
-MESSAGE_BYTES_MAX = 1_000_000
-"""Default limit of a message: below Kafka's default of 1 MiB a record, with room for its frame."""
-
-ENVELOPE_BYTES = 300
-"""Room for the fixed part of the envelope: ids, times and the names of the headers."""
 
 APPEND = (
     "SELECT numbers, locked_lanes, befores FROM messaging.outbox_append("
@@ -70,17 +69,8 @@ class PostgresOutbox:
         buffered = transaction.buffer(self._flush)
         for message in messages:
             if len(message.value) + ENVELOPE_BYTES > limit or message.headers:
-                self._check_size(message)
+                check_size(message, limit)
             buffered.append(message)
-
-    def _check_size(self, message: Message) -> None:
-        size = size_of(message)
-        if size > self._message_bytes_max:
-            reason = (
-                f"{message.type} {message.id} takes {size} bytes, the limit message_bytes_max is "
-                f"{self._message_bytes_max}: send a reference in place of the data"
-            )
-            raise PermanentError(reason)
 
     async def _flush(self, transaction: Transaction, messages: Sequence[Message]) -> None:
         try:
@@ -144,16 +134,3 @@ def _or_null(column: list[Any]) -> list[Any] | None:
 def _report(observer: Published, counts: Counter[str]) -> None:
     for topic, count in counts.items():
         observer.published(topic, count)
-
-
-def lane_of_message(message: Message) -> int:
-    """The lane of its key; 16 for a record of a dead letter topic (protocol O4)."""
-    if message.topic.endswith(DEAD_LETTER_SUFFIX):
-        return DEAD_LETTER_LANE
-    return lane_of(message.key)
-
-
-def size_of(message: Message) -> int:
-    """Bytes of the record that a log would carry: value, key, headers and envelope."""
-    headers = sum(len(name.encode()) + len(value) for name, value in message.headers.items())
-    return len(message.value) + len(message.key.encode()) + headers + ENVELOPE_BYTES

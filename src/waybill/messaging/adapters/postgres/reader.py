@@ -7,11 +7,11 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from waybill.messaging.adapters.postgres.attachment import Attachment
-from waybill.messaging.adapters.postgres.outbox_rows import BATCH_BYTES_MAX, to_record
 from waybill.messaging.core import crash_points
 from waybill.messaging.core.errors import ConfigurationError, LeaseLostError, MessagingError
 from waybill.messaging.core.lanes import ALL_LANES
 from waybill.messaging.core.message import Record
+from waybill.messaging.core.outbox_row import BATCH_BYTES_MAX, to_record
 
 if TYPE_CHECKING:
     import asyncio

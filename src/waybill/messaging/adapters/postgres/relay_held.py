@@ -12,8 +12,8 @@ from uuid import UUID
 
 import msgspec
 
-from waybill.messaging.adapters.postgres.outbox_rows import to_record
 from waybill.messaging.core.errors import ConfigurationError
+from waybill.messaging.core.outbox_row import to_record
 from waybill.messaging.core.relay import HeldRecord, HeldState, Verdict
 
 if TYPE_CHECKING:

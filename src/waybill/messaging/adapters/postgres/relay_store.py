@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from waybill.messaging.adapters.postgres import relay_held
-from waybill.messaging.adapters.postgres.outbox_rows import to_record
 from waybill.messaging.adapters.postgres.relay_mode import attach
 from waybill.messaging.core.lanes import ALL_LANES
+from waybill.messaging.core.outbox_row import to_record
 from waybill.messaging.core.relay import Share
 
 if TYPE_CHECKING:

@@ -15,16 +15,12 @@ import asyncpg
 
 from waybill.messaging.adapters.postgres import statements
 from waybill.messaging.adapters.postgres.errors import DRIVER_ERRORS, discard
-from waybill.messaging.adapters.postgres.outbox_rows import (
-    BATCH_BYTES_MAX,
-    FETCH,
-    PAGE,
-    VALUE_BYTES_MAX,
-)
+from waybill.messaging.adapters.postgres.outbox_rows import FETCH, PAGE
 from waybill.messaging.adapters.postgres.server import read_server, refusal
 from waybill.messaging.adapters.postgres.standing import Registration
 from waybill.messaging.core.errors import ConfigurationError, TransientError
 from waybill.messaging.core.lanes import ALL_LANES
+from waybill.messaging.core.outbox_row import BATCH_BYTES_MAX, VALUE_BYTES_MAX
 from waybill.messaging.core.retry import Backoff
 
 if TYPE_CHECKING:

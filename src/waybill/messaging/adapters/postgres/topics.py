@@ -8,13 +8,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from waybill.messaging.adapters.postgres.outbox_rows import (
-    BATCH_BYTES_MAX,
-    FETCH,
-    VALUE_BYTES_MAX,
-    to_record,
-)
+from waybill.messaging.adapters.postgres.outbox_rows import FETCH
 from waybill.messaging.core.lanes import ALL_LANES
+from waybill.messaging.core.outbox_row import BATCH_BYTES_MAX, VALUE_BYTES_MAX, to_record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

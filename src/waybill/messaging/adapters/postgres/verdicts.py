@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from waybill.messaging.adapters.postgres.dead_letters import ENVELOPE, to_dead_letter
+from waybill.messaging.core.dead_letter_row import ENVELOPE, to_dead_letter
 from waybill.messaging.core.ports import DeadLetter
 
 if TYPE_CHECKING:

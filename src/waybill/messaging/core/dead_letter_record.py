@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from waybill.messaging.adapters.postgres.outbox import MESSAGE_BYTES_MAX, size_of
 from waybill.messaging.core.message import DEAD_LETTER_SUFFIX
+from waybill.messaging.core.outbox_limits import MESSAGE_BYTES_MAX, size_of
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -1,0 +1,1 @@
+"""Alembic's folder for messaging's tables on MariaDB and MySQL."""

@@ -1,0 +1,66 @@
+"""A dead letter as a row: the columns of its envelope, the same in every database (protocol C5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from waybill.messaging.core.dead_letter_record import (
+    ERROR_MESSAGE_CHARS_MAX,
+    STACKTRACE_CHARS_MAX,
+    clipped,
+)
+from waybill.messaging.core.message import Message, Record
+from waybill.messaging.core.outbox_row import as_uuid, decode_headers, encode_headers
+from waybill.messaging.core.ports import DeadLetter
+
+if TYPE_CHECKING:
+    from waybill.messaging.core.ports import Row
+
+ERROR_TYPE_CHARS_MAX = 500
+
+ENVELOPE = (
+    "consumer, message_id, source, topic, lane, seq, key, value, type, version, aggregate_type, "
+    "aggregate_version, correlation_id, causation_id, traceparent, producer, headers, occurred_at, "
+    "error_type, error_message, stacktrace"
+)
+
+
+def values(letter: DeadLetter) -> tuple[object, ...]:
+    """One value a column of ENVELOPE."""
+    record, message = letter.record, letter.record.message
+    return (
+        letter.consumer, message.id, record.source, message.topic, record.lane, record.seq,
+        message.key, message.value, message.type, message.version, message.aggregate_type,
+        message.aggregate_version, message.correlation_id, message.causation_id,
+        message.traceparent, message.producer, encode_headers(message.headers),
+        message.occurred_at, clipped(letter.error_type, ERROR_TYPE_CHARS_MAX),
+        clipped(letter.error_message, ERROR_MESSAGE_CHARS_MAX),
+        clipped(letter.stacktrace, STACKTRACE_CHARS_MAX),
+    )  # fmt: skip
+
+
+def to_dead_letter(row: Row) -> DeadLetter:
+    """The letter of a row with the columns of ENVELOPE."""
+    message = Message(
+        id=as_uuid(row["message_id"]),
+        topic=row["topic"],
+        type=row["type"],
+        key=row["key"],
+        value=row["value"],
+        occurred_at=row["occurred_at"],
+        version=row["version"],
+        aggregate_type=row["aggregate_type"],
+        aggregate_version=row["aggregate_version"],
+        correlation_id=row["correlation_id"],
+        causation_id=None if row["causation_id"] is None else as_uuid(row["causation_id"]),
+        traceparent=row["traceparent"],
+        producer=row["producer"],
+        headers=decode_headers(row["headers"]),
+    )
+    return DeadLetter(
+        consumer=row["consumer"],
+        record=Record(row["source"], row["lane"], row["seq"], message),
+        error_type=row["error_type"],
+        error_message=row["error_message"],
+        stacktrace=row["stacktrace"],
+    )
