@@ -15,6 +15,7 @@ import typer
 from waybill.commands import (
     audit,
     bench,
+    blueprints,
     consumers,
     dead_letters,
     deliveries,
@@ -25,7 +26,7 @@ from waybill.commands import (
     relay,
     topics,
 )
-from waybill.commands.options import Data, PortBase  # noqa: TC001 - read by typer
+from waybill.commands.options import ChosenBlueprint, Data, PortBase  # noqa: TC001 - read by typer
 from waybill.commands.output import say
 from waybill.commands.place import remember, settings_of
 from waybill.messaging.core.errors import ConfigurationError, MessagingError
@@ -46,6 +47,7 @@ for name, group in (
     ("deliveries", deliveries.app),
     ("relay", relay.app),
     ("outbox", outbox.app),
+    ("blueprints", blueprints.app),
 ):
     app.add_typer(group, name=name)
 app.command("audit", short_help="Prove that nothing was lost, doubled or stranded.")(audit.audit)
@@ -116,6 +118,7 @@ def up(
     data: Data = None,
     port_base: PortBase = None,
     *,
+    blueprint: ChosenBlueprint = None,
     detach: Annotated[
         bool, typer.Option(help="In the background; returns when every service is ready.")
     ] = False,
@@ -124,16 +127,15 @@ def up(
 
     Example: waybill up --data .waybill --port-base 8080
     """
-    settings = settings_of(data, port_base)
+    settings = settings_of(data, port_base, blueprint=blueprint)
     if detach:
         from waybill.platform.background import start_in_background  # noqa: PLC0415 - fast help
 
         start_in_background(settings, say=say)
         return
     from waybill.platform.foreground import run_in_foreground  # noqa: PLC0415 - fast help
-    from waybill.platform.services import PLANS  # noqa: PLC0415 - as above
 
-    run_in_foreground(settings, tuple(PLANS))
+    run_in_foreground(settings)
 
 
 @app.command(short_help="Run one service in a process of its own.")
@@ -143,6 +145,8 @@ def serve(
     ],
     data: Data = None,
     port_base: PortBase = None,
+    *,
+    blueprint: ChosenBlueprint = None,
 ) -> None:
     """Run one service in a process of its own; the others of the same data run in theirs.
 
@@ -150,7 +154,8 @@ def serve(
     """
     from waybill.platform.foreground import run_in_foreground  # noqa: PLC0415 - fast help
 
-    run_in_foreground(settings_of(data, port_base), (service,), shared=True)
+    settings = settings_of(data, port_base, blueprint=blueprint)
+    run_in_foreground(settings, (service,), shared=True)
 
 
 @app.command()

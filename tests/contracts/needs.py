@@ -76,13 +76,13 @@ def pairs() -> Iterator[tuple[str, str]]:
     """Each consumer with each provider of events that it acts on."""
     for consumer in SERVICES.values():
         for provider in SERVICES.values():
-            if provider.publishes in consumer.acts_on:
+            if consumer.reads_of(provider):
                 yield consumer.name, provider.name
 
 
 def events_of(consumer: str, provider: str) -> tuple[str, list[str]]:
     """The topic, and the names of the events in it that the consumer acts on."""
-    topic = SERVICES[provider].publishes or ""
+    (topic,) = SERVICES[consumer].reads_of(SERVICES[provider])
     return topic, [event.__name__ for event in SERVICES[consumer].acts_on[topic]]
 
 

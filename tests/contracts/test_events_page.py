@@ -49,7 +49,7 @@ def test_topics_and_readers_are_documented() -> None:
     topic = writer = ""
     for cells in rows_of("topic"):
         topic, writer = cells[0].strip("`") or topic, cells[1] or writer
-        assert choreography.SERVICES[writer].publishes == topic
+        assert choreography.SERVICES[writer].publishes == (topic,)
         for name in cells[2].split(", "):
             readers = {
                 service.name.removesuffix("-service")

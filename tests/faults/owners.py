@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from scripts.kafka import machine
 from tests.acceptance.processes import OFFSETS, PlatformProcess, free_port_base, wait_for
 
+from waybill.blueprints.choreography import CHOREOGRAPHY
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase, PostgresSettings
 from waybill.messaging.adapters.postgres.consumers import reset_consumer
-from waybill.operations.audit.scope import DATABASES, choreography_scope
+from waybill.operations.audit.scope import DATABASES, scope_of
 from waybill.platform.provisioning import urls_of
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def clock_jumps(site: Site, jumper: Jumping, orders: int) -> None:
 
 def delivered_again(site: Site) -> None:
     """Every topic, from its horizon, to every consumer while it runs; the inboxes know it all."""
-    services = {route.consumer for route in choreography_scope(DATABASES).routes}
+    services = {route.consumer for route in scope_of(CHOREOGRAPHY, DATABASES).routes}
     before = {service: duplicates(site, service) for service in services}
     sent = asyncio.run(reset_all(site))
     for service in services:
@@ -210,7 +211,7 @@ def duplicates(site: Site, service: str) -> float:
 async def reset_all(site: Site) -> dict[str, int]:
     """Back to the horizon in every source; how many messages each consumer had taken by then."""
     sent = dict.fromkeys(OFFSETS, 0)
-    scope = choreography_scope(DATABASES)
+    scope = scope_of(CHOREOGRAPHY, DATABASES)
     for route in scope.routes:
         consuming = await PostgresDatabase.connect(
             urls_of(site.server, route.consumer).service, PostgresSettings(pool_max=1)

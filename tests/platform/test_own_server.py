@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+from waybill.blueprints.choreography import CHOREOGRAPHY
 from waybill.messaging.core.errors import ConfigurationError, TransientError
 from waybill.platform.databases import urls_of
 from waybill.platform.embedded.binaries import installed_programs
@@ -149,7 +150,9 @@ async def test_a_server_that_is_away_is_waited_for(
     with pytest.raises(TransientError):
         await upgrade(own, "order")
     monkeypatch.setattr("waybill.platform.own_server.RETRY_SECONDS", 0.01)
-    waiting = asyncio.create_task(prepare(own, ("order",), progress=told.append))
+    waiting = asyncio.create_task(
+        prepare(own, ("order",), blueprint=CHOREOGRAPHY, progress=told.append)
+    )
     while len(told) < 3:
         await asyncio.sleep(0.01)
         assert not waiting.done()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+from waybill.blueprints.choreography import CHOREOGRAPHY
 from waybill.operations.audit.catalogue import RULES
 from waybill.operations.audit.quiescence import read_standing
 from waybill.operations.audit.rule import Books, Kind
 from waybill.operations.audit.run import AuditOptions, does_not_apply, offers
-from waybill.operations.audit.scope import DATABASES, choreography_scope
+from waybill.operations.audit.scope import DATABASES, scope_of
 from waybill.operations.audit.snapshot import Reading, ReadLimits
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class Auditor:
 
     def __init__(self, urls: dict[str, str]) -> None:
         self._urls = urls
-        self._scope = choreography_scope(DATABASES)
+        self._scope = scope_of(CHOREOGRAPHY, DATABASES)
         self._readings: dict[str, Reading] = {}
         offered = offers(self._scope, AuditOptions())
         rules = [rule for rule in RULES if not does_not_apply(rule, offered)]

@@ -116,6 +116,7 @@ class Life:
         metrics = SilentMetrics(plan.name, version="test")
         built = await plan.build(
             Workshop(
+                blueprint=choreography.CHOREOGRAPHY,
                 messaging=messaging,
                 metrics=metrics,
                 settings=world.settings,

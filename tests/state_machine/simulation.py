@@ -180,12 +180,11 @@ class Simulation:
 
     def sources(self, service: str) -> dict[str, SourceSpec]:
         """Whose outboxes this service reads, as the platform derives it."""
-        acts_on = choreography.SERVICES[service].acts_on
+        wiring = choreography.SERVICES[service]
         found = {}
         for other, plan in PLANS.items():
-            topic = choreography.SERVICES[plan.name].publishes
-            if topic is not None and topic in acts_on:
-                found[plan.name] = SourceSpec(self.urls[other], frozenset((topic,)))
+            if topics := wiring.reads_of(choreography.SERVICES[plan.name]):
+                found[plan.name] = SourceSpec(self.urls[other], frozenset(topics))
         return found
 
     async def advance(self, seconds: float) -> None:

@@ -5,9 +5,10 @@ Its process, its topics, its wire form and who reads what.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from waybill.blueprints.definition import Blueprint, Service
+from waybill.blueprints.foreign import read_foreign
 from waybill.blueprints.wire import EnvelopeCodec
 from waybill.commerce.contracts import (
     OrderCancelled,
@@ -86,21 +87,12 @@ TOPICS: dict[str, tuple[type[Event], ...]] = {
 """Each topic with the events that stand in it; the key is the order's id everywhere."""
 
 
-@dataclass(frozen=True)
-class Service:
-    """One service: its name is its consumer id (and producer's name); `acts_on` what it reads."""
-
-    name: str
-    publishes: str | None
-    acts_on: dict[str, tuple[type[Event], ...]]
-
-
 SERVICES = {
     service.name: service
     for service in (
         Service(
             "order-service",
-            ORDER_EVENTS,
+            (ORDER_EVENTS,),
             {
                 INVENTORY_EVENTS: TOPICS[INVENTORY_EVENTS],
                 PAYMENT_EVENTS: TOPICS[PAYMENT_EVENTS],
@@ -108,18 +100,18 @@ SERVICES = {
         ),
         Service(
             "inventory-service",
-            INVENTORY_EVENTS,
+            (INVENTORY_EVENTS,),
             {ORDER_EVENTS: (OrderCreated, StockReleaseRequested, OrderConfirmed)},
         ),
         Service(
             "payment-service",
-            PAYMENT_EVENTS,
+            (PAYMENT_EVENTS,),
             {
                 INVENTORY_EVENTS: (StockReserved,),
                 ORDER_EVENTS: (OrderCancelled, RefundRequested),
             },
         ),
-        Service("notification-service", None, {ORDER_EVENTS: (OrderConfirmed, OrderCancelled)}),
+        Service("notification-service", (), {ORDER_EVENTS: (OrderConfirmed, OrderCancelled)}),
     )
 }
 
@@ -127,3 +119,15 @@ SERVICES = {
 def codec() -> EnvelopeCodec:
     """The wire form of every event of this blueprint."""
     return EnvelopeCodec({event: topic for topic, events in TOPICS.items() for event in events})
+
+
+CHOREOGRAPHY = Blueprint(
+    name=PROCESS.name,
+    title="stock, then payment; the order service decides",
+    source="seed 003",
+    process=PROCESS,
+    topics=TOPICS,
+    services=SERVICES,
+    codec=codec,
+    read_foreign=read_foreign,
+)

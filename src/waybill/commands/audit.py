@@ -60,9 +60,12 @@ def audit(
 
     from waybill.operations.audit import AuditOptions, matrix_of  # noqa: PLC0415 - as above
     from waybill.operations.audit.report import COULD_NOT_RUN  # noqa: PLC0415 - as above
+    from waybill.platform.chosen import chosen  # noqa: PLC0415 - as above
 
     try:
+        settings = settings_of(data, port_base)
         options = AuditOptions(
+            blueprint=chosen(settings),
             kinds=_kinds(kind),
             settle_seconds=settle,
             history=history,
@@ -75,7 +78,7 @@ def audit(
             _show(matrix_of(options), as_json=as_json)
             return
         with shown_progress(as_json=as_json) as progress:
-            report = asyncio.run(_audit(settings_of(data, port_base), options, progress))
+            report = asyncio.run(_audit(settings, options, progress))
     except MessagingError as error:
         sys.stderr.write(f"waybill: {error}\n")
         raise typer.Exit(COULD_NOT_RUN) from None

@@ -35,10 +35,15 @@ async def _drain(settings: Settings, wait_seconds: float) -> None:
         KafkaSettings,
     )
     from waybill.platform import draining  # noqa: PLC0415 - as above
+    from waybill.platform.chosen import chosen  # noqa: PLC0415 - as above
     from waybill.platform.databases import reached, urls_of  # noqa: PLC0415 - as above
-    from waybill.platform.services import PLANS  # noqa: PLC0415 - as above
+    from waybill.platform.services import plans_of  # noqa: PLC0415 - as above
 
+    blueprint = chosen(settings)
     kafka = KafkaSettings.from_environment(os.environ)
     async with reached(settings) as server, service_databases(settings) as databases:
-        urls = {plan.name: urls_of(server, service).reader for service, plan in PLANS.items()}
-        await draining.drain(databases, urls, kafka, wait_seconds=wait_seconds, say=say)
+        urls = {
+            plan.name: urls_of(server, service).reader
+            for service, plan in plans_of(blueprint).items()
+        }
+        await draining.drain(blueprint, databases, urls, kafka, wait_seconds=wait_seconds, say=say)

@@ -62,7 +62,7 @@ async def _wait(settings: Settings, *, rows_max: int, within: float) -> tuple[li
     from waybill.operations.lag import behind  # noqa: PLC0415 - as above
 
     kafka = KafkaSettings.from_environment(os.environ)
-    expected = [(consumer, source) for consumer, source, _ in _readings()]
+    expected = [(consumer, source) for consumer, source, _ in _readings(settings)]
     look = partial(_on_outboxes, settings) if kafka is None else _on(kafka, settings)
     deadline = time.monotonic() + within
     while True:
@@ -76,15 +76,16 @@ async def _wait(settings: Settings, *, rows_max: int, within: float) -> tuple[li
         await asyncio.sleep(LOOK_SECONDS)
 
 
-def _readings() -> list[tuple[str, str, str]]:
-    """Consumer, source and the source's topic."""
-    from waybill.blueprints.choreography import SERVICES  # noqa: PLC0415 - fast help
+def _readings(settings: Settings) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Consumer, source and what it reads of the source's topics."""
+    from waybill.platform.chosen import chosen  # noqa: PLC0415 - fast help
 
+    services = chosen(settings).services.values()
     return [
-        (consumer.name, source.name, source.publishes)
-        for consumer in SERVICES.values()
-        for source in SERVICES.values()
-        if source.publishes is not None and source.publishes in consumer.acts_on
+        (consumer.name, source.name, topics)
+        for consumer in services
+        for source in services
+        if (topics := consumer.reads_of(source))
     ]
 
 
@@ -116,10 +117,10 @@ def _on(kafka: KafkaSettings, settings: Settings) -> Callable[[], Awaitable[list
     from waybill.messaging.adapters.postgres import relay_status  # noqa: PLC0415 - as above
     from waybill.operations.lag import Lag  # noqa: PLC0415 - as above
 
-    members = GroupMembers(kafka, [consumer for consumer, _, _ in _readings()])
+    members = GroupMembers(kafka, [consumer for consumer, _, _ in _readings(settings)])
     lags = {
-        (consumer, source): GroupLag(kafka, consumer, [topic], time.monotonic)
-        for consumer, source, topic in _readings()
+        (consumer, source): GroupLag(kafka, consumer, topics, time.monotonic)
+        for consumer, source, topics in _readings(settings)
     }
 
     async def look() -> list[Lag]:

@@ -19,5 +19,13 @@ PortBase = Annotated[
         help="order N+1, payment N+2, inventory N+3, notification N+4. Default: 8080",
     ),
 ]
+ChosenBlueprint = Annotated[
+    str | None,
+    typer.Option(
+        "--blueprint",
+        metavar="NAME",
+        help="One of `waybill blueprints`. Default: that of the data, else choreography",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
 Why = Annotated[str, typer.Option("--why", help="The reason, kept with the verdict.")]

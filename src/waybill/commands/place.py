@@ -33,10 +33,12 @@ def given(data: Path | None, port_base: int | None) -> tuple[Path | None, int | 
     )
 
 
-def settings_of(data: Path | None, port_base: int | None) -> Settings:
+def settings_of(
+    data: Path | None, port_base: int | None, *, blueprint: str | None = None
+) -> Settings:
     """Options after the command win over those before it, and both over the environment."""
     data, port_base = given(data, port_base)
-    return Settings.load(data_directory=data, port_base=port_base)
+    return Settings.load(data_directory=data, port_base=port_base, blueprint=blueprint)
 
 
 @asynccontextmanager
@@ -49,14 +51,15 @@ async def service_databases(settings: Settings) -> AsyncIterator[dict[str, Datab
         PostgresDatabase,
         PostgresSettings,
     )
+    from waybill.platform.chosen import chosen  # noqa: PLC0415 - as above
     from waybill.platform.databases import reached, urls_of  # noqa: PLC0415 - as above
-    from waybill.platform.services import PLANS  # noqa: PLC0415 - as above
+    from waybill.platform.services import plans_of  # noqa: PLC0415 - as above
 
     limits = PostgresSettings(pool_max=2, application_name="waybill operator")
     async with reached(settings) as server:
         opened: dict[str, Database] = {}
         try:
-            for service, plan in PLANS.items():
+            for service, plan in plans_of(chosen(settings)).items():
                 url = urls_of(server, service).service
                 opened[plan.name] = await PostgresDatabase.connect(url, limits)
             yield opened

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Final
 import httpx2
 
 from waybill.messaging.core.errors import ConfigurationError
+from waybill.platform.chosen import chosen
 from waybill.platform.embedded.lock import FileLock
 from waybill.platform.http.server import bind
-from waybill.platform.services import PLANS
+from waybill.platform.services import plans_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,7 +57,7 @@ def start_in_background(settings: Settings, *, say: Callable[[str], None]) -> No
 
 def _check_ports(settings: Settings) -> None:
     """Else the answers of whoever listens there would pass for ours."""
-    for plan in PLANS.values():
+    for plan in plans_of(chosen(settings)).values():
         bind(settings.port_base + plan.port_offset, host=settings.host).close()
 
 
@@ -66,10 +67,11 @@ def _start(settings: Settings, data: Path) -> None:
     if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
         shutil.move(log, log.with_name(LOG_NAME + ".1"))
     place = ("--data", str(data), "--port-base", str(settings.port_base))
+    which = ("--blueprint", chosen(settings).name)
     with log.open("ab") as output:
         began = output.tell()
         process = subprocess.Popen(  # noqa: S603 - ourselves
-            [sys.executable, "-m", "waybill", "up", *place],
+            [sys.executable, "-m", "waybill", "up", *place, *which],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -137,7 +139,7 @@ def addresses(settings: Settings) -> dict[str, str]:
     """Where each service listens."""
     return {
         plan.name: f"http://{_host(settings)}:{settings.port_base + plan.port_offset}"
-        for plan in PLANS.values()
+        for plan in plans_of(chosen(settings)).values()
     }
 
 

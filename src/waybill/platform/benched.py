@@ -18,11 +18,12 @@ from waybill.messaging.adapters.kafka.settings import KafkaSettings, without_bro
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.operations.bench.target import Target
 from waybill.platform.background import holders, readiness
+from waybill.platform.chosen import chosen
 from waybill.platform.embedded import EmbeddedPostgres
 from waybill.platform.embedded.cluster import Cluster
 from waybill.platform.embedded.processes import processes_of
 from waybill.platform.provisioning import SERVICES, urls_of
-from waybill.platform.services import PLANS
+from waybill.platform.services import plans_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -54,7 +55,9 @@ async def own_platform(
         )
     data = settings.data_directory.absolute()
     data.mkdir(mode=0o711, parents=True, exist_ok=True)
-    lines = [("serve", service) for service in PLANS] if processes else [("up",)]
+    lines = (
+        [("serve", service) for service in plans_of(chosen(settings))] if processes else [("up",)]
+    )
     started: list[subprocess.Popen[bytes]] = []
     try:
         # one by one into the list: what was started before one fails is stopped, too
@@ -86,8 +89,9 @@ def target_of(settings: Settings, pids: Sequence[int]) -> Target:
     data = settings.data_directory.absolute()
     server = EmbeddedPostgres(data)
     urls = {service: urls_of(server, service) for service in SERVICES}
-    ports = [settings.port_base + plan.port_offset for plan in PLANS.values()]
+    ports = [settings.port_base + plan.port_offset for plan in plans_of(chosen(settings)).values()]
     return Target(
+        blueprint=chosen(settings),
         host=settings.host,
         port_base=settings.port_base,
         process_ports=ports if len(pids) > 1 else ports[:1],

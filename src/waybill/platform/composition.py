@@ -14,8 +14,6 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Self
 
-from waybill.blueprints import choreography
-from waybill.blueprints.foreign import read_foreign
 from waybill.messaging.adapters.kafka.settings import KafkaSettings
 from waybill.messaging.adapters.postgres.connection import PostgresSettings
 from waybill.messaging.adapters.postgres.lease import release_all
@@ -28,6 +26,7 @@ from waybill.messaging.runtime.doorbell import Doorbell
 from waybill.messaging.runtime.policy import ConsumerPolicy
 from waybill.messaging.runtime.relay_settings import RelayFigures, RelaySettings
 from waybill.messaging.service import DAY_SECONDS, MessagingService, MessagingSettings
+from waybill.platform.chosen import chosen
 from waybill.platform.databases import urls_of
 from waybill.platform.disk import disk_used
 from waybill.platform.embedded import EmbeddedPostgres
@@ -40,7 +39,7 @@ from waybill.platform.metrics import ServiceMetrics
 from waybill.platform.own_server import prepare
 from waybill.platform.provisioning import SIMULATOR, provision
 from waybill.platform.service_context import in_service
-from waybill.platform.services import PLANS, Workshop
+from waybill.platform.services import Workshop, plans_of
 
 if TYPE_CHECKING:
     import socket
@@ -52,6 +51,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+HOST = "order"
+"""The service that brings orders to their end: it holds their process."""
 REQUESTS_DRAIN_SHARE, LOOPS_DRAIN_SHARE = 0.45, 0.4
 """Of the time to drain; the rest is for the database."""
 UPKEEP_SECONDS_MAX = 10.0
@@ -77,7 +78,8 @@ class Platform:
     """Services on one server. `async with` starts them and, at the end, drains and stops them.
 
     The embedded PostgreSQL is the caller's: running before, stopped after. A server of the user's
-    may be away: a start waits for it. With KAFKA_BROKERS the services meet on Kafka.
+    may be away: a start waits for it. With KAFKA_BROKERS the services meet on Kafka. `services`:
+    by their names on the command line; none: all of the blueprint's.
     """
 
     def __init__(
@@ -85,26 +87,30 @@ class Platform:
         settings: Settings,
         server: EmbeddedPostgres | OwnDatabases,
         *,
-        services: Iterable[str] = tuple(PLANS),
+        services: Iterable[str] = (),
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.running: dict[str, RunningService] = {}
         self._settings = settings
         self._server = server
-        self._names = tuple(services)
+        self._blueprint = chosen(settings)
+        self._plans = plans_of(self._blueprint)
+        self._names = tuple(services) or tuple(self._plans)
+        for name in self._names:
+            self._blueprint.service(name)  # one that it does not have is told here
         self._progress = progress
         self._kafka = KafkaSettings.from_environment(os.environ)
-        self._alone = isinstance(server, EmbeddedPostgres) and set(self._names) == set(PLANS)
+        self._alone = isinstance(server, EmbeddedPostgres) and set(self._names) == set(self._plans)
         """Every consumer is here: nobody else needs hints or may hold a lease."""
         # All of them before any service reads another's.
-        self._doorbells = {PLANS[name].name: Doorbell() for name in self._names}
+        self._doorbells = {self._plans[name].name: Doorbell() for name in self._names}
         self._sockets: dict[str, socket.socket] = {}
         self._stack = AsyncExitStack()
 
     def bind(self) -> None:
         """Take the ports, before anything else starts. Raises ConfigurationError: one is in use."""
         for name in self._names:
-            port = self._settings.port_base + PLANS[name].port_offset
+            port = self._settings.port_base + self._plans[name].port_offset
             self._sockets[name] = bind(port, host=self._settings.host)
             self._stack.callback(self._sockets[name].close)
 
@@ -114,7 +120,7 @@ class Platform:
                 self.bind()
             await self._prepare()
             for name in self._names:
-                with in_service(PLANS[name].name):
+                with in_service(self._plans[name].name):
                     self.running[name] = await self._build(name)
             for service in self.running.values():
                 with in_service(service.plan.name):
@@ -150,16 +156,21 @@ class Platform:
             await provision(self._server, progress=self._progress)
         else:
             for name in self._names:
-                self._sources(PLANS[name])  # one that is not configured is told first (D8)
-            await prepare(self._server, self._names, progress=self._progress)
+                self._sources(self._plans[name])  # one that is not configured is told first (D8)
+            await prepare(
+                self._server, self._names, blueprint=self._blueprint, progress=self._progress
+            )
 
     async def _build(self, name: str) -> RunningService:
-        plan = PLANS[name]
-        metrics = ServiceMetrics(plan.name, version=version("waybill"))
+        plan = self._plans[name]
+        metrics = ServiceMetrics(
+            plan.name, version=version("waybill"), saga=self._blueprint.process.name
+        )
         messaging = self._messaging(name, plan, metrics)
         await messaging.connect()
         built = await plan.build(
             Workshop(
+                blueprint=self._blueprint,
                 messaging=messaging,
                 metrics=metrics,
                 settings=self._settings,
@@ -175,7 +186,8 @@ class Platform:
             metrics,
             owner_url=owner_url,
             disks=disks,
-            hosts_process=plan is PLANS["order"],
+            wiring=self._blueprint.services[plan.name],
+            hosts=self._blueprint.process.name if name == HOST else None,
             kafka=self._kafka,
         )
         brake = Brake("disk brake", disks, ports=messaging.ports)
@@ -205,20 +217,19 @@ class Platform:
 
     def _messaging(self, name: str, plan: ServicePlan, metrics: ServiceMetrics) -> MessagingService:
         urls = urls_of(self._server, name)
-        topic = choreography.SERVICES[plan.name].publishes
         return MessagingService(
             plan.name,
             url=urls.service,
             owner_url=urls.owner,
-            codec=choreography.codec(),
+            codec=self._blueprint.codec(),
             sources=self._sources(plan),
             settings=messaging_settings(self._settings, plan.name),
             observer=metrics,
             doorbells=self._doorbells,
             notify=not self._alone,
             kafka=self._kafka,
-            publishes=[topic] if topic else [],
-            read_foreign=read_foreign,
+            publishes=self._blueprint.services[plan.name].publishes,
+            read_foreign=self._blueprint.read_foreign,
         )
 
     def _sources(self, plan: ServicePlan) -> Mapping[str, SourceSpec]:
@@ -228,13 +239,13 @@ class Platform:
         """
         if self._kafka is not None:
             return {}
-        acts_on = choreography.SERVICES[plan.name].acts_on
+        wiring = self._blueprint.services[plan.name]
         found = {}
-        for other, other_plan in PLANS.items():
-            topic = choreography.SERVICES[other_plan.name].publishes
-            if topic in acts_on and topic is not None:
+        for other, other_plan in self._plans.items():
+            topics = wiring.reads_of(self._blueprint.services[other_plan.name])
+            if topics:
                 url = urls_of(self._server, other).reader
-                found[other_plan.name] = SourceSpec(url, frozenset((topic,)))
+                found[other_plan.name] = SourceSpec(url, frozenset(topics))
         return found
 
 

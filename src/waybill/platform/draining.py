@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from waybill.blueprints import choreography
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase, PostgresSettings
 from waybill.messaging.adapters.postgres.consumers import place_consumer
 from waybill.messaging.adapters.postgres.partition_positions import PostgresPartitionPositions
@@ -19,6 +18,7 @@ from waybill.messaging.core.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from waybill.blueprints.definition import Blueprint
     from waybill.messaging.adapters.kafka.settings import KafkaSettings
     from waybill.messaging.adapters.postgres.relay_mode import Drained
     from waybill.messaging.core.ports import Database
@@ -27,6 +27,7 @@ LOOK_SECONDS: Final = 0.5
 
 
 async def drain(
+    blueprint: Blueprint,
     databases: Mapping[str, Database],
     reader_urls: Mapping[str, str],
     kafka: KafkaSettings | None,
@@ -42,9 +43,9 @@ async def drain(
     found = await _until_nobody_is_behind(databases, wait_seconds)
     relayed = sorted(name for name, each in found.items() if each.mode != "direct")
     if relayed:
-        await _until_kafka_is_read(databases, kafka, relayed, wait_seconds)
+        await _until_kafka_is_read(blueprint, databases, kafka, relayed, wait_seconds)
         for name in relayed:
-            await _place_readers(databases, name, reader_urls[name], found[name])
+            await _place_readers(blueprint, databases, name, reader_urls[name], found[name])
     for name, each in found.items():
         await write_boundary(databases[name], each.boundary)
         to = "Kafka" if each.mode == "direct" else "direct reading"
@@ -78,6 +79,7 @@ async def _until_nobody_is_behind(
 
 
 async def _until_kafka_is_read(
+    blueprint: Blueprint,
     databases: Mapping[str, Database],
     kafka: KafkaSettings | None,
     relayed: list[str],
@@ -90,10 +92,10 @@ async def _until_kafka_is_read(
         )
     from waybill.messaging.adapters.kafka.topics import Topics  # noqa: PLC0415 - only on Kafka
 
-    names = [t for n in relayed if (t := choreography.SERVICES[n].publishes) is not None]
+    names = [topic for name in relayed for topic in blueprint.services[name].publishes]
     ends = await Topics(kafka).end_offsets(names)
     deadline = asyncio.get_running_loop().time() + wait_seconds
-    while behind := await _behind_in_kafka(databases, ends):
+    while behind := await _behind_in_kafka(blueprint, databases, ends):
         if asyncio.get_running_loop().time() > deadline:
             raise ConfigurationError(
                 f"not drained: {'; '.join(behind)}. Let the platform run on Kafka and drain again"
@@ -102,11 +104,13 @@ async def _until_kafka_is_read(
 
 
 async def _behind_in_kafka(
-    databases: Mapping[str, Database], ends: Mapping[tuple[str, int], int]
+    blueprint: Blueprint,
+    databases: Mapping[str, Database],
+    ends: Mapping[tuple[str, int], int],
 ) -> list[str]:
     behind = []
     for name, database in databases.items():
-        acts_on = choreography.SERVICES[name].acts_on
+        acts_on = blueprint.services[name].acts_on
         stored = await PostgresPartitionPositions(database).stored(name)
         for (topic, partition), end in ends.items():
             place = stored.get((topic, partition))
@@ -117,20 +121,23 @@ async def _behind_in_kafka(
 
 
 async def _place_readers(
-    databases: Mapping[str, Database], source: str, reader_url: str, found: Drained
+    blueprint: Blueprint,
+    databases: Mapping[str, Database],
+    source: str,
+    reader_url: str,
+    found: Drained,
 ) -> None:
-    """Those who read this service's topic begin behind the boundary when they read directly."""
-    topic = choreography.SERVICES[source].publishes
+    """Those who read this service's topics begin behind the boundary when they read directly."""
     reading = await PostgresDatabase.connect(reader_url, PostgresSettings(pool_max=1))
     try:
         for name, database in databases.items():
-            if topic is not None and topic in choreography.SERVICES[name].acts_on:
+            if topics := blueprint.services[name].reads_of(blueprint.services[source]):
                 await place_consumer(
                     database,
                     reading,
                     consumer=name,
                     source_name=source,
-                    topics=[topic],
+                    topics=topics,
                     positions=found.boundary,
                 )
     finally:

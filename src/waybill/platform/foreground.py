@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.platform import event_loop
 from waybill.platform.background import make_directory
+from waybill.platform.chosen import chosen, claim
 from waybill.platform.composition import Platform
 from waybill.platform.databases import own_databases
 from waybill.platform.embedded import EmbeddedPostgres
 from waybill.platform.embedded.lock import FileLock
 from waybill.platform.logs import set_up_logs
-from waybill.platform.services import PLANS
+from waybill.platform.services import plans_of
 from waybill.platform.tracing import set_up_tracing
 
 if TYPE_CHECKING:
@@ -38,11 +39,16 @@ COLLECT_AFTER = 20_000
 """Objects made before Python looks for cycles among them; its own 700 are made in a moment."""
 
 
-def run_in_foreground(settings: Settings, services: Sequence[str], *, shared: bool = False) -> None:
-    """Run these services until a signal. Raises ConfigurationError if they cannot start.
+def run_in_foreground(
+    settings: Settings, services: Sequence[str] = (), *, shared: bool = False
+) -> None:
+    """Run these services until a signal; none named: all of the blueprint.
+
+    Raises ConfigurationError if they cannot start.
 
     `shared`: other processes may serve other services of the same data directory.
     """
+    services = services or tuple(plans_of(chosen(settings)))
     tracing = set_up_tracing(os.environ, version=version("waybill"), alone=len(services) == 1)
     writer = set_up_logs(level=settings.log_level, style=settings.log_format)
     if tracing is not None:
@@ -74,6 +80,7 @@ async def _run(settings: Settings, services: Sequence[str], *, shared: bool) -> 
     platform = Platform(settings, server, services=services, progress=logger.info)
     try:
         server.claim()
+        claim(settings)
         platform.bind()  # a port in use is found before a database is started
         async with server:
             watching = asyncio.create_task(server.watch(), name="database")
@@ -98,6 +105,7 @@ async def _run_on(
     try:
         if not shared:
             make_directory(settings.data_directory)
+            claim(settings)
             if not place.acquire():
                 raise ConfigurationError(
                     f"a platform runs already on {settings.data_directory} (pid {place.holder()}): "
@@ -124,9 +132,10 @@ def _spare_the_collector() -> None:
 
 
 def _announce(settings: Settings, services: Sequence[str]) -> None:
+    plans = plans_of(chosen(settings))
     for service in services:
-        port = settings.port_base + PLANS[service].port_offset
-        logger.info("%s is ready on http://%s:%s", PLANS[service].name, settings.host, port)
+        port = settings.port_base + plans[service].port_offset
+        logger.info("%s is ready on http://%s:%s", plans[service].name, settings.host, port)
 
 
 class _Signals:

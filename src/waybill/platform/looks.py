@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from waybill.blueprints import choreography
 from waybill.messaging.adapters.postgres.partition_positions import PostgresPartitionPositions
 from waybill.platform.sampling import (
     INSTANCE_SECONDS,
@@ -18,6 +17,7 @@ from waybill.platform.sampling import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from waybill.blueprints.definition import Service
     from waybill.messaging.adapters.kafka.settings import KafkaSettings
     from waybill.messaging.runtime.brake import Measure
     from waybill.messaging.service import MessagingService
@@ -30,21 +30,23 @@ def show_figures(
     *,
     owner_url: str,
     disks: Sequence[Measure],
-    hosts_process: bool,
+    wiring: Service,
+    hosts: str | None,
     kafka: KafkaSettings | None,
 ) -> None:
-    """Put every gauge of a service in its place. After its consumers and calls are registered."""
+    """Put every gauge of a service in its place. After its consumers and calls are registered.
+
+    `hosts` is the name of the process whose orders it brings to an end, if it does.
+    """
     name, kinds = messaging.name, messaging.kinds
-    wiring = choreography.SERVICES[name]
-    topics = [wiring.publishes] if wiring.publishes else []
-    metrics.expect(topics=topics, consumers=[name], deliveries=kinds)
+    metrics.expect(topics=wiring.publishes, consumers=[name], deliveries=kinds)
     metrics.watch(lambda: messaging.supervisor)
     backlog = Backlog(
         messaging.ports.database,
         metrics,
         consumers=[name],
         deliveries=kinds,
-        hosts_process=choreography.PROCESS.name if hosts_process else None,
+        hosts_process=hosts,
     )
 
     async def look_at_disk() -> None:

@@ -18,6 +18,7 @@ import asyncpg
 from waybill.messaging.adapters.postgres.errors import translated
 from waybill.messaging.adapters.postgres.server import checked_server
 from waybill.messaging.core.errors import ConfigurationError, MessagingError, TransientError
+from waybill.platform.chosen import claim_database
 from waybill.platform.databases import urls_of
 from waybill.platform.own_databases import (
     database_of,
@@ -32,6 +33,7 @@ from waybill.platform.server_steps import scram_verifier, steps
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 
+    from waybill.blueprints.definition import Blueprint
     from waybill.platform.own_databases import OwnDatabases
 
 RETRY_SECONDS: Final = 2.0
@@ -80,16 +82,22 @@ def tables_of(services: Iterable[str]) -> Iterator[str]:
 
 
 async def prepare(
-    own: OwnDatabases, services: Iterable[str], *, progress: Callable[[str], None]
+    own: OwnDatabases,
+    services: Iterable[str],
+    *,
+    blueprint: Blueprint,
+    progress: Callable[[str], None],
 ) -> None:
     """Bring the tables of these services to this release, however long a server is away.
+
+    They are this blueprint's from now on (contracts C42).
 
     Raises ConfigurationError if waiting cannot help.
     """
     for service in tables_of(services):
         while True:
             try:
-                await upgrade(own, service)
+                await upgrade(own, service, blueprint)
             except TransientError as error:
                 progress(f"{error}: trying again")
                 await asyncio.sleep(RETRY_SECONDS)
@@ -97,8 +105,11 @@ async def prepare(
                 break
 
 
-async def upgrade(own: OwnDatabases, service: str) -> None:
-    """The tables of one service. Raises TransientError if its server is away."""
+async def upgrade(own: OwnDatabases, service: str, blueprint: Blueprint | None = None) -> None:
+    """The tables of one service, for a blueprint if one is named.
+
+    Raises TransientError if its server is away.
+    """
     owner = roles_of(service)[0]
     url = urls_of(own, service).owner
     hint = f"run `waybill provision`, or set {password_variable(owner)} right"
@@ -109,6 +120,12 @@ async def upgrade(own: OwnDatabases, service: str) -> None:
         finally:
             await connection.close()
         await migrate(own, service)
+        if blueprint is not None and service != SIMULATOR:
+            connection = await asyncpg.connect(url)
+            try:
+                await claim_database(connection, blueprint)
+            finally:
+                await connection.close()
 
 
 async def provision_server(

@@ -1,17 +1,15 @@
-"""What each service of `choreography` is made of: its handlers, its outside calls, its routes."""
+"""What each service is made of, in every blueprint: its handlers, outside calls and routes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
 from random import SystemRandom
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from waybill.blueprints.choreography import PROCESS
 from waybill.commerce.inventory import api as inventory_api
 from waybill.commerce.inventory import handlers as inventory_handlers
 from waybill.commerce.inventory.catalogue import Catalogue
-from waybill.commerce.inventory.domain import ASKS as INVENTORY_ASKS
 from waybill.commerce.notifications import api as notification_api
 from waybill.commerce.notifications import handlers as notification_handlers
 from waybill.commerce.notifications.mailer import LogMailer
@@ -40,6 +38,7 @@ from waybill.platform.settings import variable_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from waybill.blueprints.definition import Blueprint, Service
     from waybill.commerce.http.surface import Surface
     from waybill.messaging.core.ports import Database
     from waybill.messaging.runtime.ports import ServicePorts
@@ -54,10 +53,16 @@ DEADLINE_POLL_SECONDS = 1.0
 class Workshop:
     """What a service is built with. `provider_url` is for the payment simulator's own ledger."""
 
+    blueprint: Blueprint
     messaging: MessagingService
     metrics: ServiceMetrics
     settings: Settings
     provider_url: str
+
+    @property
+    def wiring(self) -> Service:
+        """What the blueprint has this service read and write."""
+        return self.blueprint.services[self.messaging.name]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +79,7 @@ async def build_order(shop: Workshop) -> Built:
     messaging, ports, settings = shop.messaging, shop.messaging.ports, shop.settings
     flush = OrderFlush(
         ports,
-        process=PROCESS,
+        process=shop.blueprint.process,
         deadline=timedelta(seconds=settings.order_deadline_seconds),
         counters=shop.metrics,
     )
@@ -85,10 +90,11 @@ async def build_order(shop: Workshop) -> Built:
         flush, ports, policy=policy, brake=brake.check, capacity=_capacity(ports, settings)
     )
     shop.metrics.follow("intake_queue_length", lambda: float(intake.queued))
-    handler = order_handlers.OrderHandler(PROCESS, shop.metrics)
+    handler = order_handlers.OrderHandler(shop.blueprint.process, shop.metrics)
     messaging.add(intake.loop)
-    messaging.consume(order_handlers.CONSUMER, order_handlers.FACTS, handler.handle)
-    messaging.every(DEADLINE_POLL_SECONDS, "order deadlines", Deadlines(ports, process=PROCESS).ask)
+    messaging.consume(shop.wiring.name, shop.wiring.events, handler.handle)
+    deadlines = Deadlines(ports, process=shop.blueprint.process)
+    messaging.every(DEADLINE_POLL_SECONDS, "order deadlines", deadlines.ask)
     surface = order_api.surface(
         intake=intake,
         reads=OrderPages(ports.database),
@@ -127,7 +133,7 @@ async def build_inventory(shop: Workshop) -> Built:
     """Stock: reserve, release, sell; the catalogue."""
     ports = shop.messaging.ports
     handler = inventory_handlers.InventoryHandler(shop.metrics)
-    shop.messaging.consume(inventory_handlers.CONSUMER, INVENTORY_ASKS, handler.handle)
+    shop.messaging.consume(shop.wiring.name, shop.wiring.events, handler.handle)
     catalogue = Catalogue(ports.database, ports.clock.now)
     return Built(surface=inventory_api.surface(products=catalogue, new_id=ports.new_id))
 
@@ -177,7 +183,7 @@ async def build_payment(shop: Workshop) -> Built:
     handler = payment_handlers.PaymentHandler(
         charges=charges, refunds=refunds, deliveries=messaging.deliveries, new_id=ports.new_id
     )
-    messaging.consume(payment_handlers.CONSUMER, payment_handlers.ASKS, handler.handle)
+    messaging.consume(shop.wiring.name, shop.wiring.events, handler.handle)
     surface = payment_api.surface(reads=PaymentPages(ports.database))
     return Built(surface=surface, databases=(ledger,), provider=provider)
 
@@ -194,8 +200,27 @@ async def build_notification(shop: Workshop) -> Built:
     )
     follow_breaker(shop.metrics, emails.kind, emails.breaker, ports.clock.monotonic)
     handler = notification_handlers.NotificationHandler(emails=emails, new_id=ports.new_id)
-    messaging.consume(notification_handlers.CONSUMER, notification_handlers.ASKS, handler.handle)
+    messaging.consume(shop.wiring.name, shop.wiring.events, handler.handle)
     return Built(surface=notification_api.surface(reads=NotificationPages(ports.database)))
+
+
+_NOTHING: Any = None
+
+
+def _order_routes(_blueprint: Blueprint) -> Surface:
+    return order_api.surface(intake=_NOTHING, reads=_NOTHING, cancellations=_NOTHING)
+
+
+def _payment_routes(_blueprint: Blueprint) -> Surface:
+    return payment_api.surface(reads=_NOTHING)
+
+
+def _inventory_routes(_blueprint: Blueprint) -> Surface:
+    return inventory_api.surface(products=_NOTHING, new_id=_NOTHING)
+
+
+def _notification_routes(_blueprint: Blueprint) -> Surface:
+    return notification_api.surface(reads=_NOTHING)
 
 
 @dataclass(frozen=True)
@@ -205,11 +230,21 @@ class ServicePlan:
     name: str
     port_offset: int
     build: Callable[[Workshop], Awaitable[Built]]
+    surface: Callable[[Blueprint], Surface]
+    """Its routes alone, for their documentation: nothing stands behind them."""
 
 
 PLANS = {
-    "order": ServicePlan("order-service", 1, build_order),
-    "payment": ServicePlan("payment-service", 2, build_payment),
-    "inventory": ServicePlan("inventory-service", 3, build_inventory),
-    "notification": ServicePlan("notification-service", 4, build_notification),
+    "order": ServicePlan("order-service", 1, build_order, _order_routes),
+    "payment": ServicePlan("payment-service", 2, build_payment, _payment_routes),
+    "inventory": ServicePlan("inventory-service", 3, build_inventory, _inventory_routes),
+    "notification": ServicePlan(
+        "notification-service", 4, build_notification, _notification_routes
+    ),
 }
+"""Every service that a blueprint may have, by its name on the command line."""
+
+
+def plans_of(blueprint: Blueprint) -> dict[str, ServicePlan]:
+    """The services of this blueprint."""
+    return {name: plan for name, plan in PLANS.items() if plan.name in blueprint.services}

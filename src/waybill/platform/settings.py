@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     insecure: bool = False
     """Allows another address than loopback although there are no tokens (contracts C43)."""
 
+    blueprint: str = ""
+    """One of `waybill blueprints`; not set: that of the data, or choreography on new ones."""
+
     outbox_mode: Literal["relay", "cdc"] = "relay"
     """On Kafka: our relay sends, or a connector does and it only watches (docs/library/cdc.md)."""
 

@@ -13,12 +13,13 @@ from rich.console import Console
 from tests.operations.audit.filled import audited, execute, value
 
 from waybill.blueprints import choreography
+from waybill.blueprints.choreography import CHOREOGRAPHY
 from waybill.commands.audit import shown_progress
 from waybill.messaging.core.errors import ConfigurationError, TransientError
 from waybill.operations.audit import AuditOptions, Kind, Outcome, audit, matrix_of
 from waybill.operations.audit.catalogue import RULES
 from waybill.operations.audit.rule import Books, Rule
-from waybill.operations.audit.scope import DATABASES, choreography_scope
+from waybill.operations.audit.scope import DATABASES, scope_of
 from waybill.operations.audit.snapshot import Reading, ReadLimits
 from waybill.operations.audit.tally import Tally
 
@@ -51,7 +52,7 @@ def test_every_invariant_has_a_rule_and_every_rule_an_answer() -> None:
 
 def test_what_applies_follows_from_the_blueprint() -> None:
     """A platform without the provider's ledger cannot look at it, and the matrix says so."""
-    scope = choreography_scope(DATABASES - {"provider"})
+    scope = scope_of(CHOREOGRAPHY, DATABASES - {"provider"})
     needed = {rule.id for rule in RULES if not rule.needs <= scope.offers}
     assert {"I35", "I36", "I37", "I38", "I39"} < needed
     assert "I40" not in needed
@@ -199,7 +200,7 @@ async def test_a_command_to_paste_holds_nothing_for_the_shell() -> None:
         look_at="look at '{key}' and {seq} and {other}",
     )
     tally = Tally(rule, rows_max=1)
-    await tally.look(Books(choreography_scope(DATABASES), {}), "order")
+    await tally.look(Books(scope_of(CHOREOGRAPHY, DATABASES), {}), "order")
     (found,) = tally.result().rows
     assert found.row["key"] == "a'; $(reboot) `x` \"\n--"
     assert found.look_at == "look at 'a?? ??reboot? ?x? ??--' and 7 and {other}"

@@ -69,9 +69,9 @@ GROUP BY lane, aggregateid
 
 def _contract(books: Books, database: str) -> Iterable[object]:
     service = books.scope.services[database]
-    events = books.scope.topics[service.publishes] if service.publishes else ()
-    topics = [service.publishes] if service.publishes else []
-    return [DEAD_LETTER_LANE, topics, [event.__name__ for event in events], service.name]
+    events = tuple(each for topic in service.publishes for each in books.scope.topics[topic])
+    types = books.scope.blueprint.wire_names(events)
+    return [DEAD_LETTER_LANE, list(service.publishes), list(types), service.name]
 
 
 async def one_lane_a_key(books: Books, database: str) -> AsyncIterator[Found]:

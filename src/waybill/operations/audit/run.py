@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from waybill.blueprints.catalogue import DEFAULT
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.operations.audit.catalogue import RULES
 from waybill.operations.audit.history_index import history_index
@@ -15,7 +16,7 @@ from waybill.operations.audit.quiescence import read_standing
 from waybill.operations.audit.relayed import Taken
 from waybill.operations.audit.report import Outcome, Report
 from waybill.operations.audit.rule import Books, Kind
-from waybill.operations.audit.scope import DATABASES, ORDER, Need, choreography_scope
+from waybill.operations.audit.scope import DATABASES, ORDER, PAYMENT, PROVIDER, Need, scope_of
 from waybill.operations.audit.snapshot import Reading, ReadLimits
 from waybill.operations.audit.tally import Tally, rule_result
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from waybill.blueprints.definition import Blueprint
     from waybill.operations.audit.quiescence import Standing
     from waybill.operations.audit.report import RuleResult
     from waybill.operations.audit.rule import Rule
@@ -39,9 +41,10 @@ class AuditOptions:
     has touched for so long are stranded, not under way: a dead process's lease (30 s) and a backoff
     (10 s) are over by then. The rules of kind Q are looked at and name them. `rows_max`:
     violations shown a rule. `elsewhere`: services that somebody else runs, whose databases hold
-    nothing: rules that need them do not apply.
+    nothing: rules that need them do not apply. `blueprint`: what the databases are of.
     """
 
+    blueprint: Blueprint = DEFAULT
     kinds: frozenset[Kind] = frozenset(Kind)
     settle_seconds: float = 0.0
     still_seconds: float = 45.0
@@ -65,10 +68,13 @@ async def audit(
     """
     options = options or AuditOptions()
     began = time.monotonic()
-    if missing := DATABASES - {*urls} - {"provider"}:
+    wanted = {service.database for service in options.blueprint.services.values()}
+    if missing := wanted - {*urls}:
         raise ConfigurationError(f"the audit needs the databases of: {', '.join(sorted(missing))}")
-    urls = {name: url for name, url in urls.items() if name not in options.elsewhere}
-    scope = choreography_scope(frozenset(urls), elsewhere=options.elsewhere)
+    if PAYMENT in wanted:
+        wanted.add(PROVIDER)
+    urls = {name: urls[name] for name in urls if name in wanted - options.elsewhere}
+    scope = scope_of(options.blueprint, frozenset(urls), elsewhere=options.elsewhere)
     async with AsyncExitStack() as stack:
         run = _Run(scope, options, progress)
         results = await run.all(urls, stack)
@@ -84,7 +90,7 @@ async def audit(
 def matrix_of(options: AuditOptions | None = None) -> Report:
     """Which rules apply to the blueprint on the embedded platform; looks at nothing."""
     options = options or AuditOptions()
-    scope = choreography_scope(DATABASES)
+    scope = scope_of(options.blueprint, DATABASES)
     offered = offers(scope, options)
     rules = []
     for rule in RULES:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from waybill.blueprints import choreography
 from waybill.commerce.contracts import (
     OrderCreated,
     PaymentSucceeded,
@@ -20,7 +19,7 @@ from waybill.commerce.contracts import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from waybill.blueprints.choreography import Service
+    from waybill.blueprints.definition import Blueprint, Service
     from waybill.commerce.contracts import Event
     from waybill.commerce.process import Process
 
@@ -62,12 +61,21 @@ class Route:
 class Scope:
     """One blueprint, deployed over these databases."""
 
-    name: str
-    process: Process
+    blueprint: Blueprint
     services: Mapping[str, Service]
     """By database."""
     topics: Mapping[str, Sequence[type[Event]]]
     databases: frozenset[str]
+
+    @property
+    def name(self) -> str:
+        """The blueprint's."""
+        return self.blueprint.name
+
+    @property
+    def process(self) -> Process:
+        """The blueprint's."""
+        return self.blueprint.process
 
     @property
     def offers(self) -> frozenset[Need]:
@@ -101,38 +109,38 @@ class Scope:
         for consumer, service in self.services.items():
             for topic, events in service.acts_on.items():
                 (source,) = [
-                    name for name, other in self.services.items() if other.publishes == topic
+                    name for name, other in self.services.items() if topic in other.publishes
                 ]
-                types = tuple(sorted(event.__name__ for event in events))
-                yield Route(consumer, source, topic, types)
+                yield Route(consumer, source, topic, self.blueprint.wire_names(events))
 
     def consumer_id(self, database: str) -> str:
         """The consumer id (and producer's name) of the service with this database."""
         return self.services[database].name
 
 
-def choreography_scope(
-    databases: frozenset[str], *, elsewhere: frozenset[str] = frozenset()
+def scope_of(
+    blueprint: Blueprint, databases: frozenset[str], *, elsewhere: frozenset[str] = frozenset()
 ) -> Scope:
-    """The blueprint `choreography` over these databases, but for services that others run.
+    """A blueprint over these databases, but for services that others run.
 
     What those publish has no outbox that could be looked at, and is left out of the scope.
     """
-    names = {name: name.removesuffix("-service") for name in choreography.SERVICES}
-    theirs = {choreography.SERVICES[n].publishes for n in names if names[n] in elsewhere}
+    services = {service.database: service for service in blueprint.services.values()}
+    theirs = {
+        topic for name, each in services.items() if name in elsewhere for topic in each.publishes
+    }
     ours = {
-        names[name]: replace(
+        name: replace(
             service,
             acts_on={topic: e for topic, e in service.acts_on.items() if topic not in theirs},
         )
-        for name, service in choreography.SERVICES.items()
-        if names[name] not in elsewhere
+        for name, service in services.items()
+        if name not in elsewhere
     }
     return Scope(
-        name=choreography.PROCESS.name,
-        process=choreography.PROCESS,
+        blueprint=blueprint,
         services=ours,
-        topics={topic: e for topic, e in choreography.TOPICS.items() if topic not in theirs},
+        topics={topic: e for topic, e in blueprint.topics.items() if topic not in theirs},
         databases=databases,
     )
 

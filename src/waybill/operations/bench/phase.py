@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from waybill.messaging.core.errors import MessagingError
 from waybill.operations.audit.quiescence import read_standing
-from waybill.operations.audit.scope import DATABASES, choreography_scope
+from waybill.operations.audit.scope import DATABASES, scope_of
 from waybill.operations.audit.snapshot import Reading, ReadLimits
 from waybill.operations.bench.figures import Measured, an_order, latency, per_second
 from waybill.operations.bench.target import DRAIN_SECONDS_MAX
@@ -139,7 +139,7 @@ class Phases:
         give_up = time.perf_counter() + DRAIN_SECONDS_MAX
         while self._confirmations.pending:
             await self._wait(f"{self._confirmations.pending} orders have not ended", give_up)
-        scope = choreography_scope(DATABASES)
+        scope = scope_of(self._target.blueprint, DATABASES)
         async with AsyncExitStack() as stack:
             readings = {}
             for database, url in self._target.auditor_urls.items():

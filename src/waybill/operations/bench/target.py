@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from waybill.blueprints.definition import Blueprint
+
 LOOK_SECONDS: Final = 0.002
 """The confirmations are looked for so often while orders come at a rate."""
 LOOK_SECONDS_FLAT_OUT: Final = 0.05
@@ -23,6 +25,7 @@ DRAIN_SECONDS_MAX: Final = 120.0
 class Target:
     """A platform on this machine: its addresses, and its processes as they are now."""
 
+    blueprint: Blueprint
     host: str
     port_base: int
     process_ports: Sequence[int]

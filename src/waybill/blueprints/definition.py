@@ -1,0 +1,97 @@
+"""A blueprint as a value: all that makes one of the documented systems, and nothing that runs.
+
+Services, audit, commands and tests take it as an argument; none asks which one it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from waybill.messaging.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from waybill.commerce.contracts import Event
+    from waybill.commerce.process import Process
+    from waybill.messaging.core.codec import Codec
+    from waybill.messaging.core.message import ForeignRecord, Message
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service: its name is its consumer id (and producer's name).
+
+    `publishes` are the topics that it alone writes, `acts_on` what it reads: by topic, the events
+    that it does something about; it skips the topic's others (protocol C9).
+    """
+
+    name: str
+    publishes: tuple[str, ...]
+    acts_on: Mapping[str, tuple[type[Event], ...]]
+
+    @property
+    def database(self) -> str:
+        """The name of its database, and of the service on the command line."""
+        return self.name.removesuffix("-service")
+
+    @property
+    def events(self) -> tuple[type[Event], ...]:
+        """Everything that it acts on, whatever the topic."""
+        return tuple(event for events in self.acts_on.values() for event in events)
+
+    def reads_of(self, other: Service) -> tuple[str, ...]:
+        """The topics of another service that it acts on."""
+        return tuple(topic for topic in other.publishes if topic in self.acts_on)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blueprint:
+    """One documented system. Refuses, at construction, topics that nobody or two services write.
+
+    `title` says in a few words how it works, `source` which document it comes from. `topics` has
+    the events that stand in each. `codec` is their form on the wire; `read_foreign` understands a
+    stranger's record without headers of ours.
+    """
+
+    name: str
+    title: str
+    source: str
+    process: Process
+    topics: Mapping[str, tuple[type[Event], ...]]
+    services: Mapping[str, Service]
+    codec: Callable[[], Codec]
+    read_foreign: Callable[[ForeignRecord], Message]
+
+    def __post_init__(self) -> None:
+        """Raise ConfigurationError for a wiring that could not work."""
+        written = [topic for service in self.services.values() for topic in service.publishes]
+        read = {topic for service in self.services.values() for topic in service.acts_on}
+        if sorted(written) != sorted(self.topics) or not read <= {*self.topics}:
+            raise ConfigurationError(
+                f"blueprint {self.name!r}: every topic needs one service that writes it; written "
+                f"are {sorted(written)}, read {sorted(read)}, defined {sorted(self.topics)}"
+            )
+
+    @cached_property
+    def events(self) -> tuple[type[Event], ...]:
+        """Every event that stands in a topic."""
+        return tuple(event for events in self.topics.values() for event in events)
+
+    def service(self, database: str) -> Service:
+        """The service with this database, by its name on the command line."""
+        for service in self.services.values():
+            if service.database == database:
+                return service
+        known = ", ".join(service.database for service in self.services.values())
+        raise ConfigurationError(f"{self.name} has no service {database!r}: it has {known}")
+
+    def writer(self, topic: str) -> Service:
+        """The service that writes this topic."""
+        return next(each for each in self.services.values() if topic in each.publishes)
+
+    def wire_names(self, events: tuple[type[Event], ...]) -> tuple[str, ...]:
+        """What these events' types are called on the wire, in order of the alphabet."""
+        return tuple(sorted(self.codec().names(events)))

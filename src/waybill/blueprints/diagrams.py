@@ -1,0 +1,84 @@
+"""Mermaid diagrams of a blueprint, derived from its definition: they cannot drift from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from waybill.blueprints.definition import Blueprint, Service
+    from waybill.commerce.process import Ending, Step
+
+
+def flow(blueprint: Blueprint) -> str:
+    """Who sends what to whom."""
+    lines = ["flowchart LR", "    client([client])"]
+    services = blueprint.services.values()
+    lines += [f"    {each.database}[{each.name}]" for each in services]
+    lines.append("    client -->|HTTP| order")
+    for writer in services:
+        for reader in services:
+            events = [e for t in reader.reads_of(writer) for e in reader.acts_on[t]]
+            if events:
+                names = ",<br/>".join(blueprint.wire_names(tuple(events)))
+                lines.append(f"    {writer.database} -->|{names}| {reader.database}")
+    return "\n".join(lines)
+
+
+def states(blueprint: Blueprint) -> str:
+    """The state machine of an order."""
+    process = blueprint.process
+    lines = ["stateDiagram-v2", f"    [*] --> {process.initial}"]
+    for here, nexts in process.lifecycle.items():
+        lines += [f"    {here} --> {there}" for there in sorted(nexts)]
+    lines += [f"    {status} --> [*]" for status in sorted(process.terminal)]
+    return "\n".join(lines)
+
+
+def sequence(blueprint: Blueprint) -> str:
+    """An order that is confirmed, and every way in which it fails."""
+    process = blueprint.process
+    lines = ["sequenceDiagram", "    participant client"]
+    lines += [f"    participant {each.database}" for each in blueprint.services.values()]
+    lines.append(f"    client->>order: an order ({process.initial})")
+    told: set[str] = set()
+    for step in process.steps:
+        lines += _told(blueprint, [name for name in [step.ask] if name not in told])
+        told.add(step.ask)
+        lines.append(f"    alt {step.name} refused")
+        lines += _told(blueprint, [step.refused, *_failure(process.steps, step, process.failed)])
+        lines.append(f"    else {step.name} done")
+        lines += _told(blueprint, [step.done])
+    lines += _told(blueprint, [process.confirmed.event])
+    lines.append(f"    Note over order: {process.confirmed.status}")
+    lines += ["    end"] * len(process.steps)
+    return "\n".join(lines)
+
+
+def _failure(steps: Sequence[Step], refused: Step, failed: Ending) -> Iterator[str]:
+    """What an order tells that fails at this step, and the answers."""
+    yield failed.event
+    for step in reversed(steps[: steps.index(refused)]):
+        if step.undo and step.undone:
+            yield step.undo
+            yield step.undone
+
+
+def _told(blueprint: Blueprint, names: Iterable[str]) -> Iterator[str]:
+    events = {event.__name__: event for event in blueprint.events}
+    for name in names:
+        event = events[name]
+        (wire_name,) = blueprint.wire_names((event,))
+        topic = next(topic for topic, each in blueprint.topics.items() if event in each)
+        writer = blueprint.writer(topic)
+        for reader in _readers(blueprint, name):
+            yield f"    {writer.database}->>{reader.database}: {wire_name}"
+
+
+def _readers(blueprint: Blueprint, name: str) -> list[Service]:
+    return [
+        service
+        for service in blueprint.services.values()
+        if name in {event.__name__ for event in service.events}
+    ]
