@@ -64,6 +64,12 @@ class ProviderServer(TryServer):
         pending = self.charges[key]
         self.charges[key] = msgspec.structs.replace(pending, status=status, reason=reason)
 
+    def webhook(self, kind: str, key: str) -> bytes:
+        """The body of the webhook that tells of a `charge` or a `refund`, to be signed."""
+        movement = (self.charges if kind == "charge" else self.refunds)[key]
+        data = {"key": key, **msgspec.structs.asdict(movement)}
+        return _encode({"type": f"{kind}.settled", "data": data})
+
     def reply(self, asked: Asked) -> Reply:
         """See TryServer."""
         if self._token and asked.headers.get("authorization") != f"Bearer {self._token}":

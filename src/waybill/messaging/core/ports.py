@@ -344,6 +344,11 @@ class Deliveries(Protocol):
     async def cancel(self, transaction: Transaction, kind: str, keys: Sequence[str]) -> set[str]:
         """Mark the unsettled ones: they are refused before their next call. Keys that exist."""
 
+    async def find(
+        self, kind: str, keys: Sequence[str]
+    ) -> Sequence[tuple[Delivery, Settlement | None]]:
+        """Those that exist, by key, each with its final outcome if it has one. Locks nothing."""
+
     async def claim(
         self, kind: str, limit: int, *, lease_token: UUID, lease_seconds: float
     ) -> Sequence[Delivery]:

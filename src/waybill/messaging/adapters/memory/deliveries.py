@@ -92,6 +92,18 @@ class MemoryDeliveries:
                 await memory.put(DELIVERIES, (kind, key), cancelled)
         return found
 
+    async def find(
+        self, kind: str, keys: Sequence[str]
+    ) -> Sequence[tuple[Delivery, Settlement | None]]:
+        """See Deliveries."""
+        self._database.fault("begin")
+        wanted = {(kind, key) for key in keys}
+        found = [row for row in self.rows if _key(row.delivery) in wanted]
+        return [
+            (row.delivery, row.settlement)
+            for row in sorted(found, key=lambda each: each.delivery.key)
+        ]
+
     async def claim(
         self, kind: str, limit: int, *, lease_token: UUID, lease_seconds: float
     ) -> Sequence[Delivery]:

@@ -69,6 +69,10 @@ WHERE id = ANY(ARRAY(
 ))
 RETURNING {DELIVERY}
 """  # noqa: S608 - constants
+_FIND = f"""
+SELECT {_DELIVERY}, CASE WHEN state IN ('DELIVERED', 'REFUSED') THEN outcome END AS outcome
+FROM messaging.deliveries WHERE kind = $1 AND key = ANY($2::text[]) ORDER BY key
+"""  # noqa: S608 - constants
 _MARKS = """
 SELECT id FROM messaging.deliveries WHERE id = ANY($1::uuid[]) AND cancelled_at IS NOT NULL
 """
@@ -143,6 +147,16 @@ class PostgresDeliveries:
         rows = await transaction.fetch(_LOCK_KEYS, kind, wanted)
         await transaction.execute(_CANCEL, kind, wanted)
         return {row[0] for row in rows}
+
+    async def find(
+        self, kind: str, keys: Sequence[str]
+    ) -> Sequence[tuple[Delivery, Settlement | None]]:
+        """See Deliveries.find."""
+        rows = await self._database.fetch(_FIND, kind, list(keys))
+        return [
+            (to_delivery(row), row["outcome"] and _settlement.decode(row["outcome"]))
+            for row in rows
+        ]
 
     async def claim(
         self, kind: str, limit: int, *, lease_token: UUID, lease_seconds: float

@@ -272,6 +272,19 @@ class DeliveriesContract:
             await deliveries.cancel(transaction, KIND, ["a"])
         assert (await self._claim_eventually(deliveries)).cancelled
 
+    async def test_find_tells_what_became_of_a_key(
+        self, database: Database, deliveries: Deliveries
+    ) -> None:
+        """Open ones without an outcome, settled ones with it, others of the kind's keys only."""
+        owed, done, refused = a_delivery("a"), a_delivery("b"), a_delivery("c")
+        other = a_delivery("a", kind="other")
+        await self._add(database, deliveries, owed, done, refused, other)
+        await self._settle(database, deliveries, done, DONE)
+        await self._settle(database, deliveries, refused, NO)
+        found = await deliveries.find(KIND, ["c", "a", "nobody", "b"])
+        assert list(found) == [(owed, None), (done, DONE), (refused, NO)]
+        assert list(await deliveries.find(KIND, [])) == []
+
     async def test_nothing_to_do_is_no_error(
         self, database: Database, deliveries: Deliveries
     ) -> None:
