@@ -60,8 +60,8 @@ class Statements:
         begin = riding.Connection.begin_with_next
         fetch_and_commit = riding.Connection.fetch_and_commit
 
-        def heard_begin(connection: riding.Connection) -> None:
-            begin(connection)
+        def heard_begin(connection: riding.Connection, *ahead: Any) -> None:  # noqa: ANN401 - passed on
+            begin(connection, *ahead)
             self._open[connection.get_server_pid()] = []
 
         async def heard_fetch_and_commit(

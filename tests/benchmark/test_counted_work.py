@@ -35,8 +35,8 @@ WAIT_SECONDS = 60.0
 COMMIT = "COMMIT"
 COMMITS_MAX = 9
 """Intake 1, inventory 2, order 2, payment 2, notification 2; the provider writes one statement."""
-ROUND_TRIPS_MAX = 30
-"""Of one order alone. BEGIN rides on the first statement, COMMIT on the outbox's append."""
+ROUND_TRIPS_MAX = 24
+"""Of one order alone. BEGIN and a batch's fence ride on the first statement, COMMIT on the last."""
 ROUND_TRIPS_MAX_OF_MANY = 3.0
 STATEMENTS_MAX = 4
 """Of any transaction, whatever the size of its batch."""

@@ -61,6 +61,14 @@ class CountedTransaction:
         self._database.statements += 1
         await self._transaction.fetch_later(statement, *arguments, then=then)
 
+    async def execute_ahead(
+        self, statement: str, *arguments: object, then: Callable[[], None] = lambda: None
+    ) -> None:
+        await self._transaction.execute_ahead(statement, *arguments, then=then)
+
+    async def settle(self) -> None:
+        await self._transaction.settle()
+
     def buffer(self, flush: Callable[..., Awaitable[None]]) -> list[Any]:
         return self._transaction.buffer(flush)
 

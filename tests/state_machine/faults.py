@@ -185,6 +185,17 @@ class FaultyTransaction:
         """See Transaction.fetch_later."""
         then(await self.fetch(statement, *arguments))
 
+    async def execute_ahead(
+        self, statement: str, *arguments: object, then: Callable[[], None] = lambda: None
+    ) -> None:
+        """See Transaction.execute_ahead."""
+        await self.fetch(statement, *arguments)
+        then()
+
+    async def settle(self) -> None:
+        """See Transaction.settle."""
+        await self._inner.settle()
+
     def buffer(self, flush: Callable[[Transaction, Sequence[Any]], Awaitable[None]]) -> list[Any]:
         """See Transaction.buffer."""
         return self._inner.buffer(flush)

@@ -149,6 +149,10 @@ class GatedSubscription:
         """See Subscription.record."""
         return await self._inner.record(*arguments, **options)
 
+    async def record_ahead(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - passed on
+        """See Subscription.record_ahead."""
+        await self._inner.record_ahead(*arguments, **options)
+
     async def acknowledge(self, positions: Positions) -> None:
         """See Subscription.acknowledge."""
         await self._inner.acknowledge(positions)

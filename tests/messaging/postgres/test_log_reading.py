@@ -415,6 +415,19 @@ class Counted:
         """See Transaction."""
         await self.inner.fetch_later(statement, *arguments, then=then)
 
+    async def execute_ahead(
+        self,
+        statement: str,
+        *arguments: object,
+        then: Any = lambda: None,  # noqa: ANN401 - passed on
+    ) -> None:
+        """See Transaction."""
+        await self.inner.execute_ahead(statement, *arguments, then=then)
+
+    async def settle(self) -> None:
+        """See Transaction."""
+        await self.inner.settle()
+
     def buffer(self, flush: Any) -> list[Any]:  # noqa: ANN401 - passed on
         """See Transaction."""
         return list(self.inner.buffer(flush))

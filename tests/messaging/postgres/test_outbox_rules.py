@@ -189,6 +189,16 @@ class CountedTransaction:
         self.statements += 1
         await self._transaction.fetch_later(statement, *arguments, then=then)
 
+    async def execute_ahead(
+        self, statement: str, *arguments: object, then: Callable[[], None] = lambda: None
+    ) -> None:
+        """Rides: not counted."""
+        await self._transaction.execute_ahead(statement, *arguments, then=then)
+
+    async def settle(self) -> None:
+        """Passed on."""
+        await self._transaction.settle()
+
     def buffer(self, flush: Callable[[Transaction, Sequence[Any]], Awaitable[None]]) -> list[Any]:
         """The flush gets this transaction."""
 

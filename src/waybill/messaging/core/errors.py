@@ -56,6 +56,10 @@ class ConcurrencyConflictError(MessagingError):
     """The state moved on between load and save: reload and decide again, a few times."""
 
 
+class ClaimRefusedError(MessagingError):
+    """Not every message was new, or another member reads now: begin again, and ask which."""
+
+
 class LeaseLostError(MessagingError):
     """Another process owns the work now: drop the result."""
 

@@ -51,6 +51,19 @@ class Transaction(Protocol):
         it is run. `then` is called before the calls of `on_commit`, and must not raise or block.
         """
 
+    async def execute_ahead(
+        self, statement: str, *arguments: object, then: Callable[[], None] = lambda: None
+    ) -> None:
+        """Run it in front of the next statement, which is not run if it fails and raises its error.
+
+        For the first statement of a transaction: so it costs no round trip of its own. Its rows
+        are dropped; `then` is called when it has succeeded. Arguments are texts, whole numbers,
+        UUIDs, None, and lists of those.
+        """
+
+    async def settle(self) -> None:
+        """Run now what was sent ahead or put off."""
+
     def buffer(self, flush: Callable[[Transaction, Sequence[Any]], Awaitable[None]]) -> list[Any]:
         """The list that `flush(transaction, items)` gets as the last act before COMMIT (O2).
 
@@ -135,6 +148,19 @@ class Subscription(Protocol):
         commit with the effects, or roll back with them. Raises LeaseLostError.
         """
 
+    async def record_ahead(
+        self,
+        transaction: Transaction,
+        positions: Positions,
+        message_ids: Sequence[UUID],
+        then: Callable[[], None],
+    ) -> None:
+        """As `record`, of messages that should all be new; it goes with the next statement.
+
+        That one raises ClaimRefusedError unless each of them may be applied and this member still
+        reads; otherwise `then` is called.
+        """
+
     async def acknowledge(self, positions: Positions) -> None:
         """After COMMIT: tell the source how far it was read (lag, retention). May lag behind."""
 
@@ -192,6 +218,18 @@ class PartitionPositions(Protocol):
 
         Raises LeaseLostError if another token owns one of the partitions.
         """
+
+    async def record_ahead(
+        self,
+        transaction: Transaction,
+        consumer: str,
+        token: UUID,
+        positions: Mapping[tuple[str, int], PartitionPosition],
+        message_ids: Sequence[UUID],
+        *,
+        then: Callable[[], None],
+    ) -> None:
+        """As `record`, by Subscription.record_ahead's terms."""
 
     async def stored(self, consumer: str) -> Mapping[tuple[str, int], PartitionPosition]:
         """Every partition that was ever read. TransientError."""

@@ -7,6 +7,7 @@ Works on the attributes that drivers give (`sqlstate`, `constraint_name`, `schem
 from __future__ import annotations
 
 from waybill.messaging.core.errors import (
+    ClaimRefusedError,
     DomainConstraintError,
     MessagingError,
     PermanentError,
@@ -18,6 +19,8 @@ OWN_SCHEMA = "messaging"
 
 DATA_EXCEPTION = "22"
 INTEGRITY_VIOLATION = "23"
+CLAIM_REFUSED = "WBC01"
+"""Raised by `messaging.require_claim`; class WB is nobody else's."""
 
 
 def translate(error: BaseException) -> MessagingError:
@@ -38,11 +41,17 @@ def translate(error: BaseException) -> MessagingError:
             return PermanentError(f"the driver cannot encode a value: {detail}")
         return TransientError(f"database: {detail}")
     reason = f"database refused ({sqlstate}): {detail}"
+    return _meaning(sqlstate, error)(reason)
+
+
+def _meaning(sqlstate: str, error: BaseException) -> type[MessagingError]:
+    if sqlstate == CLAIM_REFUSED:
+        return ClaimRefusedError
     if sqlstate.startswith(DATA_EXCEPTION):
-        return PermanentError(reason)
+        return PermanentError
     if sqlstate.startswith(INTEGRITY_VIOLATION) and _names_a_domain_constraint(error):
-        return DomainConstraintError(reason)
-    return TransientError(reason)
+        return DomainConstraintError
+    return TransientError
 
 
 def _names_a_domain_constraint(error: BaseException) -> bool:

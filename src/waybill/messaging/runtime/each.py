@@ -62,6 +62,8 @@ def each(
         raise ConfigurationError(reason)
 
     async def handle(unit: UnitOfWork, received: Sequence[Received]) -> None:
+        # What is impure must not run for a message that was applied before.
+        await unit.transaction.settle()
         for one in received:
             try:
                 await handlers[type(one.event)](unit, one)

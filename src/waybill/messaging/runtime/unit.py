@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from waybill.messaging.core import crash_points
 from waybill.messaging.core.errors import (
+    ClaimRefusedError,
     ConcurrencyConflictError,
     ConfigurationError,
     MessagingError,
@@ -27,9 +28,22 @@ if TYPE_CHECKING:
     from waybill.messaging.runtime.tracing import BatchSpans, ConsumerTracing
 
 Handler = Callable[[UnitOfWork, Sequence[Received]], Awaitable[None]]
-"""Decides a batch, set-wise: it loads, folds and saves through the unit, and raises to refuse."""
+"""Decides a batch, set-wise: it loads, folds and saves through the unit, and raises to refuse.
+
+It may get messages that were applied before: that is found with its first statement, all of it
+rolls back, and it is run again for the others.
+"""
 
 logger = logging.getLogger(__name__)
+
+
+class _Part(NamedTuple):
+    """What one unit does: messages to apply, letters to keep, positions to store."""
+
+    received: Sequence[Received]
+    letters: Sequence[DeadLetter]
+    positions: Positions
+    redriven: Sequence[UUID]
 
 
 class _RehearsedError(Exception):
@@ -52,6 +66,8 @@ class ConsumerUnit:
         self._handler = handler
         self._policy = policy
         self._tracing = tracing
+        self._trusts = True
+        """Whether the next messages are taken for new ones: the last ones were."""
 
     async def commit(
         self,
@@ -66,9 +82,10 @@ class ConsumerUnit:
 
         Raises PermanentError (isolate it) and everything that is no message's fault.
         """
+        part = _Part(received, letters, positions, redriven)
         for _ in range(self._policy.batch_tries_after_conflict_max):
             try:
-                await self._commit(subscription, received, letters, positions, redriven)
+                await self._commit(subscription, part)
             except ConcurrencyConflictError as error:
                 conflict = error
             else:
@@ -76,36 +93,66 @@ class ConsumerUnit:
         reason = f"{self._consumer}: the state kept changing under the decision: {conflict}"
         raise TransientError(reason) from conflict
 
-    async def _commit(
+    async def _commit(self, subscription: Subscription, part: _Part) -> None:
+        start = self._ports.clock.monotonic()
+        fresh: int | None = None
+        if self._trusts and part.received and part.positions:
+            fresh = await self._on_trust(subscription, part)
+        if fresh is None:
+            fresh = await self._apply(subscription, part)
+        self._trusts = fresh == len(part.received)
+        self._report(part, fresh, self._ports.clock.monotonic() - start)
+        if part.positions:
+            await self._acknowledge(subscription, part.positions)
+
+    async def _on_trust(self, subscription: Subscription, part: _Part) -> int | None:
+        """Apply them all as new ones, which saves a round trip; None if they have to be claimed.
+
+        An error before the claim was granted may be that of a message that was applied before.
+        """
+        self._trusts, granted = False, False
+
+        def grant() -> None:
+            nonlocal granted
+            granted = True
+
+        try:
+            return await self._apply(subscription, part, grant)
+        except ClaimRefusedError:
+            return None
+        except PermanentError:
+            if granted:
+                raise
+            return None
+
+    async def _apply(
         self,
         subscription: Subscription,
-        received: Sequence[Received],
-        letters: Sequence[DeadLetter],
-        positions: Positions,
-        redriven: Sequence[UUID],
-    ) -> None:
+        part: _Part,
+        granted: Callable[[], None] | None = None,
+    ) -> int:
+        """One transaction; how many messages it applied."""
         ports = self._ports
-        start = ports.clock.monotonic()
         fresh: Sequence[Received] = ()
         spans: BatchSpans | None = None
         async with ports.database.transaction() as transaction:
-            fresh = await self._begin(transaction, subscription, received, positions)
+            fresh = await self._begin(
+                transaction, subscription, part.received, part.positions, granted
+            )
             if fresh:
                 spans = self._tracing.start(fresh)
                 await self._decide(transaction, spans.received if spans else fresh)
-            if letters:
-                await ports.dead_letters.add(transaction, letters)
-            if redriven:
-                await ports.dead_letters.redriven(transaction, self._consumer, redriven)
+            if part.letters:
+                await ports.dead_letters.add(transaction, part.letters)
+            if part.redriven:
+                await ports.dead_letters.redriven(transaction, self._consumer, part.redriven)
             if crash_points.hook is not None:
-                await crash_points.hook(_ends(received, letters, redriven)[0], self._consumer)
+                await crash_points.hook(_ends(part)[0], self._consumer)
         if crash_points.hook is not None:
-            await crash_points.hook(_ends(received, letters, redriven)[1], self._consumer)
+            await crash_points.hook(_ends(part)[1], self._consumer)
         if spans:
             spans.end()
-        self._report(len(received), len(fresh), letters, ports.clock.monotonic() - start)
-        if positions:
-            await self._acknowledge(subscription, positions)
+        return len(fresh)
 
     async def rehearse(
         self, subscription: Subscription, received: Sequence[Received]
@@ -134,12 +181,19 @@ class ConsumerUnit:
         subscription: Subscription,
         received: Sequence[Received],
         positions: Positions,
+        granted: Callable[[], None] | None = None,
     ) -> Sequence[Received]:
-        """The unit's first statements: what of these messages it may apply."""
+        """The unit's first statements: what of these messages it may apply.
+
+        With `granted`: all of them, or the next statement fails.
+        """
         ids = [each.message.id for each in received]
         if crash_points.hook is not None:
             await crash_points.hook("consumer.before_claim", self._consumer)
-        if positions:
+        claimed = set(ids)
+        if granted:
+            await subscription.record_ahead(transaction, positions, ids, granted)
+        elif positions:
             claimed = await subscription.record(transaction, positions, ids)
         else:
             await subscription.lock(transaction)
@@ -163,10 +217,9 @@ class ConsumerUnit:
             reason = f"the handler raised {type(error).__name__}: {error}"
             raise PermanentError(reason) from error
 
-    def _report(
-        self, received: int, fresh: int, letters: Sequence[DeadLetter], seconds: float
-    ) -> None:
+    def _report(self, part: _Part, fresh: int, seconds: float) -> None:
         observer, consumer = self._ports.observer, self._consumer
+        received, letters = len(part.received), part.letters
         if fresh:
             observer.processed(consumer, "processed", fresh, seconds)
         if received > fresh:
@@ -196,13 +249,11 @@ class ConsumerUnit:
             logger.warning("%s: the source was not told its position: %s", self._consumer, error)
 
 
-def _ends(
-    received: Sequence[Received], letters: Sequence[DeadLetter], redriven: Sequence[UUID]
-) -> tuple[str, str]:
+def _ends(part: _Part) -> tuple[str, str]:
     """The crash points before and after the commit of such a unit."""
-    if redriven:
+    if part.redriven:
         return "redrive.before_commit", "redrive.after_commit"
-    if received or letters:
+    if part.received or part.letters:
         return "consumer.before_commit", "consumer.after_commit"
     return "positions.before_commit", "positions.after_commit"
 

@@ -102,10 +102,7 @@ class KafkaSubscription:
     ) -> set[UUID]:
         """See Subscription.record."""
         self._raise_if_lost()
-        moved = {
-            place: PartitionPosition(self._log_of(place, offset), offset)
-            for place, (offset, _) in positions.lanes.items()
-        }
+        moved = self._moved(positions)
         try:
             return await self._positions.record(
                 transaction, self._consumer, self._token, moved, message_ids
@@ -115,6 +112,26 @@ class KafkaSubscription:
             if self._poller is not None:
                 self._poller.take_again(moved)
             raise AssignmentLostError(str(error)) from error
+
+    async def record_ahead(
+        self,
+        transaction: Transaction,
+        positions: Positions,
+        message_ids: Sequence[UUID],
+        then: Callable[[], None],
+    ) -> None:
+        """See Subscription.record_ahead."""
+        self._raise_if_lost()
+        await self._positions.record_ahead(
+            *(transaction, self._consumer, self._token, self._moved(positions), message_ids),
+            then=then,
+        )
+
+    def _moved(self, positions: Positions) -> dict[tuple[str, int], PartitionPosition]:
+        return {
+            place: PartitionPosition(self._log_of(place, offset), offset)
+            for place, (offset, _) in positions.lanes.items()
+        }
 
     async def acknowledge(self, positions: Positions) -> None:
         """See Subscription.acknowledge: the thread that polls tells the group (protocol C0)."""

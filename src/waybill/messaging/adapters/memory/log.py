@@ -11,13 +11,13 @@ import msgspec
 
 from waybill.messaging.adapters.memory.database import Clock, MemoryDatabase, in_memory
 from waybill.messaging.adapters.memory.inbox import MemoryInbox
-from waybill.messaging.core.errors import LeaseLostError
+from waybill.messaging.core.errors import ClaimRefusedError, LeaseLostError
 from waybill.messaging.core.identity import new_id
 from waybill.messaging.core.lanes import ALL_LANES
 from waybill.messaging.core.message import Batch, Positions, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from waybill.messaging.adapters.memory.database import MemoryTransaction
     from waybill.messaging.adapters.memory.outbox import MemoryOutbox
@@ -150,6 +150,19 @@ class MemorySubscription:
             recorded = msgspec.structs.replace(row, positions=row.positions | lanes)
             await memory.put(CONSUMER_SOURCE, (self._consumer, source), recorded)
         return await MemoryInbox().claim(transaction, self._consumer, message_ids)
+
+    async def record_ahead(
+        self,
+        transaction: Transaction,
+        positions: Positions,
+        message_ids: Sequence[UUID],
+        then: Callable[[], None],
+    ) -> None:
+        """See Subscription.record_ahead."""
+        claimed = await self.record(transaction, positions, message_ids)
+        if len(claimed) < len(message_ids):
+            raise ClaimRefusedError("a message was applied before")
+        then()
 
     async def acknowledge(self, positions: Positions) -> None:
         """See Subscription."""

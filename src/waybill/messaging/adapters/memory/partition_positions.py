@@ -9,11 +9,11 @@ import msgspec
 
 from waybill.messaging.adapters.memory.database import in_memory
 from waybill.messaging.adapters.memory.inbox import MemoryInbox
-from waybill.messaging.core.errors import LeaseLostError
+from waybill.messaging.core.errors import ClaimRefusedError, LeaseLostError
 from waybill.messaging.core.ports import PartitionPosition
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from waybill.messaging.adapters.memory.database import MemoryDatabase
     from waybill.messaging.core.ports import Transaction
@@ -76,6 +76,22 @@ class MemoryPartitionPositions:
                 raise LeaseLostError(f"another member reads partitions of {consumer} now")
             await memory.put(CONSUMER_PARTITION, key, _Row(token, position))
         return await MemoryInbox().claim(transaction, consumer, message_ids)
+
+    async def record_ahead(
+        self,
+        transaction: Transaction,
+        consumer: str,
+        token: UUID,
+        positions: Mapping[tuple[str, int], PartitionPosition],
+        message_ids: Sequence[UUID],
+        *,
+        then: Callable[[], None],
+    ) -> None:
+        """See PartitionPositions.record_ahead."""
+        claimed = await self.record(transaction, consumer, token, positions, message_ids)
+        if len(claimed) < len(message_ids):
+            raise ClaimRefusedError("a message was applied before")
+        then()
 
     async def stored(self, consumer: str) -> Mapping[tuple[str, int], PartitionPosition]:
         """See PartitionPositions.stored."""

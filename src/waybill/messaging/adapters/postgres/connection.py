@@ -39,8 +39,14 @@ class Connection(Protocol):
     ) -> Sequence[Row]:
         """Run one statement and COMMIT; its rows. Calls `sent` when COMMIT is on its way."""
 
-    def begin_with_next(self) -> None:
-        """Begin a transaction with the next statement."""
+    def begin_with_next(self, ahead: bytes = b"", then: Callable[[], None] | None = None) -> None:
+        """Begin a transaction with the next statement, and run one ahead of it."""
+
+    async def bound(self, statement: str, arguments: Sequence[object]) -> bytes:
+        """What `begin_with_next` takes to run this statement."""
+
+    def is_ahead_open(self) -> bool:
+        """Whether what went ahead is not answered yet."""
 
     def is_in_transaction(self) -> bool:
         """Whether a transaction is open, a failed one too."""

@@ -38,6 +38,13 @@ def claim_from(ids: str) -> str:
 
 
 CLAIM = claim_from(IDS)
+# Of CTEs `fence` (holds) and `claimed`: what was claimed; and an error, unless all of `$2` was.
+CLAIMED = "SELECT fence.holds, ARRAY(SELECT message_id FROM claimed) AS claimed FROM fence"
+REQUIRE = """
+SELECT messaging.require_claim(
+    fence.holds AND (SELECT count(*) FROM claimed) = cardinality($2::uuid[])
+) FROM fence
+"""
 
 # Protocol D5: a row stays while a source may still hold the message that it stands for. A minute
 # for the source's clock, and for rows whose times are not quite in the order of their numbers.

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from waybill.messaging.adapters.postgres.inbox import IDS, claim_from
+from waybill.messaging.adapters.postgres.inbox import CLAIMED, IDS, REQUIRE, claim_from
 from waybill.messaging.core.errors import LeaseLostError
 from waybill.messaging.core.ports import PartitionPosition
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from uuid import UUID
 
     from waybill.messaging.core.ports import Database, Row, Transaction
@@ -32,7 +32,7 @@ SELECT 1 FROM messaging.consumer_partition
 WHERE consumer = $1 AND token = $2 ORDER BY topic, partition FOR UPDATE
 """
 # As positions.py does it for outboxes: fence first and in order (protocol C3), then the inbox.
-_RECORD = f"""
+_MOVE = f"""
 WITH own AS (
     SELECT c.topic, c.partition, n.log, n.position
     FROM messaging.consumer_partition AS c
@@ -52,8 +52,9 @@ WITH own AS (
 ), claimed AS (
     {claim_from(f"fence JOIN {IDS} ON fence.holds")}
 )
-SELECT fence.holds, ARRAY(SELECT message_id FROM claimed) AS claimed FROM fence
 """  # noqa: S608 - constants
+_RECORD = f"{_MOVE}{CLAIMED}"
+_RECORD_ALL = f"{_MOVE}{REQUIRE}"
 _STORED = """
 SELECT topic, partition, log, position FROM messaging.consumer_partition
 WHERE consumer = $1 AND position IS NOT NULL
@@ -86,20 +87,25 @@ class PostgresPartitionPositions:
         message_ids: Sequence[UUID],
     ) -> set[UUID]:
         """See PartitionPositions.record."""
-        topics, numbers = _columns(positions)
-        (row,) = await transaction.fetch(
-            _RECORD,
-            consumer,
-            sorted(message_ids),
-            token,
-            topics,
-            numbers,
-            [each.log for each in positions.values()],
-            [each.offset for each in positions.values()],
-        )
+        arguments = _recorded(consumer, token, positions, message_ids)
+        (row,) = await transaction.fetch(_RECORD, *arguments)
         if not row["holds"]:
             raise LeaseLostError(f"another member reads partitions of {consumer} now")
         return set(row["claimed"])
+
+    async def record_ahead(
+        self,
+        transaction: Transaction,
+        consumer: str,
+        token: UUID,
+        positions: Mapping[tuple[str, int], PartitionPosition],
+        message_ids: Sequence[UUID],
+        *,
+        then: Callable[[], None],
+    ) -> None:
+        """See PartitionPositions.record_ahead."""
+        arguments = _recorded(consumer, token, positions, message_ids)
+        await transaction.execute_ahead(_RECORD_ALL, *arguments, then=then)
 
     async def stored(self, consumer: str) -> Mapping[tuple[str, int], PartitionPosition]:
         """See PartitionPositions.stored."""
@@ -110,6 +116,20 @@ def _columns(
     partitions: Sequence[tuple[str, int]] | Mapping[tuple[str, int], object],
 ) -> tuple[list[str], list[int]]:
     return [topic for topic, _ in partitions], [partition for _, partition in partitions]
+
+
+def _recorded(
+    consumer: str,
+    token: UUID,
+    positions: Mapping[tuple[str, int], PartitionPosition],
+    message_ids: Sequence[UUID],
+) -> tuple[object, ...]:
+    topics, numbers = _columns(positions)
+    return (
+        *(consumer, sorted(message_ids), token, topics, numbers),
+        [each.log for each in positions.values()],
+        [each.offset for each in positions.values()],
+    )
 
 
 def _positions(rows: Sequence[Row]) -> dict[tuple[str, int], PartitionPosition]:

@@ -12,12 +12,12 @@ from uuid import UUID
 
 import msgspec
 
-from waybill.messaging.adapters.postgres.inbox import IDS, claim_from
+from waybill.messaging.adapters.postgres.inbox import CLAIMED, IDS, REQUIRE, claim_from
 from waybill.messaging.core.errors import LeaseLostError
 from waybill.messaging.core.lanes import ALL_LANES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from waybill.messaging.core.ports import Database, Row, Transaction
 
@@ -73,7 +73,7 @@ WHERE consumer = $1 AND lease_token = $2 ORDER BY source FOR UPDATE
 """
 # Fences, moves and claims in one round trip: the lock comes first and in order (protocol C3, D1),
 # and the inbox is asked only under it. What cannot be stored as a whole is found by the count.
-_RECORD = f"""
+_MOVE = f"""
 WITH own AS (
     SELECT source FROM messaging.consumer_source
     WHERE consumer = $1 AND lease_token = $3 AND source = ANY($4::text[])
@@ -91,8 +91,9 @@ WITH own AS (
 ), claimed AS (
     {claim_from(f"fence JOIN {IDS} ON fence.holds")}
 )
-SELECT fence.holds, ARRAY(SELECT message_id FROM claimed) AS claimed FROM fence
 """  # noqa: S608 - constants
+_RECORD = f"{_MOVE}{CLAIMED}"
+_RECORD_ALL = f"{_MOVE}{REQUIRE}"
 _BEGIN = f"""
 UPDATE messaging.consumer_source
 SET positions = $4, last_ids = array_fill(NULL::uuid, ARRAY[{ALL_LANES}]), start = $4,
@@ -195,9 +196,29 @@ class PositionStore:
         message_ids: Sequence[UUID],
     ) -> set[UUID]:
         """Fence, store where the lanes of these sources are, and claim, in one statement."""
+        arguments = self._recorded(token, lanes, message_ids)
+        (row,) = await transaction.fetch(_RECORD, *arguments)
+        if not row["holds"]:
+            raise LeaseLostError(f"another member reads for {self._consumer} now")
+        return set(row["claimed"])
+
+    async def record_ahead(
+        self,
+        transaction: Transaction,
+        token: UUID,
+        lanes: Mapping[str, Lanes],
+        message_ids: Sequence[UUID],
+        then: Callable[[], None],
+    ) -> None:
+        """The same, in front of the next statement, by Subscription.record_ahead's terms."""
+        arguments = self._recorded(token, lanes, message_ids)
+        await transaction.execute_ahead(_RECORD_ALL, *arguments, then=then)
+
+    def _recorded(
+        self, token: UUID, lanes: Mapping[str, Lanes], message_ids: Sequence[UUID]
+    ) -> tuple[object, ...]:
         sources = sorted(lanes)
-        (row,) = await transaction.fetch(
-            _RECORD,
+        return (
             self._consumer,
             sorted(message_ids),
             token,
@@ -205,9 +226,6 @@ class PositionStore:
             [seq for source in sources for seq in lanes[source].positions],
             [last_id for source in sources for last_id in lanes[source].last_ids],
         )
-        if not row["holds"]:
-            raise LeaseLostError(f"another member reads for {self._consumer} now")
-        return set(row["claimed"])
 
 
 class Lanes:

@@ -2,9 +2,10 @@
 
 asyncpg sends a message only after the answer to the one before. BEGIN has an answer that nobody
 needs to wait for: it is written in front of the next message, in the same protocol's extended form
-and without a Sync. COMMIT is written right behind the last statement: if that one failed, the
-server takes it for ROLLBACK. What asyncpg does not expect of the answers is taken out before it
-sees them, and a statement with COMMIT behind it is answered when both are.
+and without a Sync. Behind it a statement may go of which only the failure matters. COMMIT is
+written right behind the last statement: if that one failed, the server takes it for ROLLBACK. What
+asyncpg does not expect of the answers is taken out before it sees them, and a statement with
+COMMIT behind it is answered when both are.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import logging
 from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
+
+from waybill.messaging.adapters.postgres.ahead import bind_and_execute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -31,6 +34,7 @@ _BEGIN = (
 )
 _COMPLETED = b"C\x00\x00\x00\x0aBEGIN\x00"
 _ANSWER = b"1\x00\x00\x00\x04" + b"2\x00\x00\x00\x04" + _COMPLETED
+_BOUND_OR_ROW = b"2D"
 _COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
 _HEAD_BYTES = 5
 _PARSED_OR_BOUND = b"12"
@@ -50,10 +54,22 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no typ
         self._answers = _Answers(protocol, transport)
         transport.set_protocol(self._answers)
 
-    def begin_with_next(self) -> None:
-        """Write BEGIN; send a statement right behind it, or nothing else ever."""
-        self._answers.expect_begun()
-        self._wire.write(_BEGIN)
+    def begin_with_next(self, ahead: bytes = b"", then: Callable[[], None] | None = None) -> None:
+        """Write BEGIN; send a statement with arguments right behind it, or nothing else ever.
+
+        `ahead` is what `bound` gave: it runs in between. `then` is called when it has succeeded.
+        """
+        self._answers.expect_begun(then if ahead else None)
+        self._wire.write(_BEGIN + ahead)
+
+    async def bound(self, statement: str, arguments: Sequence[object]) -> bytes:
+        """For `begin_with_next`: this statement, prepared by now, with these arguments."""
+        prepared = await self._get_statement(statement, None)
+        return bind_and_execute(prepared.name, arguments)
+
+    def is_ahead_open(self) -> bool:
+        """Whether what went ahead is not answered yet."""
+        return self._answers.is_ahead_open
 
     async def fetch_and_commit(
         self, sent: Callable[[], None], statement: str, *arguments: object
@@ -125,15 +141,22 @@ class _Answers(asyncio.Protocol):
         self._driver = driver
         self._transport = transport
         self._beginning = False
+        self._begun = False
+        self._then: Callable[[], None] | None = None
         self._ending = False
         self._rest = b""
         self._held = b""
         """Of the last statement's answer; COMMIT is not answered yet."""
         self._statement_done = False
 
-    def expect_begun(self) -> None:
-        """The next answer begins with that to BEGIN."""
-        self._beginning = True
+    def expect_begun(self, then: Callable[[], None] | None = None) -> None:
+        """The next answer begins with that to BEGIN, and to one statement more if `then` is."""
+        self._beginning, self._begun, self._then = True, False, then
+
+    @property
+    def is_ahead_open(self) -> bool:
+        """Whether the answer to that statement is still to come."""
+        return self._beginning and self._then is not None
 
     def expect_committed(self) -> None:
         """Behind the next answer comes that to COMMIT."""
@@ -150,25 +173,43 @@ class _Answers(asyncio.Protocol):
 
     def _without_begun(self, data: bytes) -> bytes:
         if data.startswith(_ANSWER):
-            self._beginning, self._rest = False, b""
-            return data[len(_ANSWER) :]
+            self._begun, data = True, data[len(_ANSWER) :]
         passed = b""
-        while (size := _size(data)) and len(data) >= size:
+        while not self._is_done() and (size := _size(data)) and len(data) >= size:
             message, data = data[:size], data[size:]
-            if message == _COMPLETED:
-                self._beginning, self._rest = False, b""
-                return passed + data
-            if message[:1] in _AT_ANY_TIME:
+            kind = message[:1]
+            if kind in _AT_ANY_TIME:
                 passed += message
-            elif message[:1] not in _PARSED_OR_BOUND:
+            elif self._begun:
+                if self._is_refused(kind):
+                    data = message + data
+            elif message == _COMPLETED:
+                self._begun = True
+            elif kind not in _PARSED_OR_BOUND:
                 # A server that is going down. The statement behind BEGIN must not run outside of
                 # a transaction, nor its sender wait for an answer: the connection ends here.
                 logger.debug("BEGIN was answered with %r", message[:200])
-                self._beginning, self._rest = False, b""
+                self._begun, self._then = True, None
                 self._transport.abort()
-                return passed + message + data
+                data = message + data
+        if self._is_done():
+            self._beginning, self._rest = False, b""
+            return passed + data
         self._rest = data
         return passed
+
+    def _is_done(self) -> bool:
+        return self._begun and self._then is None
+
+    def _is_refused(self, kind: bytes) -> bool:
+        """Of a message about the statement that went ahead: an error, which is the next one's."""
+        if kind in _BOUND_OR_ROW:
+            return False
+        then, self._then = self._then, None
+        if kind == _COMPLETE and then is not None:
+            then()
+            return False
+        return True
 
     def _until_committed(self, data: bytes) -> bytes:
         """The statement's answer, with the state that COMMIT left; nothing before it is there."""

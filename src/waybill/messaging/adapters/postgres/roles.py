@@ -19,7 +19,7 @@ SERVICE_GRANTS = (
     "SELECT ON messaging.outbox, messaging.outbox_meta, messaging.outbox_seq",
     # Deleting a reader is `waybill consumers forget` (protocol D4).
     "SELECT, DELETE ON messaging.outbox_reader",
-    "EXECUTE ON FUNCTION messaging.outbox_append",
+    "EXECUTE ON FUNCTION messaging.outbox_append, messaging.require_claim",
     # Of the meta row only what the relay and a change of mode write (protocol L1, L6).
     f"UPDATE ({', '.join(_RELAY_META)}) ON messaging.outbox_meta",
     "SELECT, UPDATE ON messaging.outbox_lane",

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-KNOWN_REVISIONS = ("messaging_0001", "messaging_0002", "messaging_0003", "messaging_0004")
+KNOWN_REVISIONS = (
+    "messaging_0001",
+    "messaging_0002",
+    "messaging_0003",
+    "messaging_0004",
+    "messaging_0005",
+)
 """Every revision that this version can read, oldest first."""
 
 HEAD_REVISION = KNOWN_REVISIONS[-1]

@@ -122,13 +122,28 @@ class OutboxSubscription:
         self, transaction: Transaction, positions: Positions, message_ids: Sequence[UUID] = ()
     ) -> set[UUID]:
         """See Subscription.record."""
+        lanes = self._moved(positions)
+        return await self._store.record(transaction, self._checked_token(), lanes, message_ids)
+
+    async def record_ahead(
+        self,
+        transaction: Transaction,
+        positions: Positions,
+        message_ids: Sequence[UUID],
+        then: Callable[[], None],
+    ) -> None:
+        """See Subscription.record_ahead."""
+        token, lanes = self._checked_token(), self._moved(positions)
+        await self._store.record_ahead(transaction, token, lanes, message_ids, then)
+
+    def _moved(self, positions: Positions) -> dict[str, Lanes]:
         lanes: dict[str, Lanes] = {}
         for (source, lane), (seq, last_id) in positions.lanes.items():
             moved = lanes.get(source)
             if moved is None:
                 moved = lanes[source] = self._readers[source].committed_lanes.copy()
             moved.move(lane, seq, last_id)
-        return await self._store.record(transaction, self._checked_token(), lanes, message_ids)
+        return lanes
 
     async def acknowledge(self, positions: Positions) -> None:
         """See Subscription.acknowledge: the report itself goes out in the background."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from waybill.messaging.core.ports import Row, Transaction
 
     _Later = tuple[str, tuple[object, ...], Callable[[Sequence[Row]], None]]
+    _Ahead = tuple[str, tuple[object, ...], Callable[[], None]]
 
 
 class PostgresTransaction:
@@ -30,12 +31,14 @@ class PostgresTransaction:
 
     __slots__ = (
         "_acts",
+        "_ahead",
         "_begin",
         "_begun",
         "_commit_sent",
         "_connection",
         "_ended",
         "_failure",
+        "_is_ahead_open",
         "_is_open",
         "_later",
         "_over",
@@ -47,11 +50,13 @@ class PostgresTransaction:
         # Taken now: the pool's proxy knows them no more once its connection is lost.
         self._is_open = connection.is_in_transaction
         self._begin = connection.begin_with_next
+        self._is_ahead_open = connection.is_ahead_open
         self._acts = CommitActs()
         self._failure: Exception | None = None
         self._begun = False
         """BEGIN goes out with the first statement; READ COMMITTED is the session's default."""
         self._ended = False
+        self._ahead: _Ahead | None = None
         self._later: _Later | None = None
         self._commit_sent = False
         self._over = False
@@ -61,6 +66,8 @@ class PostgresTransaction:
 
     async def execute(self, statement: str, *arguments: object) -> int:
         """See Transaction.execute."""
+        if not arguments:
+            await self._send_ahead()  # asyncpg sends it in the simple form, which nothing rides on
         await self._prepare(statement)
         try:
             status = await self._connection.execute(statement, *arguments)
@@ -93,6 +100,31 @@ class PostgresTransaction:
         self._later = statement, arguments, then
         if crash_points.hook is not None:
             await self._catch_up()  # a crash point behind it needs it done
+
+    async def execute_ahead(
+        self, statement: str, *arguments: object, then: Callable[[], None] = lambda: None
+    ) -> None:
+        """See Transaction.execute_ahead."""
+        self._check()
+        refuse_control(statement)
+        if self._begun:
+            message = "only the first statement of a transaction can go ahead"
+            raise RuntimeError(message)
+        self._ahead = statement, arguments, then
+        if crash_points.hook is not None:
+            await self._send_ahead()  # a crash point behind it needs it done
+
+    async def settle(self) -> None:
+        """See Transaction.settle."""
+        await self._send_ahead()
+        await self._catch_up()
+
+    async def _send_ahead(self) -> None:
+        """Run what should go ahead of the next statement by itself."""
+        if self._ahead is not None:
+            (statement, arguments, then), self._ahead = self._ahead, None
+            await self.fetch(statement, *arguments)
+            then()
 
     async def _catch_up(self) -> None:
         """Run what was put off."""
@@ -131,8 +163,20 @@ class PostgresTransaction:
             await self._catch_up()
         statements.sent += 1
         if not self._begun:
+            await self._begin_it()
+
+    async def _begin_it(self) -> None:
+        if self._ahead is None:
             self._begun = True
             self._begin()
+            return
+        (statement, arguments, then), self._ahead = self._ahead, None
+        try:
+            ahead = await self._connection.bound(statement, arguments)
+        except DRIVER_ERRORS as error:
+            raise self._doom(error) from error
+        self._begun = True
+        self._begin(ahead, then)
 
     def buffer(self, flush: Callable[[Transaction, Sequence[Any]], Awaitable[None]]) -> list[Any]:
         """See Transaction.buffer."""
@@ -176,6 +220,10 @@ class PostgresTransaction:
         self._ended = True
         if not self._begun or self._over:
             return
+        if self._is_ahead_open():
+            # The statement behind it was never sent, and without one it is not answered.
+            self.discard()
+            return
         statements.sent += 1
         try:
             await self._connection.execute("ROLLBACK")
@@ -195,6 +243,11 @@ class PostgresTransaction:
         if self._later is not None:
             (statement, arguments, then), self._later = self._later, None
             then(await self._fetch_and_commit(statement, arguments))
+            return
+        if self._ahead is not None:
+            (statement, arguments, claimed), self._ahead = self._ahead, None
+            await self._fetch_and_commit(statement, arguments)
+            claimed()
             return
         self._ended = True
         if not self._begun:

@@ -128,6 +128,16 @@ class SqlalchemyTransaction:
         """See Transaction.fetch_later."""
         then(await self.fetch(statement, *arguments))
 
+    async def execute_ahead(
+        self, statement: str, *arguments: object, then: Callable[[], None] = lambda: None
+    ) -> None:
+        """See Transaction.execute_ahead."""
+        await self.fetch(statement, *arguments)
+        then()
+
+    async def settle(self) -> None:
+        """See Transaction.settle: nothing waits here."""
+
     def buffer(self, flush: Callable[[Transaction, Sequence[Any]], Awaitable[None]]) -> list[Any]:
         """See Transaction.buffer."""
         return self._acts.buffer(flush)

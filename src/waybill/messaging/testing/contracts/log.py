@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from waybill.messaging.core.errors import LeaseLostError
+from waybill.messaging.core.errors import ClaimRefusedError, LeaseLostError
 from waybill.messaging.core.lanes import LANE_COUNT, lane_of
 from waybill.messaging.core.message import Batch, Positions
 from waybill.messaging.testing.contracts.outbox import a_message
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
+    from uuid import UUID
 
     from waybill.messaging.core.message import Message, Record
     from waybill.messaging.core.ports import Database, Log, Outbox, Subscription
@@ -103,6 +104,37 @@ class LogContract:
             assert claimed == set(ids)
             async with consuming.transaction() as transaction:
                 assert not await subscription.record(transaction, batch.scanned, ids)
+
+    async def test_record_ahead_grants_all_or_nothing(
+        self,
+        producing: Database,
+        outbox: Outbox,
+        consuming: Database,
+        make_log: Callable[[], Log],
+    ) -> None:
+        """Protocol C1, D1: with one message applied before, no claim and no position is stored."""
+        await publish(producing, outbox, [a_message("a")])
+        granted: list[str] = []
+
+        async def record_ahead(batch: Batch, *more: UUID) -> None:
+            ids = [*more, *(record.message.id for record in batch.records)]
+            async with consuming.transaction() as transaction:
+                await subscription.record_ahead(
+                    transaction, batch.scanned, ids, lambda: granted.append("all")
+                )
+
+        async with subscribed(make_log()) as subscription:
+            first = await next_records(subscription)
+            await record_ahead(first)
+            assert granted == ["all"]
+            await publish(producing, outbox, [a_message("a")])
+            second = await next_records(subscription)
+            with pytest.raises(ClaimRefusedError):
+                await record_ahead(second, first.records[0].message.id)
+            assert granted == ["all"]
+            await subscription.rewind()
+            again = await read_all(subscription, consuming, 1)
+            assert again[0].message.id == second.records[0].message.id
 
     async def test_every_committed_message_comes_once_in_lane_order(
         self,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from waybill.messaging.core.errors import LeaseLostError
+from waybill.messaging.core.errors import ClaimRefusedError, LeaseLostError
 from waybill.messaging.core.identity import new_id
 from waybill.messaging.core.ports import PartitionPosition
 
@@ -70,6 +70,32 @@ class PartitionPositionsContract:
         assert await positions.stored(CONSUMER) == {}
         claimed = await self.record(database, positions, token, {A: 3}, message_id)
         assert claimed == {message_id}
+
+    async def test_ahead_all_is_stored_or_nothing(
+        self, database: Database, positions: PartitionPositions
+    ) -> None:
+        """A message that was applied before, or a lost partition, refuses positions and claims."""
+        token, first, second = new_id(), new_id(), new_id()
+        await positions.take(CONSUMER, token, [A])
+        granted: list[int] = []
+
+        async def ahead(offset: int, owner: UUID, *ids: UUID) -> None:
+            moved = {A: PartitionPosition("log-1", offset)}
+            async with database.transaction() as transaction:
+                await positions.record_ahead(
+                    *(transaction, CONSUMER, owner, moved, ids),
+                    then=lambda: granted.append(offset),
+                )
+
+        await ahead(1, token, first)
+        with pytest.raises(ClaimRefusedError):
+            await ahead(2, token, first, second)
+        with pytest.raises((ClaimRefusedError, LeaseLostError)):
+            await ahead(3, new_id(), second)
+        assert granted == [1]
+        assert await positions.stored(CONSUMER) == {A: PartitionPosition("log-1", 1)}
+        await ahead(4, token, second)
+        assert granted == [1, 4]
 
     async def test_who_lost_a_partition_can_store_nothing(
         self, database: Database, positions: PartitionPositions

@@ -7,6 +7,7 @@ right on the tables beneath: nobody can insert past the lane locks, or move anot
 from __future__ import annotations
 
 from waybill.messaging.adapters.postgres.schema import LANE_LOCK_CLASS
+from waybill.messaging.core.sqlstate import CLAIM_REFUSED
 
 # Protocol O1-O3. VOLATILE plpgsql under READ COMMITTED: every statement has its own snapshot, and
 # nextval stands above the sub-select that sorts, so numbers are drawn under the locks and in
@@ -142,6 +143,19 @@ BEGIN
     WHERE r.consumer = reader;
     had := FOUND;
     RETURN QUERY SELECT had, m.horizon, m.horizon_at FROM messaging.outbox_meta AS m;
+END
+$$
+"""
+
+# An error has no answer that its caller must wait for before it goes on: see ports.execute_ahead.
+REQUIRE_CLAIM = f"""
+CREATE OR REPLACE FUNCTION messaging.require_claim(is_granted boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF is_granted IS NOT TRUE THEN
+        RAISE EXCEPTION 'not every message is new, or another member reads now'
+        USING ERRCODE = '{CLAIM_REFUSED}';
+    END IF;
 END
 $$
 """
