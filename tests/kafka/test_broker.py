@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, Producer
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 from confluent_kafka.cimpl import NewTopic
 from scripts.kafka.server import answers
 from tests.kafka.broker import PASSWORD, USER, Broker, certificate_of, running_broker
+from tests.kafka.reading import settings_for
+
+from waybill.messaging.adapters.kafka.admin import Admin
+from waybill.messaging.core.errors import TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -68,6 +73,34 @@ def test_what_was_acknowledged_survives_sigkill_on_the_same_ports(broker: Broker
     assert not answers(broker.bootstrap, 0.2)
     broker.start()
     assert values(broker.bootstrap)[before:] == [b"before"]
+
+
+async def test_a_client_kept_over_a_restart_is_told_the_newest_offsets(broker: Broker) -> None:
+    """It knew the leader of before, and asked all the time: refused for ever without a new one."""
+    admin = Admin(settings_for(broker.bootstrap), 3.0)
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # its gap
+
+    async def end() -> int | None:
+        try:
+            return (await admin.offsets([TopicPartition(TOPIC, 0)], latest))[TOPIC, 0]
+        except TransientError:
+            await asyncio.sleep(0.01)
+            return None
+
+    before = await end()
+    assert before is not None
+    await asyncio.to_thread(broker.kill)
+    up = asyncio.create_task(asyncio.to_thread(broker.start))
+    meanwhile = []
+    while not up.done():
+        meanwhile.append(await end())
+    await up
+    assert None in meanwhile
+    await asyncio.to_thread(produced, broker.bootstrap, b"more")
+    async with asyncio.timeout(20):
+        while (after := await end()) is None:
+            pass
+    assert after == before + 1
 
 
 def test_a_paused_broker_answers_nobody_and_then_goes_on(broker: Broker) -> None:

@@ -8,17 +8,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
+from confluent_kafka.admin import ConfigResource, OffsetSpec, ResourceType
 from confluent_kafka.cimpl import NewTopic
 
+from waybill.messaging.adapters.kafka.admin import Admin, Place
 from waybill.messaging.adapters.kafka.errors import MISSING_TOPIC, error_of, in_thread, outage
 from waybill.messaging.core.errors import ConfigurationError, TransientError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from concurrent.futures import Future
 
     from waybill.messaging.adapters.kafka.settings import KafkaSettings
@@ -35,11 +36,11 @@ logger = logging.getLogger(__name__)
 
 
 class Topics:
-    """What of the cluster's topics a service needs to know. One admin client, made when needed."""
+    """What of the cluster's topics a service needs to know. One admin client."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
-        self._client: AdminClient | None = None
+        self._admin = Admin(settings, settings.request_timeout_seconds)
         self._cluster_id = ""
         self._led: set[str] = set()
         """Topics of which each partition was seen with a leader."""
@@ -68,7 +69,7 @@ class Topics:
 
     async def describe(self, names: Iterable[str]) -> dict[str, tuple[str, int]]:
         """Id and number of partitions of those that exist. Raises TransientError."""
-        futures = self._open().describe_topics(
+        futures = self._admin.open().describe_topics(
             TopicCollection(list(names)), request_timeout=self._settings.request_timeout_seconds
         )
         found: dict[str, tuple[str, int]] = {}
@@ -87,7 +88,7 @@ class Topics:
 
     async def cluster_id(self) -> str:
         """The id that the cluster gave itself. Raises TransientError."""
-        future = self._open().describe_cluster(
+        future = self._admin.open().describe_cluster(
             request_timeout=self._settings.request_timeout_seconds
         )
         try:
@@ -104,7 +105,7 @@ class Topics:
 
     async def group_protocol(self) -> str:
         """`consumer` (KIP-848) if every broker asked has it, else `classic`. TransientError."""
-        client, seconds = self._open(), self._settings.request_timeout_seconds
+        client, seconds = self._admin.open(), self._settings.request_timeout_seconds
         brokers = (await in_thread(partial(client.list_topics, timeout=seconds))).brokers
         asked = ConfigResource(ResourceType.BROKER, str(min(brokers)))
         (future,) = client.describe_configs([asked], request_timeout=seconds).values()
@@ -118,26 +119,23 @@ class Topics:
         spoken = configuration.get(PROTOCOLS_PROPERTY)
         return "consumer" if spoken is not None and "consumer" in spoken.value else "classic"
 
-    async def end_offsets(self, names: Iterable[str]) -> dict[tuple[str, int], int]:
+    async def end_offsets(self, names: Iterable[str]) -> dict[Place, int]:
         """One behind the last record of every partition of these. Raises TransientError."""
+        spec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # its gap
+        return await self._admin.offsets(await self._partitions(names), spec)
+
+    async def first_offsets(self, names: Iterable[str]) -> dict[Place, int]:
+        """The first that every partition of these still has. Raises TransientError."""
+        spec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # as above
+        return await self._admin.offsets(await self._partitions(names), spec)
+
+    async def _partitions(self, names: Iterable[str]) -> list[TopicPartition]:
         known = await self.describe(names)
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # its gap
-        wanted = {
-            TopicPartition(name, partition): latest
+        return [
+            TopicPartition(name, number)
             for name, (_, count) in known.items()
-            for partition in range(count)
-        }
-        if not wanted:
-            return {}
-        seconds = self._settings.request_timeout_seconds
-        futures = self._open().list_offsets(wanted, request_timeout=seconds)
-        ends: dict[tuple[str, int], int] = {}
-        for place, future in futures.items():
-            try:
-                ends[place.topic, place.partition] = (await self._answer(future)).offset
-            except KafkaException as error:
-                raise self._translated(error, place.topic) from error
-        return ends
+            for number in range(count)
+        ]
 
     async def _create(self, names: Iterable[str]) -> None:
         settings = self._settings
@@ -146,7 +144,7 @@ class Topics:
             # A record of the limit, and what a batch of one has around it.
             "max.message.bytes": str(settings.record_bytes_max + 4096),
         }
-        futures = self._open().create_topics(
+        futures = self._admin.open().create_topics(
             [
                 NewTopic(
                     name,
@@ -189,18 +187,11 @@ class Topics:
         """The answer of an admin request, which has a time-out of its own."""
         return await asyncio.wrap_future(future)
 
-    def _open(self) -> AdminClient:
-        if self._client is None:
-            properties: Mapping[str, Any] = self._settings.client()
-            # Its errors are raised; its log has nobody who would serve it.
-            self._client = AdminClient({**properties, "log_level": 0})
-        return self._client
-
     def _translated(self, error: KafkaException, topic: str = "") -> TransientError:
         """What went wrong; the next question is a new client's.
 
         One that was there before a broker restarted goes on asking with a leader epoch of before.
         """
-        self._client = None
+        self._admin.renew()
         told = error_of(error)
         return TransientError(f"Kafka: {error}") if told is None else outage(told, topic)

@@ -1,0 +1,91 @@
+"""One admin client: opened when it is needed, replaced when what it knows is from before a restart.
+
+A client that knew a partition's leader before its broker restarted is refused for ever ("Leader
+epoch is older than broker epoch"): what it was asked is then asked of a new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from waybill.messaging.adapters.kafka.errors import MISSING_TOPIC, error_of, outage
+from waybill.messaging.core.errors import TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from concurrent.futures import Future
+
+    from confluent_kafka import TopicPartition
+    from confluent_kafka.admin import OffsetSpec
+
+    from waybill.messaging.adapters.kafka.settings import KafkaSettings
+
+Place = tuple[str, int]
+"""Topic and partition."""
+
+STALE = frozenset({KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH})
+
+
+class Admin:
+    """Asks brokers about themselves. `request_seconds` is the longest that a question takes."""
+
+    def __init__(self, settings: KafkaSettings, request_seconds: float) -> None:
+        self.request_seconds = request_seconds
+        self._settings = settings
+        self._client: AdminClient | None = None
+        self._replaced: AdminClient | None = None
+
+    def open(self) -> AdminClient:
+        """The client."""
+        if self._client is None:
+            # Its errors are raised; its log has nobody who would serve it.
+            self._client = AdminClient({**self._settings.client(), "log_level": 0})
+        return self._client
+
+    def renew(self) -> None:
+        """The next question is a new client's."""
+        if self._client is not None:
+            # Ended while its callback still runs it takes the process along: one is kept.
+            self._replaced, self._client = self._client, None
+
+    async def offsets(
+        self, partitions: Iterable[TopicPartition], spec: OffsetSpec
+    ) -> dict[Place, int]:
+        """Of these partitions, those left out that are not there. Raises TransientError."""
+        wanted = dict.fromkeys(partitions, spec)
+        if not wanted:
+            return {}
+        try:
+            return await self._offsets(wanted)
+        except TransientError as error:
+            told = error_of(error.__cause__)
+            if told is None or told.code() not in STALE:
+                raise
+            self.renew()
+            return await self._offsets(wanted)
+
+    async def _offsets(self, wanted: dict[TopicPartition, OffsetSpec]) -> dict[Place, int]:
+        asked = self.open().list_offsets(wanted, request_timeout=self.request_seconds)
+        found = {}
+        for place, future in asked.items():
+            told = await answer(future, place.topic)
+            if told is not None:
+                found[place.topic, place.partition] = int(told.offset)
+        return found
+
+
+async def answer(future: Future[Any], topic: str = "") -> Any:  # noqa: ANN401 - the client's own types
+    """What the brokers answered; None if there is no such topic. Raises TransientError."""
+    try:
+        return await asyncio.wrap_future(future)
+    except KafkaException as error:
+        told = error_of(error)
+        if told is None:
+            raise TransientError(f"Kafka: {error}") from error
+        if told.code() in MISSING_TOPIC:
+            return None
+        raise outage(told, topic) from error
