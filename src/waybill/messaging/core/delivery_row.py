@@ -49,6 +49,11 @@ def to_delivery(row: Row) -> Delivery:
     )
 
 
+def settlement_of(outcome: bytes | None) -> Settlement | None:
+    """The final outcome that a row holds."""
+    return None if outcome is None else _settlement.decode(outcome)
+
+
 def state_of(settlement: Settlement) -> str:
     """The state in which an outcome leaves a delivery."""
     return "DELIVERED" if isinstance(settlement, Delivered) else "REFUSED"

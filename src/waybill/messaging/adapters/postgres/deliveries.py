@@ -13,6 +13,7 @@ from waybill.messaging.core.delivery_row import (
     DELIVERY,
     place,
     postponed_row,
+    settlement_of,
     state_of,
     to_delivery,
 )
@@ -70,7 +71,7 @@ WHERE id = ANY(ARRAY(
 RETURNING {DELIVERY}
 """  # noqa: S608 - constants
 _FIND = f"""
-SELECT {_DELIVERY}, CASE WHEN state IN ('DELIVERED', 'REFUSED') THEN outcome END AS outcome
+SELECT {DELIVERY}, CASE WHEN state IN ('DELIVERED', 'REFUSED') THEN outcome END AS outcome
 FROM messaging.deliveries WHERE kind = $1 AND key = ANY($2::text[]) ORDER BY key
 """  # noqa: S608 - constants
 _MARKS = """
@@ -153,10 +154,7 @@ class PostgresDeliveries:
     ) -> Sequence[tuple[Delivery, Settlement | None]]:
         """See Deliveries.find."""
         rows = await self._database.fetch(_FIND, kind, list(keys))
-        return [
-            (to_delivery(row), row["outcome"] and _settlement.decode(row["outcome"]))
-            for row in rows
-        ]
+        return [(to_delivery(row), settlement_of(row["outcome"])) for row in rows]
 
     async def claim(
         self, kind: str, limit: int, *, lease_token: UUID, lease_seconds: float
