@@ -13,12 +13,16 @@ from tests.mariadb import Databases, Mariadb
 
 from waybill.messaging.adapters.mysql.connection import MysqlDatabase
 from waybill.messaging.adapters.mysql.migrate import upgrade
+from waybill.messaging.core.outbox_row import to_record
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
+    from uuid import UUID
 
+    from waybill.messaging.core.message import Record
     from waybill.messaging.core.ports import Database, Transaction
+    from waybill.messaging.testing.contracts.inbox import Verdict
 
 MYSQL_URL = os.environ.get("MYSQL_URL", "")
 """Superuser's URL of a MySQL 8 server, any database of it."""
@@ -47,6 +51,44 @@ class TableProbe:
         return [
             row["value"] for row in await self._database.fetch("SELECT * FROM probe ORDER BY n")
         ]
+
+
+READ = """
+SELECT lane, seq, id, topic, type, aggregateid, version, aggregatetype, aggregate_version,
+       correlation_id, causation_id, traceparent, producer, occurred_at, headers, payload
+FROM messaging_outbox WHERE lane = $1 AND seq > $2 ORDER BY seq LIMIT $3
+"""
+
+
+class OutboxRows:
+    """See contracts.outbox.Reader."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def __call__(self, lane: int, after: int, limit: int) -> Sequence[Record]:
+        """Records of a lane."""
+        rows = await self._database.fetch(READ, lane, after, limit)
+        return [to_record("", row) for row in rows]  # type: ignore[arg-type]  # rows iterate
+
+
+class LetterRows:
+    """See contracts.inbox.Letters."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def __call__(self, consumer: str, message_id: UUID, verdict: Verdict) -> None:
+        """Store one letter, all else empty."""
+        await self._database.fetch(
+            "INSERT INTO messaging_dead_letters (id, consumer, message_id, source, topic, lane,"
+            " seq, `key`, value, type, version, aggregate_type, correlation_id, producer, headers,"
+            " occurred_at, error_type, error_message, stacktrace, verdict) VALUES ($1, $2, $1, '',"
+            " '', 0, 0, '', '', '', 1, '', '', '', '{}', now(), '', '', '', $3)",
+            message_id,
+            consumer,
+            verdict,
+        )
 
 
 @pytest.fixture(scope="session")
@@ -95,3 +137,15 @@ async def database(messaging_database: str) -> AsyncIterator[MysqlDatabase]:
     opened = await MysqlDatabase.connect(messaging_database)
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def read(database: MysqlDatabase) -> OutboxRows:
+    """See contracts.outbox."""
+    return OutboxRows(database)
+
+
+@pytest.fixture
+def letters(database: MysqlDatabase) -> LetterRows:
+    """See contracts.inbox."""
+    return LetterRows(database)
