@@ -17,14 +17,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Email(msgspec.Struct, frozen=True):
-    """One mail. `message_id` is the same at every attempt, so that a mailbox can drop repeats."""
+class Email(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One mail. `message_id` is the same at every attempt, so that a mailbox can drop repeats.
+
+    `customer` is whom it is for, where the order's id does not say it; never an address (C38).
+    """
 
     message_id: str
     order_id: UUID
     kind: str
     text: str
     log_line: str
+    subject: str = ""
+    customer: str = ""
 
 
 class Mailer(Protocol):
