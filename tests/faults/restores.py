@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import time
 from dataclasses import dataclass
@@ -27,7 +26,14 @@ if TYPE_CHECKING:
 
 APPLIED = "SELECT count(*) FROM messaging.inbox"
 ROWS_MAX = 10_000
-UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+ORDERS = "SELECT id FROM app.orders"
+LEFT = {
+    "I33": ("inventory", "SELECT order_id FROM app.reservations WHERE status <> 'RELEASED'"),
+    "I35": ("provider", "SELECT order_id FROM app.charges WHERE outcome = 'CAPTURED'"),
+    "I37": ("provider", "SELECT order_id FROM app.charges WHERE outcome = 'CAPTURED'"),
+    "I42": ("notification", "SELECT order_id FROM app.notifications"),
+}
+"""What an order leaves in other databases, and the rule that misses the order there."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +53,9 @@ class Backup:
         return cls(service, file, began)
 
     def restore(self, site: Site) -> None:
-        """Put it in the database's place; its own service is stopped meanwhile, no other is."""
-        assert site.services[self.service].stop() == 0
+        """Put it in the database's place, which its own service has left; no other stops."""
         site.superuser(f"DROP DATABASE {database_of(self.service)} WITH (FORCE)")
         run(site, "pg_restore", "--create", "--dbname", "postgres", str(self.file))
-        site.services[self.service].start()
 
 
 def run(site: Site, program: str, *arguments: str) -> None:
@@ -75,37 +79,42 @@ class Window:
     seconds: float
 
 
-def restored(site: Site, service: str, window: Window) -> None:
-    """A service's database is what it was before the window; the others' are as they are."""
+def restored(site: Site, service: str, window: Window) -> set[str]:
+    """A service's database is what it was before the window; the others' are as they are.
+
+    The ids of the orders that were in the orders' database, and are not any more.
+    """
     backup = Backup.take(site, service)
     before = site.value(service, APPLIED)
     site.accept(window.orders, END_SECONDS)
     time.sleep(max(0.0, backup.taken_at + window.seconds - time.monotonic()))
     assert site.value(service, APPLIED) > before, "the lost window held something"
+    assert site.services[service].stop() == 0
+    held = ids(site, "order", ORDERS)
     backup.restore(site)
+    lost = held - ids(site, "order", ORDERS)
+    site.services[service].start()
+    return lost
 
 
-def named(report: Report, known: set[str]) -> tuple[set[str], set[str], set[str]]:
-    """Orders that violations name: by a client's history, and by the books; rules of sums."""
-    by_history, by_books, sums = set[str](), set[str](), set[str]()
+def ids(site: Site, service: str, statement: str) -> set[str]:
+    """The first column of a statement's rows in a service's database."""
+    return {str(next(iter(row.values()))) for row in site.rows(service, statement)}
+
+
+def left_by(site: Site, lost: set[str]) -> dict[str, set[str]]:
+    """By rule: those of the lost orders of which a database that was not restored still tells."""
+    return {rule: ids(site, service, kept) & lost for rule, (service, kept) in LEFT.items()}
+
+
+def named(report: Report) -> dict[str, set[str]]:
+    """By violated rule: the order that each row names, or the currency of a sum."""
+    found: dict[str, set[str]] = {}
     for rule in report.violated:
         assert rule.violations == len(rule.rows), "all rows are shown"
-        for each in rule.rows:
-            ids = set(UUID.findall(" ".join(value or "" for value in each.row.values())))
-            (by_history if rule.kind == "H" else by_books).update(ids & known)
-            if not ids:
-                sums.add(rule.id)
-    return by_history, by_books, sums
-
-
-def kept_too_much(report: Report) -> Decimal:
-    """By I38: money that was kept beyond what confirmed orders are worth."""
-    return sum_of(report, "I38", "kept") - sum_of(report, "I38", "confirmed")
-
-
-def captured_for_nobody(report: Report) -> Decimal:
-    """By I37: the same, order by order."""
-    return sum_of(report, "I37", "kept") - sum_of(report, "I37", "due")
+        rows = [each.row for each in rule.rows]
+        found[rule.id] = {row.get("order_id") or row.get("currency") or str(row) for row in rows}
+    return found
 
 
 def sum_of(report: Report, rule_id: str, column: str) -> Decimal:

@@ -23,7 +23,7 @@ from waybill.platform.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from tests.faults.brokers import Kafka
@@ -169,11 +169,18 @@ class Site:
 
 @contextmanager
 def opened(
-    data: Path, *, port_base: int, environment: dict[str, str], kafka: Kafka | None = None
+    data: Path,
+    *,
+    port_base: int,
+    environment: dict[str, str],
+    kafka: Kafka | None = None,
+    server_settings: Mapping[str, str] | None = None,
+    before_services: Callable[[Server], None] = lambda _: None,
 ) -> Iterator[Site]:
-    """Start it all; at the end nothing of it runs."""
+    """Start it all, the server first; at the end nothing of it runs."""
     with ExitStack() as stack:
-        server = stack.enter_context(Server(data, shared=True))
+        server = stack.enter_context(Server(data, shared=True, settings=server_settings))
+        before_services(server)
         services = {}
         for name in OFFSETS:
             process = PlatformProcess(
@@ -188,7 +195,7 @@ def opened(
         yield Site(data, server, services, customers, kafka)
 
 
-def endures(site: Site, fault: Callable[[], None]) -> Report:
+def endures(site: Site, fault: Callable[[], object]) -> Report:
     """Orders before, during and after a fault: all of them end in time, and the books are right.
 
     `fault` returns when it is healed, and fails if it was not felt.
@@ -200,7 +207,7 @@ def endures(site: Site, fault: Callable[[], None]) -> Report:
         raise
 
 
-def _endures(site: Site, fault: Callable[[], None]) -> Report:
+def _endures(site: Site, fault: Callable[[], object]) -> Report:
     with site.ordering():
         site.accept(AROUND)
         fault()

@@ -7,7 +7,7 @@ import subprocess
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from scripts.kafka import jars
 from scripts.kafka.server import java
@@ -77,6 +77,12 @@ class Connect:
         except OSError:
             return "UNKNOWN"
         return str(tasks[0]["state"]) if tasks else "UNKNOWN"
+
+    def restart(self, connector: str) -> None:
+        """Start the connector's task again, which has failed."""
+        address = f"{self._address}/connectors/{connector}/tasks/0/restart"
+        with urlopen(Request(address, method="POST"), timeout=30):  # noqa: S310 - http
+            pass
 
     def told(self) -> str:
         """Its log."""
