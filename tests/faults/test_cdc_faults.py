@@ -69,8 +69,12 @@ def test_the_connectors_are_away(made: Captured, seconds: float) -> None:
 def test_kafka_refuses_a_record(made: Captured) -> None:
     """It stops the connector and the alert has its reason; the relay takes over and holds it.
 
-    Then the connector goes on behind it, as docs/library/cdc.md says.
+    Then the connector begins anew behind it, as docs/library/cdc.md says.
     """
-    endures(made.site, partial(captured.refused, made))
-    endures(made.site, partial(captured.given_back, made))
+    try:
+        endures(made.site, partial(captured.refused, made))
+        endures(made.site, partial(captured.given_back, made))
+    except BaseException:
+        print(made.worker.told()[-8000:])  # noqa: T201 - pytest shows it
+        raise
     wait_for(lambda: unsent(made.site) == 0, END_SECONDS, "all is in Kafka")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import (
     AlterConfigOpType,
     ConfigEntry,
@@ -136,10 +136,20 @@ def is_deleted(site: Site, group: str) -> bool:
 
 
 def committed(site: Site, group: str) -> int:
-    """How many partitions the group has an offset of."""
-    asked = site.broker.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])
-    found: list[TopicPartition] = asked[group].result(timeout=20).topic_partitions
-    return sum(each.offset >= 0 for each in found)
+    """How many partitions the group has an offset of.
+
+    Asked as one of the group: an AdminClient that asks ends the process (librdkafka 2.16).
+    """
+    bootstrap = site.broker.broker.bootstrap
+    asking = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "log_level": 0})
+    try:
+        found = asking.list_topics(timeout=20).topics.values()
+        places = [
+            TopicPartition(each.topic, number) for each in found for number in each.partitions
+        ]
+        return sum(each.offset >= 0 for each in asking.committed(places, timeout=20))
+    finally:
+        asking.close()
 
 
 def limit_bytes(site: Site, topic: str, count: int) -> None:

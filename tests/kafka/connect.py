@@ -78,10 +78,21 @@ class Connect:
             return "UNKNOWN"
         return str(tasks[0]["state"]) if tasks else "UNKNOWN"
 
-    def restart(self, connector: str) -> None:
-        """Start the connector's task again, which has failed."""
-        address = f"{self._address}/connectors/{connector}/tasks/0/restart"
-        with urlopen(Request(address, method="POST"), timeout=30):  # noqa: S310 - http
+    def stop_connector(self, connector: str) -> None:
+        """Stop the connector alone; the worker and the others go on."""
+        self._ask("PUT", f"{connector}/stop")
+
+    def forget_offsets(self, connector: str) -> None:
+        """A connector that is stopped forgets how far it was."""
+        self._ask("DELETE", f"{connector}/offsets")
+
+    def resume(self, connector: str) -> None:
+        """A connector that is stopped goes on."""
+        self._ask("PUT", f"{connector}/resume")
+
+    def _ask(self, method: str, path: str) -> None:
+        request = Request(f"{self._address}/connectors/{path}", method=method)  # noqa: S310 - http
+        with urlopen(request, timeout=60):  # noqa: S310 - http
             pass
 
     def told(self) -> str:
