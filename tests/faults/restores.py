@@ -79,10 +79,10 @@ class Window:
     seconds: float
 
 
-def restored(site: Site, service: str, window: Window) -> set[str]:
+def restored(site: Site, service: str, window: Window) -> None:
     """A service's database is what it was before the window; the others' are as they are.
 
-    The ids of the orders that were in the orders' database, and are not any more.
+    Orders that were in the orders' database, and are not any more, are `site.lost`.
     """
     backup = Backup.take(site, service)
     before = site.value(service, APPLIED)
@@ -92,9 +92,8 @@ def restored(site: Site, service: str, window: Window) -> set[str]:
     assert site.services[service].stop() == 0
     held = ids(site, "order", ORDERS)
     backup.restore(site)
-    lost = held - ids(site, "order", ORDERS)
+    site.lost |= held - ids(site, "order", ORDERS)
     site.services[service].start()
-    return lost
 
 
 def ids(site: Site, service: str, statement: str) -> set[str]:
@@ -102,9 +101,9 @@ def ids(site: Site, service: str, statement: str) -> set[str]:
     return {str(next(iter(row.values()))) for row in site.rows(service, statement)}
 
 
-def left_by(site: Site, lost: set[str]) -> dict[str, set[str]]:
+def left_by(site: Site) -> dict[str, set[str]]:
     """By rule: those of the lost orders of which a database that was not restored still tells."""
-    return {rule: ids(site, service, kept) & lost for rule, (service, kept) in LEFT.items()}
+    return {rule: ids(site, service, kept) & site.lost for rule, (service, kept) in LEFT.items()}
 
 
 def named(report: Report) -> dict[str, set[str]]:

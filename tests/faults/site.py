@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +91,8 @@ class Site:
     services: dict[str, PlatformProcess]
     customers: Customers
     kafka: Kafka | None = None
+    lost: set[str] = field(default_factory=set)
+    """Orders that a restore has taken away: audits name them ever after."""
 
     @property
     def broker(self) -> Kafka:
@@ -195,7 +197,7 @@ def opened(
         yield Site(data, server, services, customers, kafka)
 
 
-def endures(site: Site, fault: Callable[[], object]) -> Report:
+def endures(site: Site, fault: Callable[[], None]) -> Report:
     """Orders before, during and after a fault: all of them end in time, and the books are right.
 
     `fault` returns when it is healed, and fails if it was not felt.
@@ -207,7 +209,7 @@ def endures(site: Site, fault: Callable[[], object]) -> Report:
         raise
 
 
-def _endures(site: Site, fault: Callable[[], object]) -> Report:
+def _endures(site: Site, fault: Callable[[], None]) -> Report:
     with site.ordering():
         site.accept(AROUND)
         fault()

@@ -70,6 +70,10 @@ class Poller:
         self._wake = wake
         self._found = found
         self._commands: deque[Callable[[Consumer], None]] = deque()
+        self._logs: dict[str, str] = {}
+        """Of each topic: which log of that name the client knows."""
+        self._is_outdated = False
+        """A topic was made anew, and the client does not read it: another client will."""
         self._closing = threading.Event()
         self._client: Consumer | None = None
         self._generation = 0
@@ -107,10 +111,19 @@ class Poller:
             )
             self._assignment.drop(list(self._assignment.partitions))
 
-    def begin(self, place: Place, generation: int, log: str, last: int) -> None:
-        """Read this partition behind `last`."""
+    def begin(self, place: Place, generation: int, log: str, was: str, last: int) -> None:
+        """Read this partition behind `last`; `was`: the log in which it was read before.
+
+        In a topic that is made anew the leader epochs begin anew as well, and a client that knows
+        greater ones takes all that it is told of it for old news, for ever (librdkafka 2.16).
+        """
 
         def seek(client: Consumer) -> None:
+            if self._logs.setdefault(place[0], was) != log:
+                self._logs[place[0]] = log
+                self._is_outdated = True
+            if self._is_outdated:
+                return
             if self._assignment.start(place, generation, log, last):
                 self._seek(client, place, last + 1)
                 if not self._is_paused:
@@ -167,6 +180,7 @@ class Poller:
 
     def _live(self) -> None:
         """From joining the group to leaving it, or to an error that the client cannot heal."""
+        self._is_outdated = False
         client = Consumer(
             {**self._properties, "error_cb": self._failed, "on_commit": self._committed},
             logger=client_log,
@@ -193,7 +207,7 @@ class Poller:
             logger.debug("topics not listed: %s", error)
 
     def _poll_until_broken(self, client: Consumer) -> None:
-        while not self._closing.is_set():
+        while not self._closing.is_set() and not self._is_outdated:
             _, error = served(partial(self._turn, client))
             if error is not None:
                 self._say("", outage(error))

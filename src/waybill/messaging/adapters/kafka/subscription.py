@@ -278,10 +278,11 @@ class KafkaSubscription:
             else:
                 break
         for place, found in partitions.items():
-            log = logs.get(place[0], "")
-            last = last_read(self._consumer, place, log, stored.get(place), found)
+            log, known = logs.get(place[0], ""), stored.get(place)
+            last = last_read(self._consumer, place, log, known, found)
             if self._poller is not None:
-                self._poller.begin(place, generation, log, last)
+                was = log if known is None else known.log
+                self._poller.begin(place, generation, log, was, last)
 
     def _on_loop(self, call: Callable[[], None]) -> None:
         try:
