@@ -81,7 +81,6 @@ def test_a_group_is_delivered_everything_again(kafka_site: Site) -> None:
     endures(kafka_site, fault)
 
 
-@ON_REQUEST
 def test_a_topic_is_missing(kafka_site: Site) -> None:
     """Protocol L4: an outage like any other; nothing is held, and all is sent when it is there."""
     # The last one: the topic begins anew, so what was read from it before cannot come again.

@@ -11,10 +11,12 @@ from confluent_kafka.admin import (
     ConfigEntry,
     ConfigResource,
     NewTopic,
+    OffsetSpec,
     ResourceType,
 )
 from tests.acceptance.processes import OFFSETS, wait_for
 from tests.acceptance.test_poison import GARBAGE, POISON
+from tests.faults import brokers
 from tests.faults.brokers import FELT_RECORDS, FELT_SECONDS, unsent
 from tests.faults.databases import go_all_their_way
 from tests.faults.owners import duplicates
@@ -53,8 +55,11 @@ def missing(site: Site) -> None:
 
     What is unread in a topic that somebody deletes is gone; `waybill relay rewind` sends it again.
     """
+    if not led_again(site):  # a topic that is made anew begins at leader epoch 0
+        brokers.killed(site)
     site.customers.pause()
     site.customers.settle_unknown()
+    wait_for(site.all_ended, END_SECONDS, "all orders terminal")
     site.assert_clean()  # nothing is under way
     done(site.broker.admin.delete_topics([ORDERS]).values())
     # The broker acknowledges writes to it for a moment more.
@@ -65,6 +70,13 @@ def missing(site: Site) -> None:
     finally:
         topic = NewTopic(ORDERS, num_partitions=6, replication_factor=1)
         done(site.broker.admin.create_topics([topic]).values())
+
+
+def led_again(site: Site) -> bool:
+    """Whether the broker was started anew since the topic was made, as every client noticed."""
+    asked = {TopicPartition(ORDERS, 0): OffsetSpec.latest()}  # type: ignore[no-untyped-call]  # its gap
+    (found,) = site.broker.admin.list_offsets(asked).values()
+    return bool(found.result(timeout=20).leader_epoch)
 
 
 def is_there(site: Site, topic: str) -> bool:
