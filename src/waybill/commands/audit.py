@@ -1,7 +1,8 @@
-"""`waybill audit`: proves from the live databases that nothing was lost, doubled or stranded."""
+"""`waybill audit`: proves from databases and topics that nothing was lost, doubled or stranded."""
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path  # noqa: TC003 - read by typer
@@ -50,7 +51,7 @@ def audit(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
 ) -> None:
-    """Prove from the databases, read-only, that nothing was lost, doubled or stranded.
+    """Prove from databases and topics, read-only, that nothing was lost, doubled or stranded.
 
     Exit status: 0 all rules hold, 1 a rule is violated, 2 not everything could be looked at.
 
@@ -58,6 +59,7 @@ def audit(
     """
     import asyncio  # noqa: PLC0415 - fast help
 
+    from waybill.messaging.adapters.kafka.settings import KafkaSettings  # noqa: PLC0415 - as above
     from waybill.operations.audit import AuditOptions, matrix_of  # noqa: PLC0415 - as above
     from waybill.operations.audit.report import COULD_NOT_RUN  # noqa: PLC0415 - as above
     from waybill.platform.chosen import chosen  # noqa: PLC0415 - as above
@@ -71,6 +73,7 @@ def audit(
             history=history,
             rows_max=rows,
             elsewhere=_services(elsewhere),
+            kafka=KafkaSettings.from_environment(os.environ),
         )
         if history is None and [each.value for each in options.kinds] == ["H"]:
             raise ConfigurationError("--kind H needs what a client was told: --history FILE")

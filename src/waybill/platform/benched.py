@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -48,7 +49,8 @@ async def own_platform(
     ConfigurationError if it names none.
     """
     environment = PAYS | os.environ if kafka else PAYS | without_brokers(os.environ)
-    if kafka and KafkaSettings.from_environment(environment) is None:
+    brokers = KafkaSettings.from_environment(environment)
+    if kafka and brokers is None:
         raise ConfigurationError(
             "--log kafka needs KAFKA_BROKERS: give host:port, or run `make kafka-up` and set it to "
             "127.0.0.1:29092"
@@ -63,7 +65,7 @@ async def own_platform(
         # one by one into the list: what was started before one fails is stopped, too
         started.extend(_start(settings, data, line, environment) for line in lines)
         await _until_ready(settings, data, started)
-        yield target_of(settings, [process.pid for process in started])
+        yield replace(target_of(settings, [each.pid for each in started]), kafka=brokers)
     finally:
         await asyncio.to_thread(_stop, started)
 

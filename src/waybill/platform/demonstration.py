@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING
 
+from waybill.messaging.adapters.kafka.settings import KafkaSettings
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.operations.audit import AuditOptions, audit
 from waybill.operations.audit.table import show_report
@@ -120,7 +122,8 @@ async def _act(console: Console, settings: Settings, platform: Platform, began: 
 async def _prove(console: Console, server: EmbeddedPostgres) -> None:
     """The audit has the last word: the status is 0 only if every rule holds."""
     urls = {service: urls_of(server, service).auditor for service in SERVICES}
-    report = await audit(urls, AuditOptions(settle_seconds=SETTLE_SECONDS_MAX))
+    kafka = KafkaSettings.from_environment(os.environ)
+    report = await audit(urls, AuditOptions(settle_seconds=SETTLE_SECONDS_MAX, kafka=kafka))
     if report.exit_status:
         show_report(report, console)
         raise DemoFailedError(report.told())

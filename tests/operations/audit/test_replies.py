@@ -130,7 +130,7 @@ def test_a_history_is_read_with_bounded_memory(
     filled: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pages of a history are asked about one by one, and nothing is lost between them."""
-    monkeypatch.setattr("waybill.operations.audit.history_index.PAGE_ROWS", 7)
+    monkeypatch.setattr("waybill.operations.audit.disk_index.PAGE_ROWS", 7)
     monkeypatch.setattr("waybill.operations.audit.history_index.INSERT_ROWS", 5)
     told = replies(filled)
     lost = [

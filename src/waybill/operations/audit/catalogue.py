@@ -14,12 +14,14 @@ from waybill.operations.audit import (
     replies,
     stock,
     telling,
+    topics,
 )
 
 _SUBJECTS = (
     orders,
     idempotency,
     outbox,
+    topics,
     telling,
     consumers,
     dead_letters,

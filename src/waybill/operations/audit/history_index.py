@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import sqlite3
-import tempfile
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from waybill.operations.audit.disk_index import Rows, disk_index, pages
 from waybill.operations.history import read_history
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterator
+    from pathlib import Path
 
     from waybill.operations.history import Entry
 
+__all__ = ["HistoryIndex", "Rows", "history_index"]
+
 INSERT_ROWS = 5_000
-PAGE_ROWS = 1_000
-CACHE_KILOBYTES = 16_384
 
 _TABLE = """
 CREATE TABLE placed (
@@ -27,8 +27,6 @@ CREATE TABLE placed (
 )
 """
 _INSERT = "INSERT INTO placed VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-
-Rows = list[tuple[str | None, ...]]
 
 
 class HistoryIndex:
@@ -39,10 +37,7 @@ class HistoryIndex:
 
     def pages(self, query: str) -> Iterator[Rows]:
         """The rows of a query, a page at a time. Blocks."""
-        with closing(self._connection.cursor()) as cursor:
-            cursor.execute(query)
-            while page := cursor.fetchmany(PAGE_ROWS):
-                yield page
+        yield from pages(self._connection, query)
 
 
 @contextmanager
@@ -51,21 +46,14 @@ def history_index(path: Path) -> Iterator[HistoryIndex]:
 
     Raises ConfigurationError that names the line which is no entry of a history.
     """
-    with tempfile.TemporaryDirectory(prefix="waybill-audit-") as directory:
-        # Autocommit: nobody else will ever open it, and nothing of it outlives the block.
-        connection = sqlite3.connect(Path(directory) / "history", isolation_level=None)
-        with closing(connection):
-            connection.execute("PRAGMA journal_mode = OFF")
-            connection.execute("PRAGMA synchronous = OFF")
-            connection.execute(f"PRAGMA cache_size = -{CACHE_KILOBYTES}")
-            connection.execute(_TABLE)
-            connection.execute("BEGIN")
-            rows = (_row(entry) for entry in read_history(path) if entry.operation == "place")
-            while page := list(islice(rows, INSERT_ROWS)):
-                connection.executemany(_INSERT, page)
-            connection.execute("COMMIT")
-            connection.execute("CREATE INDEX by_key ON placed (scope, key)")
-            yield HistoryIndex(connection)
+    with disk_index(_TABLE) as connection:
+        connection.execute("BEGIN")
+        rows = (_row(entry) for entry in read_history(path) if entry.operation == "place")
+        while page := list(islice(rows, INSERT_ROWS)):
+            connection.executemany(_INSERT, page)
+        connection.execute("COMMIT")
+        connection.execute("CREATE INDEX by_key ON placed (scope, key)")
+        yield HistoryIndex(connection)
 
 
 def _row(entry: Entry) -> tuple[str | int | None, ...]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from waybill.operations.audit.history_index import HistoryIndex
     from waybill.operations.audit.scope import Need, Scope
     from waybill.operations.audit.snapshot import Reading
+    from waybill.operations.audit.topic_index import TopicIndex
 
 
 class Kind(Enum):
@@ -35,6 +36,8 @@ class Books:
     reported: Mapping[tuple[str, str], tuple[int, ...]] = field(default_factory=dict)
     """What sources knew of (consumer, source) before the snapshots were taken: positions."""
     history: HistoryIndex | None = None
+    topics: TopicIndex | None = None
+    """What brokers told, if they were named."""
 
     def stream(self, database: str, statement: str, *arguments: object) -> AsyncIterator[Found]:
         """Rows of a statement in one database's snapshot."""

@@ -19,16 +19,19 @@ from waybill.operations.audit.rule import Books, Kind
 from waybill.operations.audit.scope import DATABASES, ORDER, PAYMENT, PROVIDER, Need, scope_of
 from waybill.operations.audit.snapshot import Reading, ReadLimits
 from waybill.operations.audit.tally import Tally, rule_result
+from waybill.operations.audit.topic_index import Bus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from waybill.blueprints.definition import Blueprint
+    from waybill.messaging.adapters.kafka.settings import KafkaSettings
     from waybill.operations.audit.quiescence import Standing
     from waybill.operations.audit.report import RuleResult
     from waybill.operations.audit.rule import Rule
     from waybill.operations.audit.scope import Scope
+    from waybill.operations.audit.topic_index import Ends, TopicIndex
 
 POLL_SECONDS = 0.2
 
@@ -41,7 +44,8 @@ class AuditOptions:
     has touched for so long are stranded, not under way: a dead process's lease (30 s) and a backoff
     (10 s) are over by then. The rules of kind Q are looked at and name them. `rows_max`:
     violations shown a rule. `elsewhere`: services that somebody else runs, whose databases hold
-    nothing: rules that need them do not apply. `blueprint`: what the databases are of.
+    nothing: rules that need them do not apply. `blueprint`: what the databases are of. `kafka`: the
+    brokers that the relays feed.
     """
 
     blueprint: Blueprint = DEFAULT
@@ -52,6 +56,7 @@ class AuditOptions:
     rows_max: int = 20
     elsewhere: frozenset[str] = frozenset()
     limits: ReadLimits = field(default_factory=ReadLimits)
+    kafka: KafkaSettings | None = None
 
 
 async def audit(
@@ -102,7 +107,8 @@ def matrix_of(options: AuditOptions | None = None) -> Report:
 
 def offers(scope: Scope, options: AuditOptions) -> frozenset[Need]:
     """What blueprint and run offer to rules."""
-    return scope.offers | ({Need.HISTORY} if options.history else set[Need]())
+    of_run = {Need.HISTORY: options.history, Need.BROKER: options.kafka}
+    return scope.offers | {need for need, given in of_run.items() if given}
 
 
 def does_not_apply(rule: Rule, offered: frozenset[Need]) -> str:
@@ -120,6 +126,9 @@ class _Run:
         self._options = options
         self._progress = progress
         self._taken = Taken()
+        self._bus = Bus(options.kafka, scope) if options.kafka else None
+        self._early: Ends = {}
+        """Where topics ended before the snapshots were taken."""
         self.quiescent: bool | None = None
         self.waits: Mapping[str, int] = {}
 
@@ -184,15 +193,30 @@ class _Run:
             self.waits = standing.waits
             results: dict[str, RuleResult] = {}
             if not why_not:
+                topics = await self._topics(readings, stack)
                 self._progress("rules that hold at rest")
                 books = Books(
-                    self._scope, readings, waiting=standing.waiting, reported=standing.reported
+                    self._scope,
+                    readings,
+                    waiting=standing.waiting,
+                    reported=standing.reported,
+                    topics=topics,
                 )
                 results = {rule.id: await self._whole(rule, books) for rule in rules}
                 if standing.is_quiet or any(each.violations for each in results.values()):
                     return results
                 why_not = f"not quiescent, though nothing moves: {standing.told()}"
             return {rule.id: rule_result(rule, Outcome.NOT_RUN, why_not) for rule in rules}
+
+    async def _topics(
+        self, readings: Mapping[str, Reading], stack: AsyncExitStack
+    ) -> TopicIndex | None:
+        if self._bus is None:
+            return None
+        self._progress("what the topics hold")
+        index = stack.enter_context(self._bus.index())
+        await self._bus.fill(index, readings, self._early)
+        return index
 
     async def _settled(
         self,
@@ -208,6 +232,8 @@ class _Run:
         began = still_since = time.monotonic()
         before = await read_standing(self._scope, looking, self._taken)
         while True:
+            if self._bus is not None:
+                self._early = await self._bus.ends()
             async with AsyncExitStack() as snapshots:
                 for reading in readings.values():
                     await snapshots.enter_async_context(reading.snapshot())

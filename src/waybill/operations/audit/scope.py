@@ -40,7 +40,7 @@ class Need(Enum):
     PAYMENT = "it takes no payment"
     PROVIDER_LEDGER = "its payment provider keeps no ledger that could be read"
     NOTIFICATIONS = "it tells customers nothing"
-    BROKER = "holds by construction: in direct mode the outbox is the topic"
+    BROKER = "needs KAFKA_BROKERS: in direct mode the outbox is the topic"
     SMTP_LEDGER = "needs an SMTP server's ledger: mail goes to the log here"
     IN_PROGRESS = "void: a key and its order are one commit, there is no state in between"
     HISTORY = "needs a client's history: --history FILE"

@@ -74,7 +74,8 @@ async def measure(
             measured = tuple([await phases.run(plan) for plan in plans])
     progress.step("audit")
     report = await audit(
-        target.auditor_urls, AuditOptions(settle_seconds=AUDIT_SETTLE_SECONDS, history=history)
+        target.auditor_urls,
+        AuditOptions(settle_seconds=AUDIT_SETTLE_SECONDS, history=history, kafka=target.kafka),
     )
     return Outcome(report, durability, measured, tuple(sampler.samples))
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from waybill.blueprints.definition import Blueprint
+    from waybill.messaging.adapters.kafka.settings import KafkaSettings
 
 LOOK_SECONDS: Final = 0.002
 """The confirmations are looked for so often while orders come at a rate."""
@@ -38,6 +39,8 @@ class Target:
     data_directory: Path
     python: Callable[[], Sequence[int]]
     postgres: Callable[[], Sequence[int]]
+    kafka: KafkaSettings | None = None
+    """The brokers that it runs on."""
 
 
 @dataclass(frozen=True, kw_only=True)

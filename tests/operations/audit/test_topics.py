@@ -1,0 +1,147 @@
+"""The audit of a platform on Kafka reads the topics themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from confluent_kafka import Producer
+from tests.kafka.conftest import kafka, settings
+from tests.kafka.group_world import fresh_topics
+from tests.operations.audit.filled import audited, execute, value
+from tests.operations.audit.test_relayed import ALL_SENT, SERVICES
+
+from waybill.messaging.adapters.kafka.headers import to_headers
+from waybill.messaging.adapters.kafka.producer import producer_properties
+from waybill.messaging.adapters.kafka.writer import KafkaLogWriter
+from waybill.messaging.adapters.postgres.connection import PostgresDatabase, PostgresSettings
+from waybill.messaging.adapters.postgres.topics import read_topic
+from waybill.messaging.core.identity import new_id
+from waybill.operations.audit.report import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.operations.audit.filled import Filled
+
+    from waybill.messaging.adapters.kafka.settings import KafkaSettings
+    from waybill.messaging.core.message import Record
+    from waybill.operations.audit.report import RuleResult
+
+__all__ = ["kafka", "settings"]
+
+TOPICS = [
+    name + end
+    for name in ("order-events", "inventory-events", "payment-events")
+    for end in ("", ".DLT")
+]
+TOPIC_RULES = ("I16", "I17", "I20", "I21")
+LAST = "SELECT id::text FROM messaging.outbox WHERE lane < 16 ORDER BY seq DESC LIMIT 1"
+
+
+def with_message(record: Record, **changes: Any) -> Record:  # noqa: ANN401 - a message's own
+    """The same record with another message."""
+    return msgspec.structs.replace(
+        record, message=msgspec.structs.replace(record.message, **changes)
+    )
+
+
+class Platform:
+    """Outboxes that say that all is sent, and topics that hold it."""
+
+    def __init__(self, urls: dict[str, str], settings: KafkaSettings) -> None:
+        self.urls = urls
+        self.settings = settings
+        self.records: list[Record] = []
+
+    async def send(self, *, but: str = "") -> None:
+        """Write every outbox to its topics, but for the message of this id."""
+        await fresh_topics(self.settings, TOPICS)
+        databases = {
+            service: await PostgresDatabase.connect(
+                self.urls[service], PostgresSettings(pool_max=1)
+            )
+            for service in SERVICES
+        }
+        writer = KafkaLogWriter(self.settings)
+        for topic in TOPICS:
+            found = [each async for each in read_topic(databases, topic)]
+            self.records += found
+            written = await writer.write([each for each in found if str(each.message.id) != but])
+            assert written.error is None
+        await writer.close()
+        for database in databases.values():
+            await database.close()
+
+    def one(self, type_: str) -> Record:
+        """The first record of a type."""
+        return next(each for each in self.records if each.message.type == type_)
+
+    def plant(self, record: Record, *, partition: int = -1) -> None:
+        """A record that no relay wrote."""
+        producer = Producer(producer_properties(self.settings, gapless=False))
+        message = record.message
+        producer.produce(
+            message.topic,
+            message.value,
+            message.key,
+            headers=to_headers(message),
+            partition=partition,
+        )
+        assert producer.flush(30) == 0
+
+    def looked_at(self) -> dict[str, RuleResult]:
+        """What the rules of topics found, by rule; all others are clean."""
+        report = audited(self.urls, settle_seconds=3, still_seconds=0.5, kafka=self.settings)
+        assert report.quiescent, report.told()
+        assert {rule.id for rule in report.violated} <= {*TOPIC_RULES}, report.told()
+        return {rule.id: rule for rule in report.rules}
+
+
+@pytest.fixture
+def platform(filled: Filled, settings: KafkaSettings) -> Iterator[Platform]:
+    """As if a relay had sent everything that the filled databases hold."""
+    with filled.copies(SERVICES) as copies:
+        for service in SERVICES:
+            asyncio.run(execute(copies[service], ALL_SENT))
+        yield Platform(copies, settings)
+
+
+def test_what_the_outboxes_sent_is_in_the_topics_once_in_order(platform: Platform) -> None:
+    """I16, I17, I20, I21: clean; then a repeat, which consumers leave out, is clean too."""
+    asyncio.run(platform.send())
+    platform.plant(platform.one("OrderCreated"))
+    found = platform.looked_at()
+    assert {found[id_].outcome for id_ in TOPIC_RULES} == {Outcome.CLEAN}
+    assert audited(platform.urls, settle_seconds=3).rules
+
+
+def test_i16_a_record_that_is_not_in_its_topic_is_named(platform: Platform) -> None:
+    """I16: the outbox says that it was sent."""
+    lost = asyncio.run(value(platform.urls["payment"], LAST))
+    asyncio.run(platform.send(but=lost))
+    found = platform.looked_at()
+    assert [each.row["message_id"] for each in found["I16"].rows] == [lost]
+    assert found["I16"].rows[0].row["topic"] == "payment-events"
+    assert "waybill topics read payment-events" in found["I16"].rows[0].look_at
+
+
+def test_i17_i20_i21_records_that_no_relay_wrote_are_named(platform: Platform) -> None:
+    """A ghost with a producer's name of ours; a key elsewhere; a version behind a later one."""
+    asyncio.run(platform.send())
+    record = platform.one("StockReserved")
+    ghost = new_id()
+    platform.plant(with_message(record, id=ghost, aggregate_version=None))
+    stranger = with_message(record, id=new_id(), producer="somebody", aggregate_version=None)
+    platform.plant(stranger)
+    found = platform.looked_at()
+    assert [each.row["message_id"] for each in found["I17"].rows] == [str(ghost)]
+    assert {found[id_].outcome for id_ in ("I16", "I20", "I21")} == {Outcome.CLEAN}
+    home = int(found["I17"].rows[0].row["partition"] or 0)
+    platform.plant(record, partition=(home + 1) % 6)
+    platform.plant(with_message(record, id=new_id(), aggregate_version=0))
+    found = platform.looked_at()
+    assert [each.row["key"] for each in found["I21"].rows] == [record.message.key]
+    assert [each.row["version"] for each in found["I20"].rows] == ["0"]
