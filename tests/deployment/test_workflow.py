@@ -102,6 +102,19 @@ def test_the_fault_tests_run_on_a_schedule_in_shards(
     assert all(job["timeout-minutes"] <= MINUTES_MAX for job in jobs.values())
 
 
+def test_every_long_test_is_in_some_shard() -> None:
+    """`make test-faults` names each file that has one."""
+    (command,) = re.findall(r"pytest (tests/.*?) -m long", (ROOT / "Makefile").read_text())
+    named = command.split()
+    marked = [
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if re.search(r"\bmark\.long\b", path.read_text())
+    ]
+    assert marked
+    assert [path for path in marked if not path.startswith(tuple(named))] == []
+
+
 def test_it_holds_no_secret_and_few_rights(
     workflow: dict[Any, Any], jobs: dict[str, dict[str, Any]]
 ) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.acceptance.books import audited
+from tests.acceptance.processes import wait_for
 from tests.faults.site import END_SECONDS
 
 from waybill.operations.audit import AuditOptions
@@ -88,7 +89,8 @@ def restored(site: Site, service: str, window: Window) -> None:
     before = site.value(service, APPLIED)
     site.accept(window.orders, END_SECONDS)
     time.sleep(max(0.0, backup.taken_at + window.seconds - time.monotonic()))
-    assert site.value(service, APPLIED) > before, "the lost window held something"
+    what = "the lost window holds something"
+    wait_for(lambda: site.value(service, APPLIED) > before, END_SECONDS, what)
     assert site.services[service].stop() == 0
     held = ids(site, "order", ORDERS)
     backup.restore(site)

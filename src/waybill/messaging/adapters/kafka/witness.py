@@ -132,7 +132,7 @@ class KafkaWitness:
                 looked_at, patience = loop.time(), min(patience * 2, LOOK_AGAIN_SECONDS_MAX)
                 self._look_back_seconds *= LOOK_BACK_GROWTH
             starts = self._needed(anew=again)
-            polling = asyncio.ensure_future(in_thread(partial(self._poll, starts)))
+            polling = asyncio.ensure_future(in_thread(partial(self._poll, starts, anew=again)))
             try:
                 found = await asyncio.shield(polling)
             except TransientError as error:
@@ -159,8 +159,16 @@ class KafkaWitness:
             if anew or topic not in self._starts or start < self._starts[topic]
         }
 
-    def _poll(self, starts: dict[str, float]) -> list[str]:
-        """Ids of records that came, after going back to these starts. In a thread."""
+    def _poll(self, starts: dict[str, float], *, anew: bool) -> list[str]:
+        """Ids of records that came, after going back to these starts. In a thread.
+
+        `anew`: by another client. The one there was may know leader epochs of a topic that was
+        made anew since, and takes what it is told of the new one for old news (librdkafka 2.16).
+        """
+        if anew and self._consumer is not None:
+            outdated, self._consumer = self._consumer, None
+            self._starts.clear()
+            outdated.close()
         consumer = self._open()
         if starts:
             self._assign(consumer, starts)
