@@ -12,7 +12,6 @@ import statistics
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -34,19 +33,24 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    import asyncpg
+
     from benchmarks.effort import Effort
     from benchmarks.kafka_broker import Kafka
     from benchmarks.platform_processes import PlatformProcesses
 
 TOPIC: Final = "order-events"
-EVENTS_A_SECOND_MAX: Final = 40_000
+EVENTS_A_SECOND_MAX: Final = 120_000
 SEED_EVENTS_A_SECOND_MAX: Final = 250
 """More than each relay carries: its backlog lasts for the window."""
+BURST_EVENTS: Final = 400_000
+"""Of one transaction, for the rate under a snapshot: some seconds of the relay's work."""
 LATENCY_EVENTS_A_SECOND: Final = 50.0
 CHUNK: Final = 1_000
 VALUE_BYTES: Final = 450
 """About what OrderCreated of two lines has."""
 READ_SECONDS_MAX: Final = 30.0
+BURST_SECONDS_MAX: Final = 60.0
 _RELAYED: Final = "UPDATE messaging.outbox_meta SET mode = 'relay'"
 _APPEND: Final = f"""
 SELECT count(appended) FROM generate_series(1, $1::integer) AS chunk, LATERAL (
@@ -157,26 +161,27 @@ def _produce(bootstrap: str, seconds: float) -> float:
 
 
 async def snapshot_rates(data: Path, effort: Effort) -> tuple[list[float], list[float]]:
-    """Parts of a window before a snapshot is opened in every database, and of one under it."""
-    parts, part = effort.snapshot_windows, effort.snapshot_window_seconds / effort.snapshot_windows
-    seconds = 2 * effort.snapshot_window_seconds + 2 * effort.warm_up_seconds
+    """Of bursts before a snapshot is opened in every database, and once it was open for a while."""
     async with AsyncExitStack() as stack:
-        _, kafka = await stack.enter_async_context(
-            our_relay(data, round(seconds * EVENTS_A_SECOND_MAX))
-        )
-        await rate(kafka, 0, effort.warm_up_seconds)
-        before = await _parts(kafka, parts, part)
+        _, kafka = await stack.enter_async_context(our_relay(data))
+        sql = await stack.enter_async_context(connected(data, "order"))
+        await _burst(sql, kafka)
+        before = [await _burst(sql, kafka) for _ in range(effort.snapshot_windows)]
         await stack.enter_async_context(held_snapshots(data))
-        held = await _parts(kafka, parts, part)
+        await asyncio.sleep(effort.snapshot_window_seconds)
+        held = [await _burst(sql, kafka) for _ in range(effort.snapshot_windows)]
     return before, held
 
 
-async def _parts(kafka: Kafka, count: int, seconds: float) -> list[float]:
-    looks = [(time.monotonic(), await kafka.records(TOPIC))]
-    for _ in range(count):
-        await asyncio.sleep(seconds)
-        looks.append((time.monotonic(), await kafka.records(TOPIC)))
-    return [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(looks)]
+async def _burst(sql: asyncpg.Connection, kafka: Kafka) -> float:
+    """Events a second, from their commit until the broker has them all."""
+    wanted = await kafka.records(TOPIC) + BURST_EVENTS
+    await sql.fetchval(_APPEND, BURST_EVENTS // CHUNK)
+    began = time.monotonic()
+    async with asyncio.timeout(BURST_SECONDS_MAX):
+        while await kafka.records(TOPIC) < wanted:  # noqa: ASYNC110 - a broker has no event
+            await asyncio.sleep(0.02)
+    return BURST_EVENTS / (time.monotonic() - began)
 
 
 async def our_latency(data: Path, effort: Effort) -> float:
