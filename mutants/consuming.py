@@ -6,6 +6,8 @@ from mutants.mutant import Mutant
 
 _UNIT = "messaging/runtime/unit.py"
 _TESTS = "messaging/test_consumer.py::"
+_ON_TRUST = "messaging/postgres/test_units_on_trust.py::"
+_AHEAD = "            await subscription.record_ahead(transaction, positions, ids, granted)"
 
 MUTANTS = (
     Mutant(
@@ -13,10 +15,10 @@ MUTANTS = (
         fault="the position is committed in a transaction of its own before the effects",
         harm="a crash or an error in between skips messages for ever: orders hang",
         file=_UNIT,
-        old="            claimed = await subscription.record(transaction, positions, ids)",
+        old=_AHEAD,
         new="            async with self._ports.database.transaction() as own: "
         "await subscription.record(own, positions, ()); "
-        "claimed = await self._ports.inbox.claim(transaction, self._consumer, ids)",
+        "claimed = await self._ports.inbox.claim(transaction, self._consumer, ids); granted()",
         tests=(_TESTS + "test_c4_positions_never_pass_what_is_not_done",),
     ),
     Mutant(
@@ -24,10 +26,10 @@ MUTANTS = (
         fault="the inbox rows are committed in a transaction of their own, ahead of the effects",
         harm="after a rollback the message counts as applied: a payment or a release is lost",
         file=_UNIT,
-        old="            claimed = await subscription.record(transaction, positions, ids)",
+        old=_AHEAD,
         new="            async with self._ports.database.transaction() as own: "
         "claimed = await self._ports.inbox.claim(own, self._consumer, ids); "
-        "await subscription.record(transaction, positions, ())",
+        "await subscription.record(transaction, positions, ()); granted()",
         tests=(_TESTS + "test_c6_a_transient_error_of_the_handler_rolls_back_the_whole_unit",),
     ),
     Mutant(
@@ -40,12 +42,30 @@ MUTANTS = (
         tests=(_TESTS + "test_p3_a_repeat_in_a_later_batch_changes_nothing",),
     ),
     Mutant(
+        name="refused-claim-passes",
+        fault="units that take their messages for new ones are not stopped when some are not",
+        harm="what arrives twice happens twice: two charges, two mails",
+        file="messaging/adapters/postgres/inbox.py",
+        old="    fence.holds AND (SELECT",
+        new="    true OR fence.holds AND (SELECT",
+        tests=(_ON_TRUST + "test_what_was_applied_before_is_not_applied_again",),
+    ),
+    Mutant(
+        name="verdict-before-the-claim",
+        fault="an error of a handler counts though it is not known yet whether the message is new",
+        harm="a message that was applied long ago becomes a dead letter",
+        file=_UNIT,
+        old="            if granted:\n                raise\n            return None",
+        new="            raise",
+        tests=(_ON_TRUST + "test_an_error_about_what_was_applied_before_condemns_nothing",),
+    ),
+    Mutant(
         name="acknowledged-before-commit",
         fault="the source is told the new position before the effects are committed",
         harm="retention may drop rows that a restart must read again",
         file=_UNIT,
         old="            if fresh:\n                spans = ",
-        new="            await self._acknowledge(subscription, positions)\n"
+        new="            await self._acknowledge(subscription, part.positions)\n"
         "            if fresh:\n                spans = ",
         tests=(_TESTS + "test_d3_what_rolls_back_is_never_acknowledged",),
     ),
@@ -63,10 +83,10 @@ MUTANTS = (
         fault="a dead letter leaves an inbox row",
         harm="an operator's redrive is swallowed: the message is never applied",
         file=_UNIT,
-        old="                await ports.dead_letters.add(transaction, letters)",
+        old="                await ports.dead_letters.add(transaction, part.letters)",
         new="                await ports.inbox.claim(transaction, self._consumer, "
-        "[each.record.message.id for each in letters]); "
-        "await ports.dead_letters.add(transaction, letters)",
+        "[each.record.message.id for each in part.letters]); "
+        "await ports.dead_letters.add(transaction, part.letters)",
         tests=(_TESTS + "test_c4_poison_leaves_no_inbox_row",),
     ),
     Mutant(
