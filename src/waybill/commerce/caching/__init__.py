@@ -1,0 +1,1 @@
+"""Caches in front of the database, which stays the truth: losing them costs latency only."""
