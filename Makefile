@@ -41,10 +41,12 @@ reset: runtime ## Stop it and drop its data
 env: runtime ## Write a .env with every variable and random passwords, for compose.yaml
 	@$(VENV)/waybill env
 
+# Where nothing may be written beside the sources, each process that a test starts compiles anew.
+test test-faults: export PYTHONDONTWRITEBYTECODE =
 test: setup ## Run the tests: make test ARGS="tests/platform -k lock"
 ifeq ($(ARGS),)
 	@$(VENV)/python -m scripts.kafka fetch
-	@$(VENV)/pytest -n 3 --dist loadfile --ignore=$(ONE_NAME)
+	@$(VENV)/pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore=$(ONE_NAME)
 	@$(VENV)/pytest $(ONE_NAME)
 else
 	@$(VENV)/pytest $(ARGS)

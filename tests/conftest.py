@@ -1,4 +1,4 @@
-"""What tests of every part share: one PostgreSQL a session, a fresh database a test.
+"""What tests of every part share: one PostgreSQL a session, a fresh database a test; their order.
 
 Databases are copied from templates, which costs some 30 ms; the server is the one that users run.
 """
@@ -10,6 +10,7 @@ import itertools
 import shutil
 import tempfile
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import asyncpg
 import pytest
 from tests import environment
 from tests.acceptance.processes import PlatformProcess, free_port_base
+from tests.sharing import meeting_place, shared
 
 from waybill.commerce.migrations import migrate as commerce
 from waybill.messaging.adapters.postgres.migrate import upgrade
@@ -26,8 +28,35 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping
 
 assert environment.given_brokers is not None  # imported first: it clears KAFKA_BROKERS away
+ROOT = Path(__file__).parents[1]
+LONGEST_FIRST = (
+    "tests/acceptance/test_crash_points.py",
+    "tests/faults",
+    "tests/races",
+    "tests/state_machine",
+    "tests/acceptance",
+    "tests/kafka",
+    "tests/observability",
+    "tests/operations",
+    "tests/contracts",
+    "tests/architecture",
+    "tests/platform",
+)
+"""Workers take a file at a time: behind these come short ones, with which they end together."""
+assert all((ROOT / name).exists() for name in LONGEST_FIRST)
 MEMORY = Path("/dev/shm")  # noqa: S108 - a private directory is made in it
 MEMORY_BYTES_NEEDED = 4_000_000_000
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A long file that begins last would keep one worker busy, and the others waiting."""
+    items.sort(key=lambda item: _turn(item.nodeid))
+
+
+def _turn(nodeid: str) -> int:
+    turns = (turn for turn, name in enumerate(LONGEST_FIRST) if nodeid.startswith(name))
+    return next(turns, len(LONGEST_FIRST))
 
 
 class TestDatabases:
@@ -82,15 +111,24 @@ def session_directory() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def provisioned_data(session_directory: Path) -> Path:
+def provisioned_data(
+    session_directory: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
     """The data of a platform that was started once and stopped: a copy saves initdb."""
-    directory = Path(tempfile.mkdtemp(prefix="provisioned-", dir=session_directory))
+    place = meeting_place(tmp_path_factory) / "provisioned-data"
+    with shared(place, lambda: _provisioned(session_directory)) as data:
+        yield Path(data)
+
+
+@contextmanager
+def _provisioned(parent: Path) -> Iterator[str]:
+    directory = Path(tempfile.mkdtemp(prefix="provisioned-", dir=parent))
     directory.chmod(0o711)
     platform = PlatformProcess(directory / "data", port_base=free_port_base(), environment={})
     platform.start()
     assert platform.stop() == 0
     platform.close()
-    return platform.data
+    yield str(platform.data)
 
 
 @pytest.fixture

@@ -40,8 +40,8 @@ REACH_SECONDS = 30
 """Within which a busy platform comes to any point."""
 REST_SECONDS = 1.6
 """Longer than a consumer waits before it stores positions over nothing that concerns it."""
-GAP_SECONDS = 0.02
-"""Of a customer between two orders: what is to be shown needs load, not overload."""
+GAP_SECONDS = 0.1
+"""Of a customer between two orders: some 30 a second come to every point soon."""
 
 CONFIRMED = """
 SELECT aggregateid, payload FROM messaging.outbox
@@ -152,6 +152,9 @@ class ArmedPlatform(PlatformProcess):
 class Customers(Traffic):
     """Customers of whom some cancel, at a measured pace."""
 
+    def __init__(self, platform: PlatformProcess) -> None:
+        super().__init__(platform, gap_seconds=GAP_SECONDS)
+
     def _place(self, client: httpx2.Client, key: str) -> None:
         super()._place(client, key)
         order_id = self.accepted.get(key)
@@ -159,7 +162,6 @@ class Customers(Traffic):
             url = f"{self._platform.url(1)}/api/orders/{order_id}/cancel"
             with contextlib.suppress(httpx2.TransportError):
                 client.post(url)
-        self._ended.wait(GAP_SECONDS)
 
     @contextmanager
     def resting(self) -> Iterator[None]:

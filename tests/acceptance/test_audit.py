@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LOOKS = 3
 ORDERS = 30
+GAP_SECONDS = 0.1
 ONE = "SELECT order_id FROM app.notifications ORDER BY order_id LIMIT 1"
 
 
@@ -27,7 +28,7 @@ def test_kind_a_holds_while_orders_flow_and_a_lie_is_named(
     """Issue item 1: status 0 under load and at rest, 1 with the row named, 2 if not quiescent."""
     platform = make_platform(WAYBILL_PAYMENT_DELAY_SECONDS="0.2").start()
     platform.raise_stock()
-    with Traffic(platform) as traffic:
+    with Traffic(platform, gap_seconds=GAP_SECONDS) as traffic:
         traffic.resume()
         wait_for(lambda: len(traffic.accepted) > ORDERS, 60, "orders")
         for _ in range(LOOKS):

@@ -27,10 +27,11 @@ CUSTOMERS = 4
 class Traffic:
     """Four customers in a loop. What was answered 2xx is accepted; what broke off is unknown.
 
-    `history()` is what they were told, for the audit.
+    `history()` is what they were told, for the audit. Between two orders a customer waits
+    `gap_seconds`: what needs load and no overload is shown with fewer orders to count.
     """
 
-    def __init__(self, platform: PlatformProcess) -> None:
+    def __init__(self, platform: PlatformProcess, *, gap_seconds: float = 0.0) -> None:
         self.accepted: dict[str, str] = {}
         """Order ids by idempotency key."""
         self.unknown: set[str] = set()
@@ -38,6 +39,7 @@ class Traffic:
         """Status and Retry-After of every answer that was no 2xx."""
         self._told: list[Entry] = []
         self._platform = platform
+        self._gap_seconds = gap_seconds
         self._ended = threading.Event()
         self._open = threading.Event()
         self._threads = [threading.Thread(target=self._order) for _ in range(CUSTOMERS)]
@@ -82,6 +84,7 @@ class Traffic:
                 if self._ended.is_set():
                     return
                 self._place(client, secrets.token_hex(16))
+                self._ended.wait(self._gap_seconds)
 
     def _place(self, client: httpx2.Client, key: str) -> None:
         began = time.monotonic()

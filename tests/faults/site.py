@@ -67,14 +67,10 @@ class Customers(Traffic):
     """Customers at a modest rate, who count what they are answered."""
 
     def __init__(self, platform: PlatformProcess) -> None:
-        super().__init__(platform)
+        super().__init__(platform, gap_seconds=GAP_SECONDS)
         self.answers: Counter[int | None] = Counter()
         """By status; None: the connection broke off."""
         self.slowest_seconds = 0.0
-
-    def _place(self, client: httpx2.Client, key: str) -> None:
-        super()._place(client, key)
-        self._ended.wait(GAP_SECONDS)
 
     def _tell(self, key: str, began: float, answer: httpx2.Response | None) -> None:
         super()._tell(key, began, answer)

@@ -16,7 +16,7 @@ import asyncpg
 import msgspec
 import pytest
 from tests.commerce.support import eventually
-from tests.kafka.broker import Broker, OtherBroker, free_port
+from tests.kafka.broker import OtherBroker, free_port
 from tests.kafka.connect import Connect, connect
 from tests.kafka.reading import settings_for
 from tests.kafka.records import create_topics, headers_of, records_until
@@ -115,7 +115,7 @@ def database(session_directory: Path) -> Iterator[Database]:
 
 
 @pytest.fixture
-def worker(session_directory: Path, kafka: Broker | OtherBroker) -> Iterator[Connect]:
+def worker(session_directory: Path, kafka: OtherBroker) -> Iterator[Connect]:
     """A worker with the settings that we ship."""
     shipped = (SHIPPED / "worker.properties").read_text()
     with connect(session_directory / "connect", kafka.bootstrap, shipped) as made:
@@ -188,7 +188,7 @@ async def lag(service: MessagingService) -> int:
 
 
 async def test_debezium_publishes_what_the_relay_would(
-    database: Database, worker: Connect, kafka: Broker | OtherBroker
+    database: Database, worker: Connect, kafka: OtherBroker
 ) -> None:
     """Topic, key, value, partition and headers; new partitions and a SIGKILL included.
 

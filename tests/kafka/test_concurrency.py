@@ -18,7 +18,7 @@ from waybill.messaging import EventType, JsonCodec, MessagingService
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from tests.kafka.broker import Broker
+    from tests.kafka.broker import OtherBroker
 
     from waybill.messaging.core.unit import Received, UnitOfWork
 
@@ -88,7 +88,7 @@ async def publish(made: MessagingService, first: int, count: int) -> None:
 
 @pytest.mark.parametrize(("concurrency", "members"), [(3, 3), (9, 6)])
 async def test_members_of_one_process_share_the_partitions(
-    messaging_database: str, kafka: Broker, concurrency: int, members: int
+    messaging_database: str, kafka: OtherBroker, concurrency: int, members: int
 ) -> None:
     """Their units run side by side, at most one a partition; a key's messages keep their order."""
     consumer = name_of("parcels")

@@ -29,7 +29,7 @@ from waybill.messaging.testing.contracts.outbox import a_message
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.kafka.broker import Broker
+    from tests.kafka.broker import OtherBroker
 
     from waybill.messaging.adapters.kafka.settings import KafkaSettings
     from waybill.messaging.core.message import Batch
@@ -101,7 +101,7 @@ async def all_at_once(member: Subscription, count: int) -> Batch:
 
 
 @pytest.fixture(params=["consumer", "classic"])
-async def group(kafka: Broker, request: pytest.FixtureRequest) -> AsyncIterator[Group]:
+async def group(kafka: OtherBroker, request: pytest.FixtureRequest) -> AsyncIterator[Group]:
     """On a topic of its own, by either protocol."""
     made = Group(replace(settings_for(kafka.bootstrap), group_protocol=request.param))
     await Topics(made.settings).prepare([made.topic])
@@ -231,7 +231,7 @@ async def test_group_is_told_what_was_read(group: Group) -> None:
     assert offsets == {place: each.offset + 1 for place, each in stored.items()}
 
 
-async def test_deleted_topic_is_an_outage_and_its_successor_another_log(kafka: Broker) -> None:
+async def test_deleted_topic_is_an_outage_and_its_successor_another_log(kafka: OtherBroker) -> None:
     """Nothing is counted, nothing crashes, and the new one is read from its start."""
     group = Group(settings_for(kafka.bootstrap))
     await Topics(group.settings).prepare([group.topic])
@@ -255,7 +255,7 @@ async def test_deleted_topic_is_an_outage_and_its_successor_another_log(kafka: B
 
 
 @pytest.mark.long
-async def test_nobody_takes_records_for_longer_than_a_poll_may_last(kafka: Broker) -> None:
+async def test_nobody_takes_records_for_longer_than_a_poll_may_last(kafka: OtherBroker) -> None:
     """R147: a database that is away costs no membership: the thread pauses and polls on."""
     settings = replace(
         settings_for(kafka.bootstrap),

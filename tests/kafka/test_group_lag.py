@@ -15,7 +15,7 @@ from waybill.messaging.adapters.kafka.settings import KafkaSettings
 from waybill.messaging.core.errors import TransientError
 
 if TYPE_CHECKING:
-    from tests.kafka.broker import Broker, OtherBroker
+    from tests.kafka.broker import OtherBroker
 
 
 def written(bootstrap: str, topic: str, count: int) -> None:
@@ -41,7 +41,7 @@ async def first_look(lag: GroupLag) -> dict[tuple[str, int], Behind]:
                 await asyncio.sleep(0.05)
 
 
-async def test_what_a_group_has_not_read_is_its_lag(kafka: Broker | OtherBroker) -> None:
+async def test_what_a_group_has_not_read_is_its_lag(kafka: OtherBroker) -> None:
     """Records behind its position are counted; the oldest is as old as it was watched."""
     name = f"lag-{uuid.uuid1()}"
     create_topics(kafka.bootstrap, [name])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from tests.kafka.broker import Broker
+    from tests.kafka.broker import OtherBroker
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -64,7 +64,7 @@ async def numbers_by_key(bootstrap: str, topic: str, count: int) -> dict[str, li
 
 
 async def test_what_a_service_publishes_is_on_its_topic(
-    messaging_database: str, kafka: Broker
+    messaging_database: str, kafka: OtherBroker
 ) -> None:
     """R130: by the doorbell and by the page, in the order of each key, over two lives."""
     topic = name_of("parcels")
@@ -105,7 +105,7 @@ async def test_a_broker_that_is_away_stops_nobody(
 
 
 async def test_a_lone_record_after_a_pause_is_acknowledged_at_once(
-    messaging_database: str, kafka: Broker
+    messaging_database: str, kafka: OtherBroker
 ) -> None:
     """R2: nothing on the way from COMMIT to the acknowledgement waits for a timer."""
     topic = name_of("parcels")
@@ -121,7 +121,7 @@ async def test_a_lone_record_after_a_pause_is_acknowledged_at_once(
 
 
 async def test_two_instances_tell_each_other_of_their_commits(
-    messaging_database: str, kafka: Broker
+    messaging_database: str, kafka: OtherBroker
 ) -> None:
     """Protocol D7, L3: a commit in a lane that another process owns does not wait for its poll."""
     topic = name_of("parcels")

@@ -26,7 +26,7 @@ from waybill.messaging.core.message import Message, Record
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.kafka.broker import Broker
+    from tests.kafka.broker import OtherBroker
 
 ORDERS = 12
 PLAIN_CONSUMER = Path(__file__).with_name("PlainConsumer.java")
@@ -82,7 +82,7 @@ class Written:
 
 
 @pytest.fixture(scope="module")
-def written(kafka: Broker) -> Written:
+def written(kafka: OtherBroker) -> Written:
     """One for all strangers."""
     made = Written(kafka.bootstrap)
     asyncio.run(made.fill())

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.kafka.broker import Broker
+    from tests.kafka.broker import OtherBroker
 
 pytestmark = pytest.mark.acceptance
 
@@ -81,7 +81,7 @@ def one_ends(platform: PlatformProcess) -> None:
     platform.ended(wait_for(placed, 30, "an order is accepted"))
 
 
-def test_a_platform_moves_to_kafka_and_back(platform: PlatformProcess, kafka: Broker) -> None:
+def test_a_platform_moves_to_kafka_and_back(platform: PlatformProcess, kafka: OtherBroker) -> None:
     """Protocol L6: refused before the drain, and after it nothing is lost and nothing doubled.
 
     Orders are on their way at each step; the audit looks at all of them at the end.

@@ -26,14 +26,6 @@ LATER_SECONDS = 0.5
 
 
 @pytest.fixture
-async def topic(settings: KafkaSettings) -> str:
-    """One with nothing in it."""
-    name = name_of("witnessed")
-    await Topics(settings).prepare([name])
-    return name
-
-
-@pytest.fixture
 async def witness(settings: KafkaSettings) -> AsyncIterator[KafkaWitness]:
     """One that looks again soon, and remembers next to nothing."""
     made = KafkaWitness(settings, look_again_seconds=LATER_SECONDS, remembered_max=2)

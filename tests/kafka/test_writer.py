@@ -25,7 +25,7 @@ from waybill.messaging.testing.contracts.outbox import a_message
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from tests.kafka.broker import Broker
+    from tests.kafka.broker import OtherBroker
 
     from waybill.messaging.adapters.kafka.settings import KafkaSettings
 
@@ -38,15 +38,7 @@ def records(messages: Sequence[Message], lane: int = 3) -> list[Record]:
 
 
 @pytest.fixture
-async def topic(settings: KafkaSettings) -> str:
-    """Six partitions, nothing in them."""
-    name = name_of("parcels")
-    await Topics(settings).prepare([name])
-    return name
-
-
-@pytest.fixture
-async def small_topic(kafka: Broker) -> str:
+async def small_topic(kafka: OtherBroker) -> str:
     """Takes batches of 2,000 bytes."""
     name = name_of("small")
     client = AdminClient({"bootstrap.servers": kafka.bootstrap})
@@ -64,7 +56,7 @@ async def writer(settings: KafkaSettings) -> AsyncIterator[KafkaLogWriter]:
 
 
 async def test_keys_are_where_a_java_client_looks_for_them(
-    writer: KafkaLogWriter, topic: str, kafka: Broker
+    writer: KafkaLogWriter, topic: str, kafka: OtherBroker
 ) -> None:
     """The partition is `toPositive(murmur2(key)) % 6`, with the hashes of Kafka's own tests."""
     hashes = {
@@ -82,7 +74,7 @@ async def test_keys_are_where_a_java_client_looks_for_them(
 
 
 async def test_headers_tell_a_stranger_what_it_is(
-    writer: KafkaLogWriter, topic: str, kafka: Broker
+    writer: KafkaLogWriter, topic: str, kafka: OtherBroker
 ) -> None:
     """The documented headers, CloudEvents' binary mode and the trace context, all of it text."""
     message = a_message(
@@ -115,7 +107,7 @@ async def test_headers_tell_a_stranger_what_it_is(
 
 
 async def test_dead_letter_has_its_binary_headers_and_the_id_of_its_original(
-    writer: KafkaLogWriter, topic: str, kafka: Broker
+    writer: KafkaLogWriter, topic: str, kafka: OtherBroker
 ) -> None:
     """As Spring Kafka writes them; copied back it is known to those who have applied it."""
     original = a_message("k")
@@ -133,7 +125,7 @@ async def test_dead_letter_has_its_binary_headers_and_the_id_of_its_original(
 
 
 async def test_many_runs_of_many_lanes_arrive_in_the_order_of_each_key(
-    writer: KafkaLogWriter, topic: str, kafka: Broker
+    writer: KafkaLogWriter, topic: str, kafka: OtherBroker
 ) -> None:
     """Protocol L2: runs that are under way together keep the order of their calls."""
     runs = [
@@ -154,7 +146,7 @@ async def test_many_runs_of_many_lanes_arrive_in_the_order_of_each_key(
 
 
 async def test_record_that_the_broker_refuses_is_found_and_nothing_goes_past_it(
-    writer: KafkaLogWriter, small_topic: str, kafka: Broker
+    writer: KafkaLogWriter, small_topic: str, kafka: OtherBroker
 ) -> None:
     """Protocol L4: only the broker knows this topic's limit; what stands behind is not written."""
     sent = [a_message("k", topic=small_topic) for _ in range(9)]
