@@ -17,7 +17,7 @@ from waybill.commerce.http.client import ClientSettings
 from waybill.commerce.payments.domain import CHARGE, ChargeRequest
 from waybill.commerce.payments.http_provider import HttpProvider
 from waybill.commerce.payments.provider import ChargeCalls
-from waybill.commerce.testing.http_server import Fault
+from waybill.commerce.testing.http_server import Fault, Reply
 from waybill.commerce.testing.payment_provider import Wanted, charge, refund
 from waybill.commerce.testing.provider_server import ProviderServer
 from waybill.messaging.adapters.memory import MemoryDeliveries
@@ -153,6 +153,27 @@ async def test_a_wrong_token_refuses_no_order(server: ProviderServer) -> None:
         assert isinstance(outcome, Failed)
         assert "401" in outcome.reason
         assert "token" in outcome.reason
+    await provider.close()
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>Not here</html>", b'{"code": "no_such_route"}'])
+async def test_a_404_of_something_between_us_is_no_not_found(
+    server: ProviderServer, provider: HttpProvider, body: bytes
+) -> None:
+    """Only the provider's own word says that a key never came; a wrong path would charge twice."""
+    server.reply = lambda asked: Reply(404, body)  # type: ignore[method-assign]  # noqa: ARG005 - a proxy that errs
+    for outcome in (await provider.charged("key"), await provider.refunded("key")):
+        assert isinstance(outcome, Failed)
+        assert not outcome.counts
+
+
+async def test_an_answer_without_an_end_is_cut_off(server: ProviderServer) -> None:
+    """By its size, long before its time is over."""
+    provider = HttpProvider(settings_for(server, timeout_seconds=60.0))
+    server.faults.append(Fault.ENDLESS)
+    outcome = await charge(provider, Wanted(new_id()))
+    assert isinstance(outcome, Unknown)
+    assert "more than 65536 bytes" in outcome.reason
     await provider.close()
 
 

@@ -34,6 +34,7 @@ from waybill.messaging.testing.memory_service import MemoryService
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
     from ssl import SSLContext
 
     from tests.commerce.certificate import Certificate
@@ -354,8 +355,13 @@ def test_settings_that_cannot_work_are_refused_at_start(
         SmtpSettings.from_environment(environment)
 
 
-def test_the_documents_variables_are_taken() -> None:
+def test_the_documents_variables_are_taken(tmp_path: Path) -> None:
     """SMTP_HOST, _PORT, _USER, _PASSWORD and FROM_EMAIL; the password is shown nowhere."""
+    (tmp_path / "password").write_text("of a file\n")
+    files = {"SMTP_PASSWORD_FILE": str(tmp_path / "password"), "FROM_EMAIL": "a@b"}
+    by_file = SmtpSettings.from_environment({"SMTP_HOST": "x", **files})
+    assert by_file is not None
+    assert (by_file.password, by_file.port, by_file.tls) == ("of a file", 587, "starttls")
     assert SmtpSettings.from_environment({}) is None
     names = {"HOST": "smtp.example.com", "PORT": "465", "USER": "apikey", "PASSWORD": PASSWORD}
     environment = {f"SMTP_{name}": text for name, text in names.items()}

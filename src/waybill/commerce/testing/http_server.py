@@ -69,7 +69,6 @@ class TryServer:
         self.asked: list[Asked] = []
         """Every request that was read, in order."""
         self.faults: deque[Fault] = deque()
-        self.delay_seconds = 0.0
         self._port = 0
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -126,8 +125,6 @@ class TryServer:
         asked = await _read(reader)
         self.asked.append(asked)
         fault = self.faults.popleft() if self.faults else None
-        if self.delay_seconds:
-            await asyncio.sleep(self.delay_seconds)
         reply = self.reply(asked) if fault is None or fault in _WORKS else Reply(500)
         match fault:
             case Fault.DROP_BEFORE_WORK | Fault.DROP_AFTER_WORK:
