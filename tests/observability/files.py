@@ -38,6 +38,8 @@ class Alert:
     severity: str
     kafka: bool
     """Whether its series exist only where events go through Kafka."""
+    audit: bool
+    """Whether its series are what an audit wrote, not a service."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ def alerts() -> Iterator[Alert]:
                     rule["annotations"]["runbook_url"],
                     rule["labels"]["severity"],
                     path.stem == "kafka",
+                    path.stem == "audit",
                 )
 
 

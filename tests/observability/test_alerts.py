@@ -50,6 +50,8 @@ HEALTHY = {
     "postgres_oldest_xmin_age_transactions": "4000",
     "postgres_prepared_transactions": "0",
     'disk_used_ratio{application="order-service"}': "0.8",
+    'audit_violations{rule="I30"}': "0",
+    "audit_finished_timestamp_seconds": "0",
 }
 FAULTS: dict[str, dict[str, str]] = {
     # A service that is down reads nothing: its lag tells nothing new.
@@ -120,6 +122,8 @@ FAULTS: dict[str, dict[str, str]] = {
     "OutboxUnsent": {'outbox_oldest_unsent_age_seconds{application="order-service"}': "90"},
     "RecordsHeld": {'outbox_held{application="order-service"}': "2"},
     "LanesWithoutOwner": {'outbox_lanes_without_owner{application="order-service"}': "1"},
+    "AuditViolated": {'audit_violations{rule="I30"}': "1"},
+    "AuditOld": {"audit_finished_timestamp_seconds": "-9000"},
     "DiskFills": {'disk_used_ratio{application="order-service"}': "0.88"},
 }
 

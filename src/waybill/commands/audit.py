@@ -49,6 +49,9 @@ def audit(
     matrix: Annotated[
         bool, typer.Option("--matrix", help="Only show which rules apply, and why others do not.")
     ] = False,
+    prometheus: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write figures for alerts: docs/audit.md.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
 ) -> None:
     """Prove from databases and topics, read-only, that nothing was lost, doubled or stranded.
@@ -86,7 +89,22 @@ def audit(
         sys.stderr.write(f"waybill: {error}\n")
         raise typer.Exit(COULD_NOT_RUN) from None
     _show(report, as_json=as_json)
+    if prometheus is not None:
+        _expose(report, prometheus)
     raise typer.Exit(report.exit_status)
+
+
+def _expose(report: Report, path: Path) -> None:
+    """For node_exporter: it reads what ends in .prom in its directory."""
+    from datetime import UTC, datetime  # noqa: PLC0415 - fast help
+
+    from waybill.operations.audit.exposition import write_exposition  # noqa: PLC0415 - as above
+
+    try:
+        write_exposition(report, path, datetime.now(UTC))  # noqa: TID251 - a command's clock
+    except OSError as error:
+        sys.stderr.write(f"waybill: {path} cannot be written: {error.strerror}\n")
+        raise typer.Exit(2) from None
 
 
 def _services(text: str) -> frozenset[str]:
