@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from confluent_kafka import Producer
-from tests.kafka.conftest import kafka, settings
+from tests.kafka.broker import running_broker
 from tests.kafka.group_world import fresh_topics
+from tests.kafka.reading import settings_for
 from tests.operations.audit.filled import audited, execute, value
 from tests.operations.audit.test_relayed import ALL_SENT, SERVICES
 
@@ -23,14 +24,13 @@ from waybill.operations.audit.report import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.operations.audit.filled import Filled
 
     from waybill.messaging.adapters.kafka.settings import KafkaSettings
     from waybill.messaging.core.message import Record
     from waybill.operations.audit.report import RuleResult
-
-__all__ = ["kafka", "settings"]
 
 TOPICS = [
     name + end
@@ -39,6 +39,10 @@ TOPICS = [
 ]
 TOPIC_RULES = ("I16", "I17", "I20", "I21")
 LAST = "SELECT id::text FROM messaging.outbox WHERE lane < 16 ORDER BY seq DESC LIMIT 1"
+
+TAKEN_DIRECTLY = """
+UPDATE messaging.consumer_source SET positions = array_fill(1000000::bigint, ARRAY[17])
+"""
 
 
 def with_message(record: Record, **changes: Any) -> Record:  # noqa: ANN401 - a message's own
@@ -100,6 +104,13 @@ class Platform:
         return {rule.id: rule for rule in report.rules}
 
 
+@pytest.fixture(scope="module")
+def settings(session_directory: Path) -> Iterator[KafkaSettings]:
+    """Of a broker of these tests alone: the topics have the platform's own names."""
+    with running_broker(session_directory / "audited") as broker:
+        yield settings_for(broker.bootstrap)
+
+
 @pytest.fixture
 def platform(filled: Filled, settings: KafkaSettings) -> Iterator[Platform]:
     """As if a relay had sent everything that the filled databases hold."""
@@ -126,6 +137,19 @@ def test_i16_a_record_that_is_not_in_its_topic_is_named(platform: Platform) -> N
     assert [each.row["message_id"] for each in found["I16"].rows] == [lost]
     assert found["I16"].rows[0].row["topic"] == "payment-events"
     assert "waybill topics read payment-events" in found["I16"].rows[0].look_at
+
+
+def test_l6_what_was_taken_before_the_switch_to_kafka_needs_not_be_there(
+    platform: Platform,
+) -> None:
+    """Positions of direct readers are of that time; without them all of it would be missing."""
+    asyncio.run(fresh_topics(platform.settings, TOPICS))
+    found = platform.looked_at()
+    assert found["I16"].violations > 100
+    for service in SERVICES:
+        asyncio.run(execute(platform.urls[service], [TAKEN_DIRECTLY]))
+    found = platform.looked_at()
+    assert found["I16"].outcome == Outcome.CLEAN, found["I16"].rows
 
 
 def test_i17_i20_i21_records_that_no_relay_wrote_are_named(platform: Platform) -> None:

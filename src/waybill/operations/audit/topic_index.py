@@ -60,6 +60,9 @@ _HORIZON = "SELECT extract(epoch FROM horizon_at)::float8 AS at FROM messaging.o
 _DIRECT = (
     "SELECT positions FROM messaging.consumer_source WHERE source = $1 AND positions IS NOT NULL"
 )
+_WAS_DIRECT = """
+SELECT EXISTS (SELECT FROM messaging.consumer_source WHERE 0 < ANY (positions)) AS so
+"""
 INSERT_ROWS = 5_000
 
 
@@ -73,6 +76,8 @@ class TopicIndex:
         """By producer: rows created before are gone."""
         self.taken_directly: dict[str, list[int]] = {}
         """By producer and lane: what every reader took from the outbox itself, before Kafka."""
+        self.once_direct: set[str] = set()
+        """Producers whose services read outboxes directly before Kafka."""
         self._connection = connection
 
     def pages(self, query: str) -> Iterator[Rows]:
@@ -145,6 +150,9 @@ class Bus:
         producer = self._scope.consumer_id(database)
         (row,) = await readings[database].fetch(_HORIZON)
         index.horizons[producer] = row["at"] or 0.0
+        (row,) = await readings[database].fetch(_WAS_DIRECT)
+        if row["so"]:
+            index.once_direct.add(producer)
         index.taken_directly[producer] = await self._directly(readings, database)
         page: list[tuple[object, ...]] = []
         async for each in readings[database].stream(_ROWS, DEAD_LETTER_LANE, self._names):

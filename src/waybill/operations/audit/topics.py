@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from waybill.operations.audit.rule import Found
     from waybill.operations.audit.topic_index import TopicIndex
 
+NONE_YET = 2**63
+"""Above every seq."""
+
 _MISSING = """
 SELECT producer, topic, id, lane, seq, key, type, created_at FROM sent AS s
 WHERE is_due AND NOT EXISTS (SELECT 1 FROM found AS f WHERE f.id = s.id AND f.topic = s.topic)
@@ -63,9 +66,8 @@ async def sent_is_there(books: Books) -> AsyncIterator[Found]:
             directly = index.taken_directly.get(str(producer), [])
             if directly and int(seq or 0) <= directly[int(lane or 0)]:
                 continue
-            if int(lane or 0) == DEAD_LETTER_LANE and int(seq or 0) < first_dead_letters.get(
-                str(producer), 0
-            ):
+            first = first_dead_letters.get(str(producer), 0)
+            if int(lane or 0) == DEAD_LETTER_LANE and int(seq or 0) < first:
                 continue
             yield {
                 "producer": producer,
@@ -83,18 +85,19 @@ def _first_dead_letters(books: Books) -> dict[str, int]:
 
     What came before may be of the time before Kafka, when no reader kept a position there.
     """
+    index = _index(books)
     unread = {
         books.scope.consumer_id(name)
         for name, service in books.scope.services.items()
         if not service.publishes
-    }
+    } & index.once_direct
     query = f"""
     SELECT producer, min(seq) FROM sent AS s WHERE lane = {DEAD_LETTER_LANE} AND EXISTS (
         SELECT 1 FROM found AS f WHERE f.id IN (s.id, s.cause) AND f.topic = s.topic
     ) GROUP BY producer
     """  # noqa: S608 - a constant
-    rows = [row for page in _index(books).pages(query) for row in page]
-    return {str(producer): int(seq or 0) for producer, seq in rows if producer in unread}
+    found = {str(producer): int(seq or 0) for page in index.pages(query) for producer, seq in page}
+    return {producer: found.get(producer, NONE_YET) for producer in unread}
 
 
 async def nothing_else_is_there(books: Books) -> AsyncIterator[Found]:
