@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import time
 from contextlib import ExitStack, closing, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -140,6 +141,32 @@ def test_orders_end_while_their_service_is_taken_over(site: Site, groups: Groups
             assert site.figure(service, "loop_halted", loop=loop) == 0
             assert site.figure(service, "loop_last_progress_age_seconds", loop=loop) < 10
     recovered(site, time.monotonic())
+    told_by_the_brokers(site)
+
+
+def told_by_the_brokers(site: Site) -> None:
+    """What an operator asks of Kafka: topics, consumers' places, records, and the audit of both."""
+    topics = {row["topic"]: row for row in asked(site, "topics", "list", "--json")}
+    assert topics["order-events"]["partitions"] == PARTITIONS
+    assert topics["order-events"]["records"] > ORDERS
+    assert topics["payment-events.DLT"]["records"] == 0
+    rows = asked(site, "consumers", "list", "--json", "--partitions")
+    read = sum(row["position"] or 0 for row in rows if row["consumer"] == "notification-service")
+    assert read == topics["order-events"]["records"]
+    assert {row["members"] for row in rows} == {CONCURRENCY}
+    assert {row["lag"] for row in rows} == {0}
+    (record,) = asked(site, "topics", "read", "payment-events", "--limit", "1", "--json")
+    assert record["type"] == "PaymentSucceeded"
+    (report,) = asked(site, "audit", "--settle", "60", "--json")
+    outcomes = {rule["id"]: rule["outcome"] for rule in report["rules"]}
+    assert [outcomes[id_] for id_ in ("I16", "I17")] == ["clean", "clean"]
+
+
+def asked(site: Site, *arguments: str) -> list[dict[str, Any]]:
+    """The JSON lines of a command."""
+    answer = site.order.run(*arguments)
+    assert answer.returncode == 0, answer.stderr
+    return [json.loads(line) for line in answer.stdout.splitlines()]
 
 
 @pytest.mark.long

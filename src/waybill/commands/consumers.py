@@ -6,12 +6,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from waybill.commands.options import AsJson, Data, PortBase  # noqa: TC001 - read by typer
+from waybill.commands.brokers import consumer_rows, kafka_of, summed
+from waybill.commands.options import (  # noqa: TC001 - read by typer
+    AsJson,
+    Data,
+    Outboxes,
+    Partitions,
+    PortBase,
+)
 from waybill.commands.output import say, show
 from waybill.commands.place import run, service_databases, settings_of
 from waybill.messaging.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from waybill.messaging.adapters.kafka.settings import KafkaSettings
     from waybill.platform.settings import Settings
 
 app = typer.Typer(help="Consumers and their positions.", no_args_is_help=True)
@@ -21,12 +29,37 @@ Source = Annotated[str, typer.Argument(help="The service whose outbox it reads."
 
 
 @app.command("list")
-def list_(data: Data = None, port_base: PortBase = None, *, as_json: AsJson = False) -> None:
-    """List consumers, their lag, and whether they run.
+def list_(
+    data: Data = None,
+    port_base: PortBase = None,
+    *,
+    partitions: Partitions = False,
+    outboxes: Outboxes = False,
+    as_json: AsJson = False,
+) -> None:
+    """List consumers, their lag, and whether they run: in Kafka if KAFKA_BROKERS is set.
 
     Example: waybill consumers list
     """
-    run(_list(settings_of(data, port_base), as_json=as_json))
+    settings = settings_of(data, port_base)
+    kafka = kafka_of(outboxes=outboxes)
+    if kafka is None:
+        run(_list(settings, as_json=as_json))
+    else:
+        run(_list_on(kafka, settings, partitions=partitions, as_json=as_json))
+
+
+async def _list_on(
+    kafka: KafkaSettings, settings: Settings, *, partitions: bool, as_json: bool
+) -> None:
+    async with service_databases(settings) as databases:
+        rows = await consumer_rows(kafka, settings, databases)
+    columns: tuple[str, ...] = ("consumer", "topic", "partition", "position", "lag", "members")
+    if not partitions:
+        columns = ("consumer", "topic", "partitions", "lag", "members")
+        rows = summed(rows, ("consumer", "topic"), ("lag",))
+        rows = [{column: row[column] for column in columns} for row in rows]
+    show(rows, as_json=as_json, columns=columns, none="Kafka has none of the topics yet")
 
 
 async def _list(settings: Settings, *, as_json: bool) -> None:

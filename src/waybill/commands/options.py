@@ -29,3 +29,8 @@ ChosenBlueprint = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
 Why = Annotated[str, typer.Option("--why", help="The reason, kept with the verdict.")]
+
+Outboxes = Annotated[
+    bool, typer.Option("--outboxes", help="The outboxes, although KAFKA_BROKERS is set.")
+]
+Partitions = Annotated[bool, typer.Option("--partitions", help="On Kafka: a line a partition.")]

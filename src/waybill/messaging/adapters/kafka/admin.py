@@ -27,7 +27,16 @@ if TYPE_CHECKING:
 Place = tuple[str, int]
 """Topic and partition."""
 
-STALE = frozenset({KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH})
+STALE = frozenset(
+    {
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+    }
+)
+"""Somebody else leads by now, or will in a moment."""
+RETRY_SECONDS = 0.1
 
 
 class Admin:
@@ -59,14 +68,17 @@ class Admin:
         wanted = dict.fromkeys(partitions, spec)
         if not wanted:
             return {}
-        try:
-            return await self._offsets(wanted)
-        except TransientError as error:
-            told = error_of(error.__cause__)
-            if told is None or told.code() not in STALE:
-                raise
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.request_seconds
+        while True:
+            try:
+                return await self._offsets(wanted)
+            except TransientError as error:
+                told = error_of(error.__cause__)
+                if told is None or told.code() not in STALE or loop.time() > deadline:
+                    raise
             self.renew()
-            return await self._offsets(wanted)
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def _offsets(self, wanted: dict[TopicPartition, OffsetSpec]) -> dict[Place, int]:
         asked = self.open().list_offsets(wanted, request_timeout=self.request_seconds)
