@@ -20,6 +20,7 @@ _OF_MODULES = [
     (time, "sleep"),
     (socket, "getaddrinfo"),
     (socket, "gethostbyname"),
+    (socket, "gethostbyaddr"),
     (socket, "create_connection"),
 ]
 

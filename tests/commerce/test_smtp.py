@@ -51,12 +51,14 @@ class Post:
         self.answers: dict[str, list[str]] = {"MAIL": [], "RCPT": [], "DATA": []}
         self.after_data: list[str] = []
         """`drop` or `hang` once the mail is taken."""
+        self.greetings: list[str | None] = []
         self.port = 0
 
     async def handle_MAIL(  # noqa: N802 - the library's name and signature
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        del server, session, options
+        del server, options
+        self.greetings.append(session.host_name)
         envelope.mail_from = address
         return self._next("MAIL")
 
@@ -283,10 +285,11 @@ async def test_with_tls_and_a_password_it_goes_through(certificate: Certificate,
 
 
 async def test_nothing_of_it_blocks_the_event_loop(post: Post) -> None:
-    """Not even the name by which we greet is looked up."""
+    """And it greets by the sender's domain: this machine's name is neither looked up nor told."""
     mailer = mailer_for(post)
     with no_blocking_calls():
         assert isinstance(await mailer.send(an_email()), Delivered)
+    assert post.greetings == ["shop.example"]
 
 
 async def test_the_deliverer_repeats_until_the_server_takes_it(
@@ -339,6 +342,7 @@ def replace_id(notification: Notification) -> Notification:
     ("environment", "words"),
     [
         ({"SMTP_HOST": "x"}, "FROM_EMAIL"),
+        ({"SMTP_HOST": "x", "FROM_EMAIL": "a@\u00e5.example"}, "FROM_EMAIL"),
         ({"SMTP_HOST": "x", "FROM_EMAIL": "a@b", "SMTP_TLS": "ssl"}, "starttls, implicit or none"),
         (
             {"SMTP_HOST": "x", "FROM_EMAIL": "a@b", "SMTP_TLS": "none", "SMTP_PASSWORD": "p"},

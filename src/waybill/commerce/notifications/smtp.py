@@ -58,8 +58,8 @@ class SmtpSettings:
     connections_max: int = 16
 
     def __post_init__(self) -> None:
-        if not self.host or "@" not in self.sender:
-            raise ConfigurationError("mail needs SMTP_HOST, and FROM_EMAIL with an address")
+        if not self.host or "@" not in self.sender or not self.sender.isascii():
+            raise ConfigurationError("mail needs SMTP_HOST, and FROM_EMAIL with an ASCII address")
         if self.tls not in get_args(Tls):
             raise ConfigurationError(f"SMTP_TLS is {self.tls!r}: starttls, implicit or none")
         if self.password and self.tls == "none":
@@ -173,7 +173,7 @@ class SmtpMailer:
             port=settings.port,
             username=settings.user or None,
             password=settings.password or None,
-            # Given, for it would be looked up by a call that blocks.
+            # Given: else each connection waits for a look-up of this machine's name, and tells it.
             local_hostname=settings.sender.rpartition("@")[2].rstrip(">"),
             timeout=settings.timeout_seconds,
             use_tls=settings.tls == "implicit",
