@@ -126,6 +126,7 @@ class LogContract:
         async with subscribed(make_log()) as subscription:
             first = await next_records(subscription)
             await record_ahead(first)
+            await subscription.acknowledge(first.scanned)
             assert granted == ["all"]
             await publish(producing, outbox, [a_message("a")])
             second = await next_records(subscription)
