@@ -19,10 +19,11 @@ from waybill.messaging.adapters.kafka.settings import KafkaSettings, without_bro
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.operations.bench.target import Target
 from waybill.platform.background import holders, readiness
-from waybill.platform.chosen import chosen
+from waybill.platform.chosen import DATABASE, chosen
 from waybill.platform.embedded import EmbeddedPostgres
 from waybill.platform.embedded.cluster import Cluster
 from waybill.platform.embedded.processes import processes_of
+from waybill.platform.empty_topics import require_empty_topics
 from waybill.platform.provisioning import SERVICES, urls_of
 from waybill.platform.services import plans_of
 
@@ -56,6 +57,8 @@ async def own_platform(
             "127.0.0.1:29092"
         )
     data = settings.data_directory.absolute()
+    if not (data / DATABASE).exists():
+        await require_empty_topics(brokers, chosen(settings))
     data.mkdir(mode=0o711, parents=True, exist_ok=True)
     lines = (
         [("serve", service) for service in plans_of(chosen(settings))] if processes else [("up",)]

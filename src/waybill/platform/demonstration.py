@@ -19,9 +19,11 @@ from waybill.messaging.core.errors import ConfigurationError
 from waybill.operations.audit import AuditOptions, audit
 from waybill.operations.audit.table import show_report
 from waybill.platform import event_loop
+from waybill.platform.chosen import DATABASE, chosen
 from waybill.platform.composition import Platform
 from waybill.platform.demo import Demo, DemoFailedError, Shop
 from waybill.platform.embedded import EmbeddedPostgres
+from waybill.platform.empty_topics import require_empty_topics
 from waybill.platform.logs import set_up_logs
 from waybill.platform.provisioning import SERVICES, urls_of
 from waybill.platform.settings import PORT_SPAN, Settings
@@ -84,6 +86,9 @@ async def _until_signal(console: Console, settings: Settings, began: float) -> N
     started = time.monotonic()
     server = EmbeddedPostgres(settings.data_directory)
     platform = Platform(settings, server)
+    if not (settings.data_directory / DATABASE).exists():
+        kafka = KafkaSettings.from_environment(os.environ)
+        await require_empty_topics(kafka, chosen(settings))
     platform.bind()
     try:
         async with server:
