@@ -218,8 +218,9 @@ def recovered(site: Site, healed: float) -> Report:
     """Everything ended within T of the healing, nothing is a dead letter, nothing was lost."""
     left = partial(time_left, healed)
     wait_for(site.ready, left(), "every service is ready again")
-    site.customers.settle_unknown()
     wait_for(site.all_ended, left(), "all orders terminal")
+    site.customers.settle_unknown()  # minutes, after an outage in which thousands were refused
+    wait_for(site.all_ended, END_SECONDS, "all that were refused before are terminal")
     for service in OFFSETS:
         assert site.value(service, DEAD_LETTERS) == 0, service
         assert site.value(service, PARKED) == 0, service

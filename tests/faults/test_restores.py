@@ -46,8 +46,9 @@ def test_the_producer_of_orders_is_restored(site: Site, window: restores.Window)
         healed = time.monotonic()
         site.accept(AROUND, END_SECONDS)
     wait_for(site.ready, END_SECONDS, "every service is ready again")
-    site.customers.settle_unknown()
     wait_for(site.all_ended, time_left(healed), "all orders terminal")
+    site.customers.settle_unknown()
+    wait_for(site.all_ended, END_SECONDS, "all that were refused before are terminal")
     assert len(site.lost) - before >= window.orders
     report = restores.audit_all(site, END_SECONDS)
     assert restores.named(report) == {
