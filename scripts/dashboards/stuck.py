@@ -12,6 +12,12 @@ def _worst(title: str, description: str, unit: str, *shown: str, limit: float) -
     return Panel(title, description, unit, queries, kind="stat", width=6, red_above=limit)
 
 
+def _least(title: str, description: str, *shown: str, limit: float = 1) -> Panel:
+    query, legend = shown
+    queries = ((query, legend),)
+    return Panel(title, description, "short", queries, kind="stat", width=6, red_below=limit)
+
+
 STUCK = Dashboard(
     "lost-or-stuck",
     "Is anything lost or stuck?",
@@ -107,23 +113,17 @@ STUCK = Dashboard(
         (
             "Is down or closed",
             (
-                Panel(
+                _least(
                     "Services",
                     "1 where a process of the service answers.",
-                    "short",
-                    (("max by (job) (up)", "{{job}}"),),
-                    kind="stat",
-                    width=6,
-                    red_below=1,
+                    "max by (job) (up)",
+                    "{{job}}",
                 ),
-                Panel(
+                _least(
                     "Databases",
                     "1 where the service's database answers.",
-                    "short",
-                    (("min by (application) (database_up)", "{{application}}"),),
-                    kind="stat",
-                    width=6,
-                    red_below=1,
+                    "min by (application) (database_up)",
+                    "{{application}}",
                 ),
                 _worst(
                     "Breakers not closed",
@@ -146,14 +146,11 @@ STUCK = Dashboard(
         (
             "Between the outboxes and Kafka (empty without Kafka)",
             (
-                Panel(
+                _least(
                     "Brokers [Kafka]",
                     "1 where the service reaches the brokers. Runbook: KafkaDown.",
-                    "short",
-                    (("min by (application) (kafka_up)", "{{application}}"),),
-                    kind="stat",
-                    width=6,
-                    red_below=1,
+                    "min by (application) (kafka_up)",
+                    "{{application}}",
                 ),
                 _worst(
                     "Oldest unsent message [Kafka]",
@@ -201,14 +198,12 @@ STUCK = Dashboard(
                     "transactions",
                     limit=10_000_000,
                 ),
-                Panel(
+                _least(
                     "Spare partitions",
                     "Empty partitions ahead of each outbox. Runbook: SparePartitionsMissing.",
-                    "short",
-                    (("min by (application) (outbox_spare_partitions)", "{{application}}"),),
-                    kind="stat",
-                    width=6,
-                    red_below=2,
+                    "min by (application) (outbox_spare_partitions)",
+                    "{{application}}",
+                    limit=2,
                 ),
                 _worst(
                     "Disk",

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
-import subprocess
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pytest
-from tests.acceptance.processes import OFFSETS, free_port_base, wait_for
-from tests.faults.site import Site, opened
+from tests.acceptance.processes import wait_for
 from tests.observability import prometheus as real
 from tests.observability.files import alerts, panels, selectors, without_threshold
+from tests.observability.observed import at_work, scraped
 
 from waybill.messaging.core.identity import new_id
 
@@ -21,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.faults.site import Site
     from tests.observability.prometheus import Prometheus
 
 pytestmark = pytest.mark.acceptance
@@ -40,28 +38,15 @@ DISCARD = "UPDATE messaging.dead_letters SET verdict = 'DISCARDED'"
 def site(session_directory: Path, provisioned_data: Path) -> Iterator[Site]:
     """Four services, a PostgreSQL that the test may stop, and orders of every outcome."""
     directory = session_directory / "observed"
-    directory.mkdir(mode=0o711)
-    subprocess.run(["cp", "-a", provisioned_data, directory / "data"], check=True)
-    base = free_port_base()
-    with opened(directory / "data", port_base=base, environment={}) as made:
-        with made.ordering():
-            made.accept(30)
-            wait_for(lambda: made.figure("order", "orders_cancelled_total"), 60, "one is cancelled")
+    until = "orders_cancelled_total"
+    with at_work(directory, provisioned_data, orders=30, until=until) as made:
         yield made
-    shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
 def prometheus(site: Site, session_directory: Path) -> Iterator[Prometheus]:
     """Prometheus, scraping each service where it runs."""
-
-    def target(host: str, _port: int) -> str:
-        name = host.removesuffix("-service")
-        return urlsplit(site.services[name].url(OFFSETS[name])).netloc
-
-    with real.running(session_directory / "prometheus", target) as running:
-        with site.ordering():
-            wait_for(lambda: running.ran() > 5, 60, "some scrapes")
+    with scraped(site, session_directory / "prometheus") as running:
         yield running
 
 

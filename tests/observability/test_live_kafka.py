@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pytest
-from tests.acceptance.processes import OFFSETS, free_port_base, wait_for
-from tests.faults.site import Site, opened
+from tests.acceptance.processes import wait_for
 from tests.kafka.broker import Broker, running_broker
 from tests.observability import prometheus as real
 from tests.observability.files import alerts, panels, selectors, without_threshold
+from tests.observability.observed import at_work, scraped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.faults.site import Site
     from tests.observability.prometheus import Prometheus
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.long]
@@ -35,29 +33,17 @@ def broker(session_directory: Path) -> Iterator[Broker]:
 def site(broker: Broker, session_directory: Path, provisioned_data: Path) -> Iterator[Site]:
     """Four services that meet on Kafka, and some orders."""
     directory = session_directory / "observed-on-kafka"
-    directory.mkdir(mode=0o711)
-    subprocess.run(["cp", "-a", provisioned_data, directory / "data"], check=True)
-    environment = {"KAFKA_BROKERS": broker.bootstrap}
-    base = free_port_base()
-    with opened(directory / "data", port_base=base, environment=environment) as made:
-        with made.ordering():
-            made.accept(10)
-            wait_for(lambda: made.figure("order", "orders_confirmed_total"), 60, "one is confirmed")
+    until, brokers = "orders_confirmed_total", broker.bootstrap
+    with at_work(
+        directory, provisioned_data, orders=10, until=until, KAFKA_BROKERS=brokers
+    ) as made:
         yield made
-    shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
 def prometheus(site: Site, session_directory: Path) -> Iterator[Prometheus]:
     """Prometheus, scraping each service where it runs."""
-
-    def target(host: str, _port: int) -> str:
-        name = host.removesuffix("-service")
-        return urlsplit(site.services[name].url(OFFSETS[name])).netloc
-
-    with real.running(session_directory / "prometheus-on-kafka", target) as running:
-        with site.ordering():
-            wait_for(lambda: running.ran() > 5, 60, "some scrapes")
+    with scraped(site, session_directory / "prometheus-on-kafka") as running:
         yield running
 
 

@@ -122,6 +122,7 @@ class LogContract:
                 await subscription.record_ahead(
                     transaction, batch.scanned, ids, lambda: granted.append("all")
                 )
+            await subscription.acknowledge(batch.scanned)
 
         async with subscribed(make_log()) as subscription:
             first = await next_records(subscription)
