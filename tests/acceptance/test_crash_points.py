@@ -1,5 +1,6 @@
 """Every crash point with every action, on one platform under load; then the books.
 
+A kill costs a start each: one of each boundary by default, all of them in `make test-faults`.
 Each point and action alone, on data of its own, is test_every_crash_point.py's.
 """
 
@@ -49,6 +50,16 @@ pytestmark = pytest.mark.acceptance
 # A relay has points of its own, on Kafka: tests/messaging/postgres/test_relay_crashes.py.
 POINTS = [point for point in registered() if not point.startswith("relay.")]
 assert set(of_commerce.POINTS) <= set(POINTS)
+BETWEEN = [
+    *("outbox.after_append", "transaction.after_commit", "owe.after_insert"),
+    *("intake.after_commit", "cancel.before_commit", "deadline.after_commit"),
+    *("consumer.before_commit", "consumer.after_commit", "source.before_report"),
+    *("positions.before_commit", "redrive.after_commit", "delivery.after_call"),
+    *("settle.before_commit", "provider.after_write", "mail.after_send", "job.after_run"),
+]
+"""Of each boundary the points at which it hurts most: the act is done, and nobody knows."""
+assert set(BETWEEN) <= set(POINTS)
+assert {point.split(".")[0] for point in BETWEEN} == {point.split(".")[0] for point in POINTS}
 
 
 @pytest.fixture(scope="module")
@@ -95,13 +106,20 @@ def test_what_goes_wrong_at_any_point_costs_nothing(platform: ArmedPlatform, act
     assert {point for _, did, point in platform.reached if did == action} >= set(points)
 
 
-def test_a_kill_at_any_point_costs_nothing(platform: ArmedPlatform) -> None:
+@pytest.mark.parametrize(
+    "points",
+    [
+        pytest.param(BETWEEN, id="one of each boundary"),
+        pytest.param(POINTS, id="every point", marks=pytest.mark.long),
+    ],
+)
+def test_a_kill_at_any_point_costs_nothing(platform: ArmedPlatform, points: list[str]) -> None:
     """P2, P3, P6: SIGKILL at each point in turn, under load, a start, and the books as they stand.
 
     The books that need an end of all orders are looked at once, after the last one.
     """
     with audited(platform) as customers:
-        for point in POINTS:
+        for point in points:
             die_at(point, platform, customers)
             platform.start()
             report = books(platform.data, AuditOptions(kinds=frozenset({Kind.ALWAYS})))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from tests.messaging.postgres.relay_world import RelayWorld
 
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase
 from waybill.messaging.core.message import Message, Record
@@ -112,3 +113,12 @@ def read(database: PostgresDatabase) -> OutboxRows:
 def letters(database: PostgresDatabase) -> LetterRows:
     """See contracts.inbox."""
     return LetterRows(database)
+
+
+@pytest.fixture
+async def world(messaging_database: str) -> AsyncIterator[RelayWorld]:
+    """An outbox in relay mode, nothing running."""
+    made = RelayWorld(messaging_database)
+    await made.open()
+    yield made
+    await made.close()

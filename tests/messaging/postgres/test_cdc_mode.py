@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.messaging.postgres.relay_world import RelayWorld
 
 from waybill.messaging.adapters.postgres import relay_status
 from waybill.messaging.adapters.postgres.relay_mode import (
@@ -17,18 +16,9 @@ from waybill.messaging.adapters.postgres.relay_mode import (
 from waybill.messaging.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from tests.messaging.postgres.relay_world import RelayWorld
 
 LOG = "memory"
-
-
-@pytest.fixture
-async def world(messaging_database: str) -> AsyncIterator[RelayWorld]:
-    """An outbox in relay mode, nothing running."""
-    made = RelayWorld(messaging_database)
-    await made.open()
-    yield made
-    await made.close()
 
 
 async def watch(world: RelayWorld) -> None:

@@ -18,21 +18,16 @@ from waybill.messaging.core.retry import Backoff
 from waybill.messaging.runtime.relay_settings import RelaySettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from waybill.messaging.core.message import Record
 
 TOO_LARGE = b"x" * 2_000
 
 
 @pytest.fixture
-async def world(messaging_database: str) -> AsyncIterator[RelayWorld]:
-    """An empty outbox, and a log that takes values of 1,000 bytes."""
-    made = RelayWorld(messaging_database)
-    await made.open()
-    made.log.value_bytes_max = 1_000
-    yield made
-    await made.close()
+def world(world: RelayWorld) -> RelayWorld:
+    """Its log takes values of 1,000 bytes."""
+    world.log.value_bytes_max = 1_000
+    return world
 
 
 def same_lane(key: str, count: int) -> list[str]:

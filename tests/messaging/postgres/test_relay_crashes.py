@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 from tests.messaging.postgres.relay_world import RelayWorld, until
@@ -14,9 +13,6 @@ from waybill.messaging.core.errors import TransientError
 from waybill.messaging.core.relay import Verdict
 from waybill.messaging.testing.crash_points import CrashPlan
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 POINTS = [point for point in registered() if point.startswith("relay.")]
 FAULTS = [(point, "fail") for point in POINTS] + [
     (point, "do_then_fail") for point in POINTS if ".before_" in point
@@ -24,13 +20,10 @@ FAULTS = [(point, "fail") for point in POINTS] + [
 
 
 @pytest.fixture
-async def world(messaging_database: str) -> AsyncIterator[RelayWorld]:
-    """An outbox in relay mode, nothing running."""
-    made = RelayWorld(messaging_database)
-    made.log.value_bytes_max = 100
-    await made.open()
-    yield made
-    await made.close()
+def world(world: RelayWorld) -> RelayWorld:
+    """Its log takes values of 100 bytes."""
+    world.log.value_bytes_max = 100
+    return world
 
 
 @pytest.mark.parametrize(("point", "act"), FAULTS)

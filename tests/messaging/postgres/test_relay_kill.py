@@ -33,15 +33,6 @@ POINTS = [
 ]
 
 
-@pytest.fixture
-async def world(messaging_database: str) -> AsyncIterator[RelayWorld]:
-    """An outbox in relay mode, nothing running here."""
-    made = RelayWorld(messaging_database)
-    await made.open()
-    yield made
-    await made.close()
-
-
 @asynccontextmanager
 async def process(world: RelayWorld, log: Path, *, point: str = "") -> AsyncIterator[Process]:
     """A relay in a process of its own; killed at the end, or when it comes to the point."""

@@ -20,20 +20,9 @@ from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.core.lanes import ALL_LANES, lane_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from waybill.messaging.core.ports import Database
 
 LOG = "memory"
-
-
-@pytest.fixture
-async def world(messaging_database: str) -> AsyncIterator[RelayWorld]:
-    """An outbox in relay mode, nothing running."""
-    made = RelayWorld(messaging_database)
-    await made.open()
-    yield made
-    await made.close()
 
 
 async def direct(world: RelayWorld) -> None:
