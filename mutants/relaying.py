@@ -48,9 +48,9 @@ MUTANTS = (
         name="way-changed-without-drain",
         fault="an outbox that was read directly feeds Kafka from its end on, drained or not",
         harm="messages that a service has not read yet are lost at the change",
-        file="messaging/adapters/postgres/relay_mode.py",
-        old='    if not meta["last_seq"]:\n',
-        new='    if meta["last_seq"] >= 0:\n',
+        file="messaging/core/relay_start.py",
+        old="    if not last_seq:\n",
+        new="    if last_seq >= 0:\n",
         tests=(_MODES + "test_l6_an_outbox_that_was_read_directly_does_not_feed_a_log",),
     ),
     Mutant(

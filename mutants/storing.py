@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutants.mutant import Mutant
 
 _POSTGRES = "messaging/adapters/postgres/"
+_READING = "messaging/reading/"
 _FUNCTIONS = _POSTGRES + "migrations/functions.py"
 _TESTS = "messaging/postgres/"
 _OUTBOX_TESTS = _TESTS + "test_outbox_rules.py::"
@@ -115,7 +116,7 @@ READING = (
         name="hand-over-with-a-gap",
         fault="a message that is handed over is accepted though one before it was not read",
         harm="what another process wrote in between is never read",
-        file=_POSTGRES + "reader.py",
+        file=_READING + "reader.py",
         old="            if position < each.before or not self._has_room:",
         new="            if not self._has_room:",
         tests=(
@@ -126,7 +127,7 @@ READING = (
         name="foreign-topics-not-passed",
         fault="the reader's place does not move over rows of other topics",
         harm="every poll reads the tail again, and retention waits for ever",
-        file=_POSTGRES + "reader.py",
+        file=_READING + "reader.py",
         old="            self._ready.append((lane, seq, id_, record))",
         new="            self._ready.extend([(lane, seq, id_, record)] if record else [])",
         tests=(_LOG_TESTS + "test_d2_positions_pass_over_foreign_topics_at_most_once_a_second",),

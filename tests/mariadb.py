@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 START_SECONDS = 60.0
+_numbers = itertools.count(1)
 _NEEDED = ("mariadbd", "mariadb-install-db")
 _PLACES = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
 
@@ -49,7 +50,6 @@ class Mariadb:
         self._sockets = Path(tempfile.mkdtemp(prefix="waybill-db-"))
         self.socket = self._sockets / "s"
         self._process: subprocess.Popen[bytes] | None = None
-        self._numbers = itertools.count(1)
         path = f"{os.environ.get('PATH', '')}:{_PLACES}"
         self._programs = {name: shutil.which(name, path=path) for name in _NEEDED}
         if not all(self._programs.values()):
@@ -121,12 +121,11 @@ class Databases:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._numbers = itertools.count(1)
         self._made: list[str] = []
 
     async def make(self) -> str:
         """The URL of a new, empty database."""
-        name = f"waybill_{os.getpid()}_{next(self._numbers)}"
+        name = f"waybill_{os.getpid()}_{next(_numbers)}"
         await self.run(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
         self._made.append(name)
         return of(self._url, name)

@@ -27,9 +27,8 @@ from waybill.commerce.payments.simulation import simulated_success
 from waybill.messaging import service as messaging_service
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase
 from waybill.messaging.adapters.postgres.lease import release_all
-from waybill.messaging.adapters.postgres.outbox_log import LogSettings
-from waybill.messaging.adapters.postgres.source import SourceSpec
 from waybill.messaging.core import crash_points
+from waybill.messaging.reading.settings import LogSettings, SourceSpec
 from waybill.platform.composition import messaging_settings
 from waybill.platform.services import PLANS
 from waybill.platform.settings import Settings

@@ -48,9 +48,9 @@ def list_(
 
 async def _list(settings: Settings, *, every: bool, limit: int, as_json: bool) -> None:
     from waybill.messaging.adapters.postgres.relay_held import (  # noqa: PLC0415 - fast help
-        HeldInfo,
         list_held,
     )
+    from waybill.messaging.core.relay import HeldInfo  # noqa: PLC0415 - as above
 
     rows: list[dict[str, object]] = []
     async with service_databases(settings) as databases:

@@ -4,7 +4,6 @@ What stands here is the public API; see docs/library/first-service.md.
 """
 
 from waybill.messaging.adapters.postgres.connection import PostgresSettings
-from waybill.messaging.adapters.postgres.source import SourceSpec
 from waybill.messaging.core.codec import Codec, EventType, JsonCodec
 from waybill.messaging.core.errors import (
     ConcurrencyConflictError,
@@ -24,6 +23,7 @@ from waybill.messaging.core.outcome import Delivered, Failed, NotFound, Refused,
 from waybill.messaging.core.ports import Delivery
 from waybill.messaging.core.retry import Backoff
 from waybill.messaging.core.unit import Received, UnitOfWork
+from waybill.messaging.reading.settings import SourceSpec
 from waybill.messaging.runtime.delivery import DeliveryPolicy
 from waybill.messaging.runtime.group_commit import GroupCommit, GroupCommitPolicy
 from waybill.messaging.runtime.message_unit import MessageUnit

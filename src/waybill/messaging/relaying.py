@@ -15,8 +15,9 @@ from waybill.messaging.adapters.kafka.witness import KafkaWitness
 from waybill.messaging.adapters.kafka.writer import KafkaLogWriter
 from waybill.messaging.adapters.postgres.partition_positions import PostgresPartitionPositions
 from waybill.messaging.adapters.postgres.relay_store import PostgresRelayStore
-from waybill.messaging.adapters.postgres.source import LogSettings, OutboxSource
+from waybill.messaging.adapters.postgres.source import OutboxSource
 from waybill.messaging.core.message import DEAD_LETTER_SUFFIX
+from waybill.messaging.reading.settings import LogSettings
 from waybill.messaging.runtime.relay import Relay
 
 if TYPE_CHECKING:

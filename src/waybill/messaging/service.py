@@ -18,14 +18,14 @@ from waybill.messaging.adapters.postgres.inbox import PostgresInbox, purge_inbox
 from waybill.messaging.adapters.postgres.migrate import upgrade
 from waybill.messaging.adapters.postgres.notify import Notifier
 from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
-from waybill.messaging.adapters.postgres.outbox_log import LogSettings, PostgresOutboxLog
+from waybill.messaging.adapters.postgres.outbox_log import PostgresOutboxLog
 from waybill.messaging.adapters.postgres.relay_mode import require_direct, require_relay
 from waybill.messaging.adapters.postgres.schedule import PostgresSchedule
 from waybill.messaging.adapters.postgres.server import checked_server
-from waybill.messaging.adapters.postgres.source import SourceSpec
 from waybill.messaging.adapters.postgres.upkeep import OutboxUpkeep, UpkeepSettings
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.core.outbox_limits import MESSAGE_BYTES_MAX
+from waybill.messaging.reading.settings import LogSettings, SourceSpec
 from waybill.messaging.runtime.consumer import Consumer
 from waybill.messaging.runtime.deliverer import Deliverer
 from waybill.messaging.runtime.doorbell import Doorbell

@@ -18,9 +18,9 @@ from waybill.messaging.adapters.kafka.settings import KafkaSettings
 from waybill.messaging.adapters.postgres.connection import PostgresSettings
 from waybill.messaging.adapters.postgres.lease import release_all
 from waybill.messaging.adapters.postgres.partitions import SPARE_PARTITIONS, spare_partitions
-from waybill.messaging.adapters.postgres.source import SourceSpec
 from waybill.messaging.adapters.postgres.upkeep import UpkeepSettings
 from waybill.messaging.core.errors import OverloadedError
+from waybill.messaging.reading.settings import SourceSpec
 from waybill.messaging.runtime.brake import Brake
 from waybill.messaging.runtime.doorbell import Doorbell
 from waybill.messaging.runtime.policy import ConsumerPolicy

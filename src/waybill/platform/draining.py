@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from waybill.blueprints.definition import Blueprint
     from waybill.messaging.adapters.kafka.settings import KafkaSettings
-    from waybill.messaging.adapters.postgres.relay_mode import Drained
     from waybill.messaging.core.ports import Database
+    from waybill.messaging.core.relay_start import Drained
 
 LOOK_SECONDS: Final = 0.5
 

@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase, PostgresSettings
 from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
-from waybill.messaging.adapters.postgres.outbox_log import (
-    LogSettings,
-    PostgresOutboxLog,
-    SourceSpec,
-)
+from waybill.messaging.adapters.postgres.outbox_log import PostgresOutboxLog
+from waybill.messaging.reading.settings import LogSettings, SourceSpec
 from waybill.messaging.runtime.doorbell import Doorbell
 from waybill.messaging.testing.contracts.log import CONSUMER, OTHER_TOPIC, TOPIC, publish
 from waybill.messaging.testing.contracts.outbox import a_message
@@ -20,8 +17,8 @@ from waybill.messaging.testing.contracts.outbox import a_message
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from waybill.messaging.adapters.postgres.subscription import OutboxSubscription
     from waybill.messaging.core.message import Message
+    from waybill.messaging.reading.subscription import OutboxSubscription
 
 SOURCE = "parcels"
 FAST = LogSettings(poll_seconds=0.05, report_seconds=0.05, lease_seconds=1.0)

@@ -8,13 +8,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from waybill.messaging.adapters.memory import MemoryLogWriter
+from waybill.messaging.adapters.postgres import relay_mode
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase, PostgresSettings
 from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
+from waybill.messaging.adapters.postgres.relay_held import judge_held, list_held
 from waybill.messaging.adapters.postgres.relay_store import PostgresRelayStore
-from waybill.messaging.adapters.postgres.source import LogSettings, OutboxSource
+from waybill.messaging.adapters.postgres.source import OutboxSource
 from waybill.messaging.core.errors import OutcomeUnknownError, TransientError
 from waybill.messaging.core.identity import new_id
 from waybill.messaging.core.retry import Backoff
+from waybill.messaging.reading.settings import LogSettings
 from waybill.messaging.runtime.clock import SystemClock
 from waybill.messaging.runtime.doorbell import Doorbell
 from waybill.messaging.runtime.ports import SilentObserver
@@ -24,10 +27,11 @@ from waybill.messaging.testing.contracts.outbox import a_message
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from uuid import UUID
 
     from waybill.messaging.core.message import Message, Record
     from waybill.messaging.core.ports import LogWriter
-    from waybill.messaging.core.relay import RelayStore
+    from waybill.messaging.core.relay import HeldInfo, RelayStore, Verdict
 
 SOURCE = "parcels"
 FAST = RelaySettings(
@@ -139,6 +143,18 @@ class RelayWorld:
             "SELECT aggregateid, state FROM messaging.outbox_held ORDER BY seq"
         )
         return [(row[0], row[1]) for row in rows]
+
+    async def held_infos(self, *, with_skipped: bool = False) -> list[HeldInfo]:
+        """As an operator sees them."""
+        return await list_held(self.database, with_skipped=with_skipped)
+
+    async def judge(self, message: Message, verdict: Verdict, why: str = "") -> set[UUID]:
+        """An operator's word."""
+        return await judge_held(self.database, [message.id], verdict, who="me", why=why)
+
+    async def rewind(self) -> None:
+        """Send all that is retained again."""
+        await relay_mode.rewind(self.database, None)
 
     async def drained(self) -> None:
         """Wait until everything was sent, and the database knows it."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.messaging.postgres.log_world import SOURCE, LogWorld, Stoppable
 
-from waybill.messaging.adapters.postgres import reader as reader_module
 from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
-from waybill.messaging.adapters.postgres.outbox_log import LogSettings
 from waybill.messaging.adapters.postgres.source import OutboxSource
+from waybill.messaging.reading import reader as reader_module
+from waybill.messaging.reading.settings import LogSettings
 from waybill.messaging.testing.contracts.log import (
     OTHER_TOPIC,
     TOPIC,
@@ -24,8 +24,8 @@ from waybill.messaging.testing.contracts.outbox import a_message
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from waybill.messaging.adapters.postgres.subscription import OutboxSubscription
     from waybill.messaging.core.ports import Row
+    from waybill.messaging.reading.subscription import OutboxSubscription
 
 SLOW_POLL = LogSettings(poll_seconds=1.0, lease_seconds=10.0)
 

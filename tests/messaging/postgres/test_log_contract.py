@@ -8,11 +8,8 @@ import pytest
 
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase
 from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
-from waybill.messaging.adapters.postgres.outbox_log import (
-    LogSettings,
-    PostgresOutboxLog,
-    SourceSpec,
-)
+from waybill.messaging.adapters.postgres.outbox_log import PostgresOutboxLog
+from waybill.messaging.reading.settings import LogSettings, SourceSpec
 from waybill.messaging.runtime.doorbell import Doorbell
 from waybill.messaging.testing.contracts.log import OTHER_TOPIC, TOPIC, LogContract
 

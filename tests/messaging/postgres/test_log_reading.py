@@ -10,7 +10,6 @@ import asyncpg
 import pytest
 from tests.messaging.postgres.log_world import FAST, SOURCE, LogWorld, Stoppable, eventually
 
-from waybill.messaging.adapters.postgres.outbox_log import LogSettings, SourceSpec
 from waybill.messaging.adapters.postgres.outbox_rows import FETCH
 from waybill.messaging.adapters.postgres.schema import LANE_LOCK_CLASS
 from waybill.messaging.adapters.postgres.source import SESSION
@@ -26,6 +25,7 @@ from waybill.messaging.core.outbox_row import (
     UNREADABLE_HEADER,
     VALUE_BYTES_MAX,
 )
+from waybill.messaging.reading.settings import LogSettings, SourceSpec
 from waybill.messaging.testing.contracts.log import (
     OTHER_TOPIC,
     TOPIC,

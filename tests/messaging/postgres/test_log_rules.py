@@ -14,11 +14,11 @@ from tests.messaging.postgres.log_world import FAST, SOURCE, LogWorld, Stoppable
 from waybill.messaging.adapters.postgres.consumers import forget_consumer, reset_consumer
 from waybill.messaging.adapters.postgres.lease import release_all
 from waybill.messaging.adapters.postgres.notify import Notifier
-from waybill.messaging.adapters.postgres.outbox_log import LogSettings, SourceSpec
 from waybill.messaging.adapters.postgres.roles import grants
-from waybill.messaging.adapters.postgres.subscription import EMPTY
 from waybill.messaging.core.errors import ConfigurationError, LeaseLostError, TransientError
 from waybill.messaging.core.lanes import ALL_LANES, lane_of
+from waybill.messaging.reading.settings import LogSettings, SourceSpec
+from waybill.messaging.reading.subscription import EMPTY
 from waybill.messaging.testing.contracts.log import (
     CONSUMER,
     OTHER_TOPIC,
@@ -32,8 +32,8 @@ from waybill.platform.embedded import EmbeddedPostgres
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from waybill.messaging.adapters.postgres.subscription import OutboxSubscription
     from waybill.messaging.core.message import Batch
+    from waybill.messaging.reading.subscription import OutboxSubscription
 
 SLOW_POLL = LogSettings(poll_seconds=1.0, lease_seconds=5.0)
 

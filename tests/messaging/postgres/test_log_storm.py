@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.messaging.postgres.log_world import LogWorld
 
-from waybill.messaging.adapters.postgres.outbox_log import LogSettings
 from waybill.messaging.core.errors import LeaseLostError, TransientError
+from waybill.messaging.reading.settings import LogSettings
 from waybill.messaging.testing.contracts.outbox import a_message
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from waybill.messaging.adapters.postgres.subscription import OutboxSubscription
+    from waybill.messaging.reading.subscription import OutboxSubscription
 
 STORM = LogSettings(poll_seconds=0.1, report_seconds=0.05, lease_seconds=0.6)
 UNITS = 500

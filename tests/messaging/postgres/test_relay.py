@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.messaging.postgres.relay_world import FAST, RelayWorld, until
 
-from waybill.messaging.adapters.postgres import relay_mode
-from waybill.messaging.adapters.postgres.relay_held import judge_held, list_held
 from waybill.messaging.core.errors import ConfigurationError, TransientError
 from waybill.messaging.core.lanes import ALL_LANES, lane_of
 from waybill.messaging.core.relay import Verdict
@@ -195,7 +193,7 @@ async def test_l3_on_loss_what_is_queued_is_purged(world: RelayWorld) -> None:
     relay = await world.start()
     await world.publish("k", "k")
     await until(lambda: relay.figures.in_flight == 2)
-    await relay_mode.rewind(world.database, None)
+    await world.rewind()
     await until(lambda: relay.figures.leases_lost == ALL_LANES)
     await world.log.open()
     await world.drained()
@@ -217,7 +215,7 @@ async def test_l4_a_record_that_can_never_be_sent_is_held_with_its_key(world: Re
     world.assert_complete(but_for=held)
     assert first.id in {record.message.id for record in world.arrived}
     assert await world.held() == [("large", "HELD"), ("large", "BEHIND"), ("large", "BEHIND")]
-    (info, *_) = await list_held(world.database)
+    (info, *_) = await world.held_infos()
     assert info.bytes == len(TOO_LARGE)
     assert "2000 bytes" in info.reason
 
@@ -242,9 +240,7 @@ async def test_l4_resumed_records_go_in_order_and_the_key_flows_again(world: Rel
     await world.publish("large", "large")
     await world.drained()
     world.log.value_bytes_max = 5_000
-    assert await judge_held(world.database, [large.id], Verdict.RESUME, who="me", why="") == {
-        large.id
-    }
+    assert await world.judge(large, Verdict.RESUME) == {large.id}
     await until(lambda: len(world.arrived) == 3)
     await world.publish("large")
     await until(lambda: len(world.arrived) == 4)
@@ -260,10 +256,10 @@ async def test_l4_a_resumed_record_that_is_refused_again_waits_again(world: Rela
     await world.publish("large")
     await world.drained()
     world.log.value_bytes_max = 1_500
-    await judge_held(world.database, [large.id], Verdict.RESUME, who="me", why="")
+    await world.judge(large, Verdict.RESUME)
 
     async def refused_again() -> bool:
-        info = (await list_held(world.database))[0]
+        info = (await world.held_infos())[0]
         return "above 1500" in info.reason and info.verdict is None
 
     await until(refused_again)
@@ -277,13 +273,13 @@ async def test_l4_a_skipped_record_is_kept_and_the_rest_follows(world: RelayWorl
     (large,) = await world.publish("large", value=TOO_LARGE)
     await world.publish("large", "large")
     await world.drained()
-    await judge_held(world.database, [large.id], Verdict.SKIP, who="me", why="a test")
+    await world.judge(large, Verdict.SKIP, "a test")
     await until(lambda: len(world.arrived) == 2)
     await until(lambda: world_held_is(world, [("large", "SKIPPED")]))
     await world.publish("large")
     await world.drained()
     world.assert_complete(but_for=[large])
-    (info,) = await list_held(world.database, with_skipped=True)
+    (info,) = await world.held_infos(with_skipped=True)
     assert (info.verdict_by, info.verdict_reason) == ("me", "a test")
 
 
@@ -299,7 +295,7 @@ async def test_l4_one_that_waits_behind_another_cannot_be_resumed(world: RelayWo
     (behind,) = await world.publish("large")
     await world.drained()
     with pytest.raises(ConfigurationError, match="waits behind an earlier record"):
-        await judge_held(world.database, [behind.id], Verdict.RESUME, who="me", why="")
+        await world.judge(behind, Verdict.RESUME)
 
 
 async def test_l4_too_many_refused_records_are_an_outage(world: RelayWorld) -> None:

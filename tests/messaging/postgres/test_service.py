@@ -8,8 +8,8 @@ import pytest
 from tests.messaging.ledger import CODEC, TOPIC, Added
 
 from waybill.messaging.adapters.kafka.settings import KafkaSettings
-from waybill.messaging.adapters.postgres.source import SourceSpec
 from waybill.messaging.core.errors import ConfigurationError
+from waybill.messaging.reading.settings import SourceSpec
 from waybill.messaging.service import DAY_SECONDS, MessagingService, MessagingSettings
 
 if TYPE_CHECKING:

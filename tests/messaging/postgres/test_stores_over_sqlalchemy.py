@@ -13,12 +13,9 @@ from waybill.messaging.adapters.postgres.connection import PostgresDatabase
 from waybill.messaging.adapters.postgres.dead_letters import PostgresDeadLetters
 from waybill.messaging.adapters.postgres.deliveries import PostgresDeliveries
 from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
-from waybill.messaging.adapters.postgres.outbox_log import (
-    LogSettings,
-    PostgresOutboxLog,
-    SourceSpec,
-)
+from waybill.messaging.adapters.postgres.outbox_log import PostgresOutboxLog
 from waybill.messaging.adapters.sqlalchemy.database import SqlalchemyDatabase
+from waybill.messaging.reading.settings import LogSettings, SourceSpec
 from waybill.messaging.testing.contracts.dead_letters import DeadLettersContract
 from waybill.messaging.testing.contracts.deliveries import DeliveriesContract
 from waybill.messaging.testing.contracts.log import OTHER_TOPIC, TOPIC, LogContract

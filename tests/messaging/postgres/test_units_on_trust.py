@@ -24,8 +24,8 @@ from waybill.messaging.testing.contracts.log import CONSUMER, next_records
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from waybill.messaging.adapters.postgres.subscription import OutboxSubscription
     from waybill.messaging.core.unit import UnitOfWork
+    from waybill.messaging.reading.subscription import OutboxSubscription
     from waybill.messaging.runtime.unit import Handler
 
 

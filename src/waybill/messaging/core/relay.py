@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
+from uuid import UUID
 
 import msgspec
 
+from waybill.messaging.core.lanes import ALL_LANES
 from waybill.messaging.core.message import Record
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
-    from uuid import UUID
 
 
 class HeldState(StrEnum):
@@ -60,6 +62,29 @@ class HeldRecord(msgspec.Struct, frozen=True):
     record: Record
     state: HeldState
     verdict: Verdict | None
+
+
+class HeldInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A held record as an operator sees it."""
+
+    lane: int
+    seq: int
+    id: UUID
+    topic: str
+    type: str
+    key: str
+    bytes: int
+    state: str
+    reason: str
+    held_at: datetime
+    verdict: str | None
+    verdict_by: str | None
+    verdict_reason: str | None
+
+
+def part_of(place: int, members: int) -> int:
+    """How many of the lanes the member at this place has: even but for one."""
+    return ALL_LANES // members + (place < ALL_LANES % members)
 
 
 class RelayStore(Protocol):

@@ -17,6 +17,7 @@ from waybill.messaging.core.delivery_row import (
     DELIVERY,
     place,
     postponed_row,
+    settlement_of,
     state_of,
     to_delivery,
 )
@@ -72,6 +73,10 @@ SET ask_first = ask_first OR lease_token IS NOT NULL,
     lease_token = $2, lease_until = NOW(6) + INTERVAL $3 SECOND
 WHERE id IN ($1)
 """
+_FIND = f"""
+SELECT {COLUMNS}, IF(state IN ('DELIVERED', 'REFUSED'), outcome, NULL) AS outcome
+FROM messaging_deliveries WHERE kind = $1 AND `key` IN ($2) ORDER BY `key`
+"""  # noqa: S608 - constants
 _MARKS = "SELECT id FROM messaging_deliveries WHERE id IN ($1) AND cancelled_at IS NOT NULL"
 _SETTLE = """
 UPDATE messaging_deliveries AS d JOIN ($1) AS s ON s.id = d.id
@@ -126,6 +131,13 @@ class MysqlDeliveries:
         rows = await transaction.fetch(_LOCK_KEYS, kind, wanted)
         await transaction.execute(_CANCEL, kind, wanted)
         return {row["key"] for row in rows}
+
+    async def find(
+        self, kind: str, keys: Sequence[str]
+    ) -> Sequence[tuple[Delivery, Settlement | None]]:
+        """See Deliveries.find."""
+        rows = await self._database.fetch(_FIND, kind, list(keys))
+        return [(to_delivery(row), settlement_of(row["outcome"])) for row in rows]
 
     async def claim(
         self, kind: str, limit: int, *, lease_token: UUID, lease_seconds: float

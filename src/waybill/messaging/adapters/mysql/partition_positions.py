@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from waybill.messaging.adapters.mysql.inbox import claim
-from waybill.messaging.core.errors import LeaseLostError
+from waybill.messaging.core.errors import ClaimRefusedError, LeaseLostError
 from waybill.messaging.core.ports import PartitionPosition
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from uuid import UUID
 
     from waybill.messaging.core.ports import Database, Row, Transaction
@@ -77,6 +77,22 @@ class MysqlPartitionPositions:
                 _MOVE, consumer, topic, partition, token, each.log, each.offset
             )
         return await claim(transaction, consumer, message_ids)
+
+    async def record_ahead(
+        self,
+        transaction: Transaction,
+        consumer: str,
+        token: UUID,
+        positions: Mapping[tuple[str, int], PartitionPosition],
+        message_ids: Sequence[UUID],
+        *,
+        then: Callable[[], None],
+    ) -> None:
+        """See PartitionPositions.record_ahead."""
+        claimed = await self.record(transaction, consumer, token, positions, message_ids)
+        if len(claimed) < len(message_ids):
+            raise ClaimRefusedError("a message was applied before")
+        then()
 
     async def stored(self, consumer: str) -> Mapping[tuple[str, int], PartitionPosition]:
         """See PartitionPositions.stored."""

@@ -6,41 +6,19 @@ taken over can change nothing, however late it wakes up.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
-from uuid import UUID
-
-import msgspec
 
 from waybill.messaging.adapters.postgres.inbox import CLAIMED, IDS, REQUIRE, claim_from
 from waybill.messaging.core.errors import LeaseLostError
 from waybill.messaging.core.lanes import ALL_LANES
+from waybill.messaging.reading.ports import Begin, Lanes, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+    from uuid import UUID
 
     from waybill.messaging.core.ports import Database, Row, Transaction
-
-
-class Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """One row (consumer, source). `positions` is None until the source was first reached."""
-
-    positions: tuple[int, ...] | None
-    last_ids: tuple[UUID | None, ...]
-    start: tuple[int, ...] | None
-    topics: frozenset[str]
-    system_identifier: str | None
-    timeline: int | None
-
-
-class Begin(msgspec.Struct, frozen=True, kw_only=True):
-    """Where reading of a source begins (or begins again), and of which server."""
-
-    positions: tuple[int, ...]
-    system_identifier: str
-    timeline: int
-    horizon: int
-    horizon_at: datetime
 
 
 # A server that restarted after the holder's last renewal has no session of it left: its lease is
@@ -226,26 +204,6 @@ class PositionStore:
             [seq for source in sources for seq in lanes[source].positions],
             [last_id for source in sources for last_id in lanes[source].last_ids],
         )
-
-
-class Lanes:
-    """Positions of one source: last seq read and its row's id, per lane. They only go forward."""
-
-    def __init__(
-        self, positions: Sequence[int] | None, last_ids: Sequence[UUID | None] | None
-    ) -> None:
-        self.positions = list(positions or [0] * ALL_LANES)
-        self.last_ids: list[UUID | None] = list(last_ids or [None] * ALL_LANES)
-
-    def copy(self) -> Lanes:
-        """Another one at the same place."""
-        return Lanes(self.positions, self.last_ids)
-
-    def move(self, lane: int, seq: int, last_id: UUID | None) -> None:
-        """A lane was read up to here."""
-        if seq > self.positions[lane]:
-            self.positions[lane] = seq
-            self.last_ids[lane] = last_id
 
 
 def _stored(row: Row) -> Stored:

@@ -6,18 +6,15 @@ of the lane takes one out, in the order of their seq; an operator's word is a wi
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
-from uuid import UUID
-
-import msgspec
 
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.core.outbox_row import to_record
-from waybill.messaging.core.relay import HeldRecord, HeldState, Verdict
+from waybill.messaging.core.relay import HeldInfo, HeldRecord, HeldState, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
+    from uuid import UUID
 
     from waybill.messaging.core.ports import Database, Row, Transaction
     from waybill.messaging.core.relay import ToHold
@@ -75,24 +72,6 @@ WHERE id = ANY($1::uuid[]) AND state <> 'SKIPPED' AND ($2 = 'SKIP' OR state = 'H
 RETURNING id
 """
 _KNOWN = "SELECT id, state FROM messaging.outbox_held WHERE id = ANY($1::uuid[])"
-
-
-class HeldInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A held record as an operator sees it."""
-
-    lane: int
-    seq: int
-    id: UUID
-    topic: str
-    type: str
-    key: str
-    bytes: int
-    state: str
-    reason: str
-    held_at: datetime
-    verdict: str | None
-    verdict_by: str | None
-    verdict_reason: str | None
 
 
 async def hold(transaction: Transaction, held: Sequence[ToHold]) -> None:

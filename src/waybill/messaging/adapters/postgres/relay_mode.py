@@ -9,12 +9,17 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from waybill.messaging.adapters.postgres.relay_held import count
 from waybill.messaging.adapters.postgres.server import read_server
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.core.lanes import ALL_LANES
+from waybill.messaging.core.relay_start import (
+    Drained,
+    feeds_a_log,
+    in_cdc,
+    other_log,
+    starting_points,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,24 +137,10 @@ async def require_direct(database: Database, service: str) -> None:
         await transaction.execute(_LOCK)
         (meta,) = await transaction.fetch(_META)
         if meta["mode"] == "cdc" and meta["boundary"] is None and meta["last_seq"]:
-            raise ConfigurationError(_in_cdc(service))
+            raise ConfigurationError(in_cdc(service))
         if meta["mode"] == "relay" and meta["boundary"] is None and meta["last_seq"]:
-            raise ConfigurationError(
-                f"{service} feeds Kafka: set KAFKA_BROKERS, or run `waybill drain` with it first, "
-                "so that no message is lost between the two ways"
-            )
+            raise ConfigurationError(feeds_a_log(service))
         await transaction.execute(_READ_DIRECTLY)
-
-
-class Drained(msgspec.Struct, frozen=True):
-    """What `undrained` found: rows that a reader (or the relay) has yet to pass, by its name.
-
-    With nobody behind, another way may begin at `boundary`.
-    """
-
-    mode: str
-    boundary: tuple[int, ...]
-    behind: dict[str, int]
 
 
 async def drain(database: Database) -> Drained:
@@ -236,42 +227,14 @@ async def _check_log(transaction: Transaction, service: str, meta: Row, log: str
     (row,) = await transaction.fetch(LAG)
     lag = row[0]
     if lag:
-        raise ConfigurationError(
-            f"{service} has {lag} messages that the log {meta['log']} does not have, and this is "
-            f"the log {log}: start with the old one until `waybill relay status` shows lag 0, or "
-            f"send all that is retained to the new one: `waybill relay rewind {service}`"
-        )
+        raise ConfigurationError(other_log(service, lag, meta["log"], log))
 
 
 async def _begin(transaction: Transaction, service: str, meta: Row) -> None:
-    positions = _starting_points(service, meta)
+    positions = starting_points(
+        service, meta["mode"], boundary=meta["boundary"], last_seq=meta["last_seq"]
+    )
     await transaction.execute(_PLACE, positions)
     # Those who read directly have passed the boundary; one that goes on registers again.
     await transaction.execute("DELETE FROM messaging.outbox_reader")
     logger.warning("%s: the relay begins behind %s", service, max(positions))
-
-
-def _starting_points(service: str, meta: Row) -> Sequence[int]:
-    if meta["boundary"] is not None:
-        boundary: Sequence[int] = meta["boundary"]
-        return boundary
-    if not meta["last_seq"]:
-        return [0] * ALL_LANES
-    if meta["mode"] == "cdc":
-        raise ConfigurationError(_in_cdc(service))
-    if meta["mode"] == "relay":
-        raise ConfigurationError(
-            f"{service} has a relay that sends: start it with WAYBILL_OUTBOX_MODE=relay and run "
-            "`waybill drain` before a connector takes over"
-        )
-    raise ConfigurationError(
-        f"{service} is read directly: start it without KAFKA_BROKERS and run `waybill drain`, "
-        "then start it with KAFKA_BROKERS again, so that no message is lost between the two"
-    )
-
-
-def _in_cdc(service: str) -> str:
-    return (
-        f"{service} has a connector that sends: start it with WAYBILL_OUTBOX_MODE=cdc and run "
-        "`waybill drain` first, then stop the connector"
-    )

@@ -12,7 +12,7 @@ from waybill.messaging.adapters.postgres import relay_held
 from waybill.messaging.adapters.postgres.relay_mode import attach
 from waybill.messaging.core.lanes import ALL_LANES
 from waybill.messaging.core.outbox_row import to_record
-from waybill.messaging.core.relay import Share
+from waybill.messaging.core.relay import Share, part_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -191,8 +191,3 @@ class PostgresRelayStore:
     async def close(self) -> None:
         """Close the connection for pages."""
         await self._source.close()
-
-
-def part_of(place: int, members: int) -> int:
-    """How many of the lanes the member at this place has: even but for one."""
-    return ALL_LANES // members + (place < ALL_LANES % members)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import asyncpg
 
@@ -17,11 +16,10 @@ from waybill.messaging.adapters.postgres import statements
 from waybill.messaging.adapters.postgres.errors import DRIVER_ERRORS, discard
 from waybill.messaging.adapters.postgres.outbox_rows import FETCH, PAGE
 from waybill.messaging.adapters.postgres.server import read_server, refusal
-from waybill.messaging.adapters.postgres.standing import Registration
 from waybill.messaging.core.errors import ConfigurationError, TransientError
 from waybill.messaging.core.lanes import ALL_LANES
 from waybill.messaging.core.outbox_row import BATCH_BYTES_MAX, VALUE_BYTES_MAX
-from waybill.messaging.core.retry import Backoff
+from waybill.messaging.reading.standing import Registration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,12 +27,10 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from waybill.messaging.core.ports import Row
+    from waybill.messaging.reading.settings import LogSettings
 
 CHANNEL = "waybill_outbox"
 """NOTIFY channel of an outbox; channels belong to one database."""
-
-LEASE_SECONDS_MAX = 10.0
-POLL_SECONDS_MAX = 1.0
 
 # The plan is made once a connection, perhaps on an empty table. These settings leave only the one
 # that is right for every size: the index (lane, seq), partition by partition.
@@ -45,41 +41,6 @@ SESSION = {
     "jit": "off",
     "lock_timeout": "1s",
 }
-
-
-@dataclass(frozen=True)
-class SourceSpec:
-    """Where a producer's outbox is read: a URL as the reader role, and the topics in it."""
-
-    url: str
-    topics: frozenset[str]
-
-
-@dataclass(frozen=True)
-class LogSettings:
-    """Limits of a reader. `start` is where a new consumer begins (protocol D4)."""
-
-    lease_seconds: float = 5.0
-    poll_seconds: float = 1.0
-    report_seconds: float = 1.0
-    heartbeat_seconds: float = 60.0
-    """An idle reader reports this often, so that it does not count as silent."""
-    grace_seconds: float = 0.02
-    """A source that does not answer within this is not waited for while others have rows."""
-    connect_timeout_seconds: float = 5.0
-    statement_timeout_seconds: float = 5.0
-    close_timeout_seconds: float = 2.0
-    start: Literal["horizon", "end"] = "horizon"
-    retry: Backoff = field(default_factory=Backoff)
-
-    def __post_init__(self) -> None:
-        """Refuse limits that would break protocol D1 or D7."""
-        if not 0 < self.lease_seconds <= LEASE_SECONDS_MAX:
-            message = f"lease_seconds must be above 0 and at most {LEASE_SECONDS_MAX} (D1)"
-            raise ConfigurationError(message)
-        if not 0 < self.poll_seconds <= POLL_SECONDS_MAX:
-            message = f"poll_seconds must be above 0 and at most {POLL_SECONDS_MAX} (D7)"
-            raise ConfigurationError(message)
 
 
 def _nobody_listens() -> None:

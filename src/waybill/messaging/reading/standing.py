@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from waybill.messaging.adapters.postgres.positions import Stored
+    from waybill.messaging.reading.ports import Stored
 
 
 class Registration(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,21 +6,21 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
-from waybill.messaging.adapters.postgres.attachment import Attachment
 from waybill.messaging.core import crash_points
 from waybill.messaging.core.errors import ConfigurationError, LeaseLostError, MessagingError
 from waybill.messaging.core.lanes import ALL_LANES
 from waybill.messaging.core.message import Record
-from waybill.messaging.core.outbox_row import BATCH_BYTES_MAX, to_record
+from waybill.messaging.core.outbox_row import BATCH_BYTES_MAX, as_uuid, to_record
+from waybill.messaging.reading.attachment import Attachment
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
-    from waybill.messaging.adapters.postgres.positions import Lanes, PositionStore, Stored
-    from waybill.messaging.adapters.postgres.source import LogSettings, OutboxSource
     from waybill.messaging.core.message import Appended
+    from waybill.messaging.reading.ports import Lanes, PositionStore, Source, Stored
+    from waybill.messaging.reading.settings import LogSettings
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class SourceReader:
 
     def __init__(
         self,
-        source: OutboxSource,
+        source: Source,
         store: PositionStore,
         *,
         consumer: str,
@@ -232,11 +232,11 @@ class SourceReader:
         rows = await self.source.fetch(lanes, positions, self._wanted, limit)
         size = 0
         for row in rows:
-            lane, seq, id_, topic = row[0], row[1], row[2], row[3]
+            lane, seq, id_, topic = row[0], row[1], as_uuid(row[2]), row[3]
             fetched.move(lane, seq, id_)
             record = None
             if topic in self._topics:
-                record = to_record(self.name, row)  # type: ignore[arg-type]  # asyncpg's rows iterate
+                record = to_record(self.name, row)  # type: ignore[arg-type]  # rows iterate
                 size += len(record.message.value)
             self._ready.append((lane, seq, id_, record))
         full = len(rows) >= limit or size >= BATCH_BYTES_MAX

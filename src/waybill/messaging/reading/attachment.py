@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from waybill.messaging.adapters.postgres.positions import Begin, Lanes, Stored
-from waybill.messaging.adapters.postgres.standing import Standing, standing
 from waybill.messaging.core.errors import ConfigurationError, LeaseLostError
 from waybill.messaging.core.lanes import ALL_LANES
+from waybill.messaging.reading.ports import Begin, Lanes, Stored
+from waybill.messaging.reading.standing import Standing, standing
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from waybill.messaging.adapters.postgres.positions import PositionStore
-    from waybill.messaging.adapters.postgres.source import OutboxSource
-    from waybill.messaging.adapters.postgres.standing import Registration
+    from waybill.messaging.reading.ports import PositionStore, Source
+    from waybill.messaging.reading.standing import Registration
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +26,7 @@ class Attachment:
 
     def __init__(
         self,
-        source: OutboxSource,
+        source: Source,
         store: PositionStore,
         *,
         consumer: str,

@@ -7,19 +7,19 @@ from contextlib import suppress
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from waybill.messaging.adapters.postgres.lease import LeaseKeeper
 from waybill.messaging.core.errors import LeaseLostError, TransientError
 from waybill.messaging.core.message import Batch, Positions
+from waybill.messaging.reading.lease import LeaseKeeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
-    from waybill.messaging.adapters.postgres.positions import Lanes, PositionStore
-    from waybill.messaging.adapters.postgres.reader import SourceReader
-    from waybill.messaging.adapters.postgres.source import LogSettings
     from waybill.messaging.core.message import Record
     from waybill.messaging.core.ports import Transaction
+    from waybill.messaging.reading.ports import Lanes, PositionStore
+    from waybill.messaging.reading.reader import SourceReader
+    from waybill.messaging.reading.settings import LogSettings
 
 EMPTY = Batch((), Positions({}))
 IDLE_RECORD_SECONDS = 1.0

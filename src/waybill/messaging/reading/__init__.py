@@ -1,0 +1,1 @@
+"""Reading outboxes directly (protocol D1-D8): the half that is the same for every database."""
