@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from waybill.messaging.adapters.memory import MemoryLogWriter
 from waybill.messaging.adapters.postgres import relay_mode
@@ -16,6 +16,7 @@ from waybill.messaging.adapters.postgres.relay_store import PostgresRelayStore
 from waybill.messaging.adapters.postgres.source import OutboxSource
 from waybill.messaging.core.errors import OutcomeUnknownError, TransientError
 from waybill.messaging.core.identity import new_id
+from waybill.messaging.core.relay import RelayStore
 from waybill.messaging.core.retry import Backoff
 from waybill.messaging.reading.settings import LogSettings
 from waybill.messaging.runtime.clock import SystemClock
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from waybill.messaging.core.message import Message, Record
-    from waybill.messaging.core.ports import LogWriter
-    from waybill.messaging.core.relay import HeldInfo, RelayStore, Verdict
+    from waybill.messaging.core.ports import Database, LogWriter, Outbox
+    from waybill.messaging.core.relay import HeldInfo, Verdict
 
 SOURCE = "parcels"
 FAST = RelaySettings(
@@ -40,16 +41,24 @@ FAST = RelaySettings(
 FEW_SECONDS = 60.0
 
 
+class ClosableStore(RelayStore, Protocol):
+    """A store with a connection of its own."""
+
+    async def close(self) -> None:
+        """Close it."""
+
+
 class RelayWorld:
     """One outbox, one log, and whatever instances a test starts."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.bell = Doorbell()
-        self.outbox = PostgresOutbox(doorbell=self.bell.ring)
+        self.outbox: Outbox = PostgresOutbox(doorbell=self.bell.ring)
+        self.database: Database
         self.log = MemoryLogWriter()
         self.sent: list[Message] = []
-        self._running: dict[Relay, tuple[asyncio.Task[None], PostgresRelayStore]] = {}
+        self._running: dict[Relay, tuple[asyncio.Task[None], ClosableStore]] = {}
 
     async def open(self) -> None:
         """Connect, and let the outbox feed the log."""
@@ -62,7 +71,7 @@ class RelayWorld:
             await self.stop(relay)
         await self.database.close()
 
-    def store(self, **changes: Any) -> PostgresRelayStore:  # noqa: ANN401 - passed on
+    def store(self, **changes: Any) -> ClosableStore:  # noqa: ANN401 - passed on
         """An instance's half of the outbox."""
         source = OutboxSource(SOURCE, self.url, application_name="relay", settings=LogSettings())
         changes.setdefault("rewind_seconds", 60.0)
@@ -73,7 +82,7 @@ class RelayWorld:
         settings: RelaySettings = FAST,
         *,
         writer: LogWriter | None = None,
-        wrap: Callable[[PostgresRelayStore], RelayStore] = lambda store: store,
+        wrap: Callable[[ClosableStore], RelayStore] = lambda store: store,
         hears: bool = True,
     ) -> Relay:
         """Another instance."""
