@@ -138,7 +138,7 @@ class Databases:
     async def run(self, statement: str) -> Any:  # noqa: ANN401 - whatever rows
         """One statement, as the superuser."""
         connection = await asyncmy.connect(
-            **connecting(self._url, connect_seconds=10.0, answer_seconds=60.0, program="tests")
+            **connecting(self._url, connect_seconds=10.0, program="tests")
         )
         try:
             async with connection.cursor() as cursor:

@@ -240,3 +240,28 @@ async def test_a_connection_that_the_server_ended_is_replaced(small: MysqlDataba
             await transaction.execute(f"KILL {row[0]}")
             await transaction.fetch("SELECT 1")
     assert (await small.fetch("SELECT 1"))[0][0] == 1
+
+
+async def test_a_cancellation_that_meets_the_answer_is_not_lost(small: MysqlDatabase) -> None:
+    """A loop that is cancelled ends, whatever its statement is about to answer (pitfall B60)."""
+
+    async def asking() -> None:
+        while True:
+            await small.fetch("SELECT 1")
+
+    for turn in range(200):
+        task = asyncio.create_task(asking())
+        await asyncio.sleep(0.0001 * (turn % 20))
+        task.cancel()
+        await asyncio.wait([task], timeout=5)
+        assert task.cancelled()
+
+
+async def test_a_server_that_falls_silent_is_an_outage(empty_database: str) -> None:
+    """A connection that says nothing beyond its statement's time-out counts as broken."""
+    settings = MysqlSettings(statement_timeout_seconds=0.2, answer_grace_seconds=0.0)
+    database = await MysqlDatabase.connect(empty_database, settings)
+    with pytest.raises(TransientError):
+        await database.fetch("SELECT sleep(20)")
+    assert (await database.fetch("SELECT 1"))[0][0] == 1
+    await database.close()

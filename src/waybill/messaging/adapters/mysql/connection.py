@@ -55,9 +55,13 @@ class MysqlSettings:
         return connecting(
             url,
             connect_seconds=self.connect_timeout_seconds,
-            answer_seconds=self.statement_timeout_seconds + self.answer_grace_seconds,
             program=self.application_name,
         )
+
+    @property
+    def answer_seconds(self) -> float:
+        """How long a statement is waited for."""
+        return self.statement_timeout_seconds + self.answer_grace_seconds
 
     def session(self, server: Server) -> dict[str, str]:
         """The variables that every session starts with."""
@@ -68,10 +72,11 @@ class MysqlSettings:
         )
 
 
-async def find_server(arguments: Mapping[str, Any]) -> Server:
+async def find_server(arguments: Mapping[str, Any], *, answer_seconds: float) -> Server:
     """Ask once which server this is. TransientError, ConfigurationError."""
     with translated():
-        session = await connect(arguments, {"time_zone": "'+00:00'"})
+        variables = {"time_zone": "'+00:00'"}
+        session = await connect(arguments, variables, answer_seconds=answer_seconds)
         try:
             return await checked_server(session)
         finally:
@@ -85,6 +90,7 @@ class MysqlDatabase:
         self._pool = pool
         self._free = asyncio.Semaphore(settings.pool_max)
         self._acquire_timeout_seconds = settings.acquire_timeout_seconds
+        self._answer_seconds = settings.answer_seconds
         self._is_closed = False
         self.server = server
         """Which server this was when the pool was opened (protocol D6)."""
@@ -97,7 +103,7 @@ class MysqlDatabase:
         """
         settings = settings or MysqlSettings()
         arguments = settings.connecting(url)
-        server = await find_server(arguments)
+        server = await find_server(arguments, answer_seconds=settings.answer_seconds)
         with translated():
             pool = await asyncmy.create_pool(
                 minsize=settings.pool_min,
@@ -138,6 +144,8 @@ class MysqlDatabase:
 
     async def acquire(self) -> MysqlSession:
         """A session out of the pool. Raises TransientError when none comes in time."""
+        task = asyncio.current_task()
+        asked = task.cancelling() if task else 0
         with translated():
             async with asyncio.timeout(self._acquire_timeout_seconds):
                 await self._free.acquire()
@@ -146,7 +154,12 @@ class MysqlDatabase:
                 except BaseException:
                     self._free.release()
                     raise
-        return MysqlSession(connection)
+        session = MysqlSession(connection, self._answer_seconds)
+        if task and task.cancelling() > asked:
+            # On Python 3.11 connecting swallows a cancellation that comes as it is done.
+            await self.release(session)
+            raise asyncio.CancelledError
+        return session
 
     async def release(self, session: MysqlSession) -> None:
         """Give it back. One that is broken, or amid a transaction, is replaced at its next use."""

@@ -39,7 +39,10 @@ _LOCK = "SELECT GET_LOCK(concat('waybill migrates ', DATABASE()), 600)"
 async def schema_state(url: str) -> SchemaState:
     """What revision the database at `url` has, seen from this version. Needs no Alembic."""
     with translated():
-        session = await connect(MysqlSettings().connecting(url), {"time_zone": "'+00:00'"})
+        settings, variables = MysqlSettings(), {"time_zone": "'+00:00'"}
+        session = await connect(
+            settings.connecting(url), variables, answer_seconds=settings.answer_seconds
+        )
         try:
             if not (await session.fetch(_THERE))[0][0]:
                 return "absent"
@@ -80,7 +83,7 @@ async def _upgrade(url: str) -> None:
 
     settings = MysqlSettings(statement_timeout_seconds=MIGRATION_SECONDS_MAX)
     arguments = settings.connecting(url)
-    server = await find_server(arguments)
+    server = await find_server(arguments, answer_seconds=settings.answer_seconds)
 
     async def creator() -> asyncmy.Connection:
         # SQLAlchemy reads instants itself, and decides on COMMIT itself.

@@ -88,7 +88,11 @@ class MysqlSource:
         self._drop()
         try:
             arguments = self._settings.connecting(self._url)
-            session = await connect(arguments, {"time_zone": "'+00:00'"})
+            session = await connect(
+                arguments,
+                {"time_zone": "'+00:00'"},
+                answer_seconds=self._settings.answer_seconds,
+            )
         except ConfigurationError as error:
             raise ConfigurationError(f"source {self.name}: {error}") from error
         except DRIVER_ERRORS as error:
