@@ -8,7 +8,6 @@ import pytest
 from tests.messaging.mysql.relay_world import MysqlRelayWorld
 from tests.messaging.postgres.test_relay import (
     test_a_commit_of_another_process_is_found_by_the_poll,
-    test_a_commit_of_the_process_is_sent_without_reading_it,
     test_everything_arrives_once_and_in_order,
     test_l2_an_error_stops_its_lane_which_is_read_again,
     test_l3_a_member_that_was_taken_over_moves_nothing,
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "test_a_commit_of_another_process_is_found_by_the_poll",
-    "test_a_commit_of_the_process_is_sent_without_reading_it",
     "test_everything_arrives_once_and_in_order",
     "test_l2_an_error_stops_its_lane_which_is_read_again",
     "test_l3_a_member_that_was_taken_over_moves_nothing",
