@@ -1,6 +1,7 @@
 """Every crash point with every action, each alone: load, restart, drain, and the whole audit.
 
-A case has data of its own. Each action has one that runs by default; `make test-faults` runs all.
+A case has data of its own. Two run by default, a death and a lost answer, beside what
+test_crash_points.py does at all points on one platform; `make test-faults` runs all.
 """
 
 from __future__ import annotations
@@ -38,10 +39,7 @@ POINTS = list(registered())
 assert set(of_commerce.POINTS) <= set(POINTS)
 BY_DEFAULT = {
     ("kill", "consumer.before_commit"),
-    ("fail", "cancel.after_commit"),
     ("do_then_fail", "intake.before_commit"),
-    ("delay", "deadline.before_commit"),
-    ("block", "delivery.after_call"),
 }
 ORDERS_MORE = 8
 """So many are accepted after the point was passed, and again after the start."""
@@ -50,7 +48,7 @@ ORDERS_SECONDS = 30
 
 def cases() -> Iterator[ParameterSet]:
     """Each point with each action; behind an act, "do it and then raise" is what `fail` does."""
-    assert {action for action, _ in BY_DEFAULT} == {*ACTIONS}
+    assert {action for action, _ in BY_DEFAULT} <= {*ACTIONS}
     for action in ACTIONS:
         for point in POINTS:
             if action != "do_then_fail" or ".before_" in point:
