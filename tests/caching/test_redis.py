@@ -157,14 +157,15 @@ async def test_an_event_is_remembered_after_its_commit_only(cache: RedisCache) -
         received = [[Received(each, Copied("x", 1))] for each in messages]
 
         async def handle(_: UnitOfWork, batch: Sequence[Received]) -> None:
-            if batch[0].message.key == "failed":
-                raise LookupError
+            assert batch
 
         remembering = dedupe.remembering(handle)
         for batch in received:
             with contextlib.suppress(LookupError):
                 async with service.database.transaction() as transaction:
                     await remembering(service.ports.unit(transaction), batch)
+                    if batch[0].message.key == "failed":
+                        raise LookupError
         failed, done = (message.id for message in messages)
 
         async def is_remembered() -> bool:
