@@ -155,6 +155,9 @@ def told_by_the_brokers(site: Site) -> None:
     assert read == topics["order-events"]["records"]
     assert {row["members"] for row in rows} == {CONCURRENCY}
     assert {row["lag"] for row in rows} == {0}
+    refused = site.order.run("consumers", "reset", "notification-service", "order-service")
+    assert refused.returncode == 1
+    assert "kafka-consumer-groups" in refused.stderr
     (record,) = asked(site, "topics", "read", "payment-events", "--limit", "1", "--json")
     assert record["type"] == "PaymentSucceeded"
     (report,) = asked(site, "audit", "--settle", "60", "--json")

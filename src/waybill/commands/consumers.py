@@ -104,10 +104,16 @@ async def _reset(
     from waybill.messaging.adapters.postgres.consumers import (  # noqa: PLC0415 - fast help
         reset_consumer,
     )
+    from waybill.messaging.adapters.postgres.relay_status import look  # noqa: PLC0415 - fast help
     from waybill.platform.databases import reached, urls_of  # noqa: PLC0415 - fast help
 
     async with reached(settings) as server, service_databases(settings) as own:
-        url = urls_of(server, _short(_known(source, own))).reader
+        if (await look(own[_known(source, own)])).mode != "direct":
+            raise ConfigurationError(
+                f"{source} feeds Kafka, where a position is a group's offset: stop {consumer} and "
+                "reset it with Kafka's own kafka-consumer-groups (docs/library/kafka.md#reading)"
+            )
+        url = urls_of(server, _short(source)).reader
         reading = await PostgresDatabase.connect(url, PostgresSettings(pool_max=1))
         try:
             await reset_consumer(
