@@ -65,6 +65,8 @@ class PlatformProcess:
     ) -> None:
         self.data = data
         self.service = service
+        self.without = frozenset[str]()
+        """Services that the blueprint does not have."""
         self.port_base = port_base
         self.environment = environment
         self.log = data.parent / f"{service or 'platform'}-{port_base}.log"
@@ -126,7 +128,7 @@ class PlatformProcess:
             return all(
                 self.client.get(f"{self.url(offset)}/readyz").status_code == 200
                 for service, offset in OFFSETS.items()
-                if self.service in {"", service}
+                if self.service in {"", service} and service not in self.without
             )
         except httpx2.TransportError:
             return False

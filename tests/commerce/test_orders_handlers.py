@@ -393,7 +393,7 @@ async def test_the_timeline_shows_what_happened(
     ]
     async with order.unit() as unit:
         await handler.handle(unit, facts)
-    entries = await OrderPages(order.database).timeline(ask.order_id) or ()
+    entries = await OrderPages(order.database, choreography.PROCESS).timeline(ask.order_id) or ()
     assert [(entry.event, entry.to_status, entry.message_id) for entry in entries] == [
         ("OrderCreated", "PENDING", None),
         ("StockReserved", "STOCK_RESERVED", facts[0].message.id),

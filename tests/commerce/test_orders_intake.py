@@ -16,6 +16,7 @@ from waybill.commerce.contracts import Line, OrderCreated
 from waybill.commerce.orders.intake import OrderFlush, OrderIntake
 from waybill.commerce.orders.reads import OrderPages
 from waybill.commerce.orders.request import KeyReused, Placed, PlaceOrder
+from waybill.commerce.orders.views import OrderView
 from waybill.messaging.core.errors import MessagingError, OverloadedError, PermanentError
 from waybill.messaging.core.identity import new_id
 
@@ -226,7 +227,7 @@ async def test_orders_are_listed_newest_first_by_customer_and_status(
         *(request(f"k-{n}", *lines((MOUSE, 1, "10")), customer_id=customer) for n in range(5)),
         request("other"),
     )
-    pages = OrderPages(order.database)
+    pages = OrderPages(order.database, choreography.PROCESS)
     first = await pages.orders(customer_id=customer, status="PENDING", before=None, limit=3)
     rest = await pages.orders(customer_id=customer, status="PENDING", before=first[-1].id, limit=3)
     ids = [view.id for view in (*first, *rest)]
@@ -236,6 +237,7 @@ async def test_orders_are_listed_newest_first_by_customer_and_status(
     assert len(await pages.orders(customer_id=None, status=None, before=None, limit=9)) == 6
     shown = await pages.order(first[0].id)
     assert shown == first[0]
+    assert isinstance(shown, OrderView)
     assert str(shown.total_amount) == str(shown.items[0].unit_price) == "10.00"
     assert await pages.order(new_id()) is None
     assert await pages.timeline(new_id()) is None

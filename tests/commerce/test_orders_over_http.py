@@ -76,7 +76,7 @@ async def orders(order: Service) -> AsyncIterator[httpx2.AsyncClient]:
     handler = OrderHandler(choreography.PROCESS, order.tally)
     surface = orders_api.surface(
         intake=intake,
-        reads=OrderPages(order.database),
+        reads=OrderPages(order.database, choreography.PROCESS),
         cancellations=Cancellation(order.ports, handler),
     )
     async with _running(intake.loop), _client(order, surface) as client:
@@ -87,7 +87,7 @@ async def orders(order: Service) -> AsyncIterator[httpx2.AsyncClient]:
 async def products(inventory: Service) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the inventory service."""
     catalogue = Catalogue(inventory.database, inventory.clock.now)
-    surface = inventory_api.surface(products=catalogue, new_id=new_id)
+    surface = inventory_api.products_surface(catalogue, new_id)
     async with _client(inventory, surface) as client:
         yield client
 

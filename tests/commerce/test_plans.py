@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
+from waybill.blueprints.choreography import PROCESS
 from waybill.commerce.inventory import catalogue
 from waybill.commerce.inventory import store as inventory
 from waybill.commerce.notifications import store as notifications
@@ -26,7 +27,7 @@ STATEMENTS = {
         *(orders._READ_KEYS, reads._ONE, reads._TIMELINE),
         *(
             reads._LIST.format(f"customer_id = $2 AND id < $3 AND {condition}")
-            for condition in ("true", *reads._STATUS_CONDITIONS.values())
+            for condition in ("true", *reads.status_conditions(PROCESS).values())
         ),
     ),
     "inventory": (

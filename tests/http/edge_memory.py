@@ -225,7 +225,7 @@ def make_edge(
     orders, products = orders or MemoryOrders(), MemoryProducts()
     surfaces = [
         orders_api.surface(intake=orders, reads=MemoryOrderReads(orders), cancellations=orders),
-        inventory_api.surface(products=products, new_id=UuidFactory()),
+        inventory_api.products_surface(products, UuidFactory()),
         payments_api.surface(reads=MemoryPayments()),
         notifications_api.surface(reads=MemoryNotifications()),
     ]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from waybill.blueprints.choreography import CHOREOGRAPHY
+from waybill.blueprints.reservation import RESERVATION
 from waybill.messaging.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from waybill.blueprints.definition import Blueprint
 
-BLUEPRINTS: Final = {blueprint.name: blueprint for blueprint in (CHOREOGRAPHY,)}
+BLUEPRINTS: Final = {blueprint.name: blueprint for blueprint in (CHOREOGRAPHY, RESERVATION)}
 DEFAULT: Final = CHOREOGRAPHY
 
 

@@ -5,16 +5,28 @@ Services, audit, commands and tests take it as an argument; none asks which one 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from waybill.commerce.inventory.api import products_surface
+from waybill.commerce.inventory.domain import reject
+from waybill.commerce.notifications.domain import notification_of
+from waybill.commerce.orders.contract import SEED_003
+from waybill.commerce.orders.domain import MAKERS
 from waybill.messaging.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from uuid import UUID
 
     from waybill.commerce.contracts import Event
+    from waybill.commerce.http.surface import Surface
+    from waybill.commerce.inventory.api import Products
+    from waybill.commerce.inventory.domain import Reject
+    from waybill.commerce.notifications.domain import Notification
+    from waybill.commerce.orders.contract import OrderContract
+    from waybill.commerce.orders.domain import Makers
     from waybill.commerce.process import Process
     from waybill.messaging.core.codec import Codec
     from waybill.messaging.core.message import ForeignRecord, Message
@@ -48,6 +60,22 @@ class Service:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Orders:
+    """What the order service is told: its HTTP, and how it makes the events of its process."""
+
+    contract: OrderContract = SEED_003
+    makers: Makers = field(default_factory=lambda: MAKERS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stock:
+    """What inventory is told: how it refuses, and its HTTP."""
+
+    reject: Reject = reject
+    surface: Callable[[Products, Callable[[], UUID]], Surface] = products_surface
+
+
+@dataclass(frozen=True, kw_only=True)
 class Blueprint:
     """One documented system. Refuses, at construction, topics that nobody or two services write.
 
@@ -64,6 +92,13 @@ class Blueprint:
     services: Mapping[str, Service]
     codec: Callable[[], Codec]
     read_foreign: Callable[[ForeignRecord], Message]
+    dead_letter_suffix: str = ".DLT"
+    personal: tuple[str, ...] = ()
+    """Members of its documented events that hold personal data (contracts C38)."""
+    orders: Orders = Orders()
+    stock: Stock = Stock()
+    tell: Callable[[object], Notification | None] = notification_of
+    """What an ending tells the customer."""
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError for a wiring that could not work."""
@@ -91,6 +126,11 @@ class Blueprint:
     def writer(self, topic: str) -> Service:
         """The service that writes this topic."""
         return next(each for each in self.services.values() if topic in each.publishes)
+
+    def wire_name(self, name: str) -> str:
+        """What the event of this canonical name is called on the wire."""
+        event = next(event for event in self.events if event.__name__ == name)
+        return self.wire_names((event,))[0]
 
     def wire_names(self, events: tuple[type[Event], ...]) -> tuple[str, ...]:
         """What these events' types are called on the wire, in order of the alphabet."""

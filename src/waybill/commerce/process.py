@@ -53,7 +53,7 @@ class Ending:
 
 @dataclass(frozen=True)
 class Process:
-    """Ordered steps and two endings. Refuses, at construction, what could not end balanced."""
+    """Ordered steps and their endings. Refuses, at construction, what could not end balanced."""
 
     name: str
     steps: tuple[Step, ...]
@@ -63,6 +63,10 @@ class Process:
     lifecycle: Mapping[str, frozenset[str]]
     cancellable: bool = True
     has_deadline: bool = True
+    canceled: Ending | None = None
+    """How an order ends that its customer cancels; None: as every other failure."""
+    late_cancel: bool = False
+    """Whether a confirmed order may still be cancelled: its steps are undone then."""
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError for a process that breaks M1 or leaves its lifecycle."""
@@ -73,7 +77,19 @@ class Process:
     @cached_property
     def terminal(self) -> frozenset[str]:
         """The statuses that never change."""
-        return frozenset((self.confirmed.status, self.failed.status))
+        if self.late_cancel:
+            return self.failures
+        return self.failures | {self.confirmed.status}
+
+    @cached_property
+    def endings(self) -> tuple[Ending, ...]:
+        """Confirmed, failed, and canceled where that is a status of its own."""
+        return (self.confirmed, self.failed, *([self.canceled] if self.canceled else []))
+
+    @cached_property
+    def failures(self) -> frozenset[str]:
+        """The statuses of orders whose steps are undone."""
+        return frozenset(ending.status for ending in self.endings[1:])
 
     @cached_property
     def facts(self) -> frozenset[str]:
@@ -85,6 +101,16 @@ class Process:
     def is_terminal(self, status: str) -> bool:
         """Whether `status` never changes."""
         return status in self.terminal
+
+    def has_ended(self, status: str) -> bool:
+        """Whether nothing but a late cancel changes `status`."""
+        return status == self.confirmed.status or status in self.failures
+
+    def failure(self, facts: frozenset[str]) -> Ending:
+        """How an order with these facts fails."""
+        if self.canceled is not None and CANCEL_REQUESTED in facts:
+            return self.canceled
+        return self.failed
 
 
 class Fact(msgspec.Struct, frozen=True):
@@ -128,14 +154,16 @@ def advance(process: Process, progress: Progress, fact: Fact) -> Advance:
     if fact.name not in process.facts:
         raise PermanentError(f"{fact.name} is no fact of the process {process.name!r}")
     facts = progress.facts | {fact.name}
-    if process.is_terminal(progress.status):
+    late = process.late_cancel and fact.name == CANCEL_REQUESTED
+    if process.is_terminal(progress.status) or (process.has_ended(progress.status) and not late):
         after = Progress(progress.status, facts, progress.reason, progress.detail)
         return Advance(after, (), _difference(process, progress, after))
     refused = _refused_by(process, facts)
     if refused is not None:
         reason = fact.reason or refused
-        after = Progress(process.failed.status, facts, reason, fact.detail)
-        edges: tuple[tuple[str, str], ...] = ((progress.status, process.failed.status),)
+        status = process.failure(facts).status
+        after = Progress(status, facts, reason, fact.detail)
+        edges: tuple[tuple[str, str], ...] = ((progress.status, status),)
     else:
         passed = _statuses_to(process, progress.status, facts)
         after = Progress(passed[-1], facts)
@@ -147,19 +175,20 @@ def owed(process: Process, progress: Progress) -> tuple[str, ...]:
     """Every event that the facts seen so far call for and no fact has answered yet."""
     if progress.status == process.confirmed.status:
         return (process.confirmed.event,)
-    if progress.status == process.failed.status:
+    if progress.status in process.failures:
+        ending = next(each for each in process.endings if each.status == progress.status)
         undos = tuple(
             step.undo
             for step in reversed(process.steps)
             if step.undo and step.done in progress.facts and step.undone not in progress.facts
         )
-        return (process.failed.event, *undos)
+        return (ending.event, *undos)
     return ()
 
 
 def settled(process: Process, progress: Progress) -> bool:
     """Whether no answer is outstanding: until then a terminal order stays armed (M5)."""
-    return process.is_terminal(progress.status) and not unanswered(process, progress)
+    return process.has_ended(progress.status) and not unanswered(process, progress)
 
 
 def unanswered(process: Process, progress: Progress) -> tuple[str, ...]:
@@ -170,7 +199,7 @@ def unanswered(process: Process, progress: Progress) -> tuple[str, ...]:
     """
     if progress.status == process.confirmed.status:
         return ()
-    if progress.status == process.failed.status:
+    if progress.status in process.failures:
         return tuple(reversed([*_undos_unanswered(process, progress.facts)]))
     for step in process.steps:
         if step.done not in progress.facts:
@@ -180,7 +209,8 @@ def unanswered(process: Process, progress: Progress) -> tuple[str, ...]:
 
 def may_cancel(process: Process, progress: Progress) -> bool:
     """Whether a cancel request is a fact to fold; False: too late, the caller gets a 409 (P8)."""
-    return process.cancellable and progress.status != process.confirmed.status
+    late = progress.status == process.confirmed.status
+    return process.cancellable and (process.late_cancel or not late)
 
 
 def _difference(process: Process, before: Progress, after: Progress) -> tuple[str, ...]:
@@ -227,7 +257,7 @@ def _check_names(process: Process) -> None:
         for name in (step.done, step.refused, step.undone, step.undo)
         if name
     ]
-    names += [process.confirmed.event, process.failed.event, CANCEL_REQUESTED]
+    names += [*(ending.event for ending in process.endings), CANCEL_REQUESTED]
     if not process.steps or len(names) != len(set(names)):
         raise ConfigurationError(
             f"process {process.name!r}: it needs a step, and each fact, undo and ending a name of "
@@ -253,7 +283,10 @@ def _check_lifecycle(process: Process) -> None:
     chain = [process.initial, *(step.status for step in process.steps if step.status)]
     whole = pairwise([*chain, process.confirmed.status])
     edges = [(here, there) for here, there in whole if here != there]
-    edges += [(status, process.failed.status) for status in chain]
+    edges += [(status, failure) for status in chain for failure in sorted(process.failures)]
+    if process.late_cancel:
+        canceled = process.canceled or process.failed
+        edges.append((process.confirmed.status, canceled.status))
     for here, there in edges:
         if there not in process.lifecycle.get(here, ()):
             raise ConfigurationError(

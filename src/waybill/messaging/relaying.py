@@ -69,7 +69,9 @@ class Relaying:
         kafka: KafkaSettings,
         settings: RelaySettings,
         read_foreign: ReadForeign | None = None,
+        dead_letter_suffix: str = DEAD_LETTER_SUFFIX,
     ) -> None:
+        self._dead_letter_suffix = dead_letter_suffix
         self._topics: set[str] = set()
         self._writer = PreparedWriter(kafka, self._topics, settings.mode)
         source = OutboxSource(
@@ -106,7 +108,7 @@ class Relaying:
     def log(self, topics: Iterable[str]) -> Log:
         """Where a consumer of these reads; they are created, with those for its dead letters."""
         for name in topics:
-            self._topics |= {name, name + DEAD_LETTER_SUFFIX}
+            self._topics |= {name, name + self._dead_letter_suffix}
         return self._log
 
     async def close(self) -> None:

@@ -24,6 +24,7 @@ from waybill.messaging.adapters.postgres.schedule import PostgresSchedule
 from waybill.messaging.adapters.postgres.server import checked_server
 from waybill.messaging.adapters.postgres.upkeep import OutboxUpkeep, UpkeepSettings
 from waybill.messaging.core.errors import ConfigurationError
+from waybill.messaging.core.message import DEAD_LETTER_SUFFIX
 from waybill.messaging.core.outbox_limits import MESSAGE_BYTES_MAX
 from waybill.messaging.reading.settings import LogSettings, SourceSpec
 from waybill.messaging.runtime.consumer import Consumer
@@ -68,6 +69,8 @@ class MessagingSettings:
     database: PostgresSettings = field(default_factory=PostgresSettings)
     log: LogSettings = field(default_factory=LogSettings)
     relay: RelaySettings = field(default_factory=RelaySettings)
+    dead_letter_suffix: str = DEAD_LETTER_SUFFIX
+    """Behind the topic's name, in the name of the topic of its dead letters."""
     message_bytes_max: int = MESSAGE_BYTES_MAX
     """A larger message is refused when it is published (protocol L4)."""
     consumer: ConsumerPolicy = field(default_factory=ConsumerPolicy)
@@ -205,7 +208,9 @@ class MessagingService:
             database=database,
             outbox=outbox,
             inbox=PostgresInbox(),
-            dead_letters=PostgresDeadLetters(database, outbox),
+            dead_letters=PostgresDeadLetters(
+                database, outbox, suffix=self.settings.dead_letter_suffix
+            ),
             codec=self._codec,
             producer=self.name,
             observer=self._observer,
@@ -229,6 +234,7 @@ class MessagingService:
             kafka=kafka,
             settings=self.settings.relay,
             read_foreign=self._read_foreign,
+            dead_letter_suffix=self.settings.dead_letter_suffix,
         )
         relaying.publishes(self._publishes)
         self._doorbell.attach(relaying.relay)

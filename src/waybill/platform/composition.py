@@ -20,6 +20,7 @@ from waybill.messaging.adapters.postgres.lease import release_all
 from waybill.messaging.adapters.postgres.partitions import SPARE_PARTITIONS, spare_partitions
 from waybill.messaging.adapters.postgres.upkeep import UpkeepSettings
 from waybill.messaging.core.errors import OverloadedError
+from waybill.messaging.core.message import DEAD_LETTER_SUFFIX
 from waybill.messaging.reading.settings import SourceSpec
 from waybill.messaging.runtime.brake import Brake
 from waybill.messaging.runtime.doorbell import Doorbell
@@ -223,7 +224,11 @@ class Platform:
             owner_url=urls.owner,
             codec=self._blueprint.codec(),
             sources=self._sources(plan),
-            settings=messaging_settings(self._settings, plan.name),
+            settings=messaging_settings(
+                self._settings,
+                plan.name,
+                dead_letter_suffix=self._blueprint.dead_letter_suffix,
+            ),
             observer=metrics,
             doorbells=self._doorbells,
             notify=not self._alone,
@@ -260,10 +265,13 @@ def _counted(admit: Callable[[], None], metrics: ServiceMetrics) -> Callable[[],
     return count_and_refuse
 
 
-def messaging_settings(settings: Settings, application_name: str) -> MessagingSettings:
+def messaging_settings(
+    settings: Settings, application_name: str, *, dead_letter_suffix: str = DEAD_LETTER_SUFFIX
+) -> MessagingSettings:
     """The library's settings out of the platform's."""
     cleanup_seconds = settings.outbox_cleanup_interval_milliseconds / 1000
     return MessagingSettings(
+        dead_letter_suffix=dead_letter_suffix,
         database=PostgresSettings(
             pool_max=settings.database_connections_max,
             application_name=application_name,

@@ -7,7 +7,6 @@ from datetime import timedelta
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
-from waybill.commerce.inventory import api as inventory_api
 from waybill.commerce.inventory import handlers as inventory_handlers
 from waybill.commerce.inventory.catalogue import Catalogue
 from waybill.commerce.notifications import api as notification_api
@@ -77,9 +76,12 @@ class Built:
 async def build_order(shop: Workshop) -> Built:
     """Orders: intake, facts, cancel, deadline."""
     messaging, ports, settings = shop.messaging, shop.messaging.ports, shop.settings
+    contract = shop.blueprint.orders.contract
     flush = OrderFlush(
         ports,
         process=shop.blueprint.process,
+        makers=shop.blueprint.orders.makers,
+        placed=contract.placed,
         deadline=timedelta(seconds=settings.order_deadline_seconds),
         counters=shop.metrics,
     )
@@ -90,15 +92,20 @@ async def build_order(shop: Workshop) -> Built:
         flush, ports, policy=policy, brake=brake.check, capacity=_capacity(ports, settings)
     )
     shop.metrics.follow("intake_queue_length", lambda: float(intake.queued))
-    handler = order_handlers.OrderHandler(shop.blueprint.process, shop.metrics)
+    handler = order_handlers.OrderHandler(
+        shop.blueprint.process, shop.metrics, shop.blueprint.orders.makers
+    )
     messaging.add(intake.loop)
     messaging.consume(shop.wiring.name, shop.wiring.events, handler.handle)
-    deadlines = Deadlines(ports, process=shop.blueprint.process)
+    deadlines = Deadlines(
+        ports, process=shop.blueprint.process, makers=shop.blueprint.orders.makers
+    )
     messaging.every(DEADLINE_POLL_SECONDS, "order deadlines", deadlines.ask)
     surface = order_api.surface(
         intake=intake,
-        reads=OrderPages(ports.database),
-        cancellations=Cancellation(ports, handler),
+        reads=OrderPages(ports.database, shop.blueprint.process, contract.show),
+        cancellations=Cancellation(ports, handler, contract.show),
+        contract=contract,
     )
     return Built(surface=surface)
 
@@ -132,10 +139,10 @@ def _unread(database: Database, settings: Settings) -> Measure:
 async def build_inventory(shop: Workshop) -> Built:
     """Stock: reserve, release, sell; the catalogue."""
     ports = shop.messaging.ports
-    handler = inventory_handlers.InventoryHandler(shop.metrics)
+    handler = inventory_handlers.InventoryHandler(shop.metrics, shop.blueprint.stock.reject)
     shop.messaging.consume(shop.wiring.name, shop.wiring.events, handler.handle)
     catalogue = Catalogue(ports.database, ports.clock.now)
-    return Built(surface=inventory_api.surface(products=catalogue, new_id=ports.new_id))
+    return Built(surface=shop.blueprint.stock.surface(catalogue, ports.new_id))
 
 
 async def build_payment(shop: Workshop) -> Built:
@@ -199,7 +206,9 @@ async def build_notification(shop: Workshop) -> Built:
         policy=DeliveryPolicy(concurrency_max=shop.settings.batch_size_max),
     )
     follow_breaker(shop.metrics, emails.kind, emails.breaker, ports.clock.monotonic)
-    handler = notification_handlers.NotificationHandler(emails=emails, new_id=ports.new_id)
+    handler = notification_handlers.NotificationHandler(
+        emails=emails, new_id=ports.new_id, tell=shop.blueprint.tell
+    )
     messaging.consume(shop.wiring.name, shop.wiring.events, handler.handle)
     return Built(surface=notification_api.surface(reads=NotificationPages(ports.database)))
 
@@ -207,16 +216,21 @@ async def build_notification(shop: Workshop) -> Built:
 _NOTHING: Any = None
 
 
-def _order_routes(_blueprint: Blueprint) -> Surface:
-    return order_api.surface(intake=_NOTHING, reads=_NOTHING, cancellations=_NOTHING)
+def _order_routes(blueprint: Blueprint) -> Surface:
+    return order_api.surface(
+        intake=_NOTHING,
+        reads=_NOTHING,
+        cancellations=_NOTHING,
+        contract=blueprint.orders.contract,
+    )
 
 
 def _payment_routes(_blueprint: Blueprint) -> Surface:
     return payment_api.surface(reads=_NOTHING)
 
 
-def _inventory_routes(_blueprint: Blueprint) -> Surface:
-    return inventory_api.surface(products=_NOTHING, new_id=_NOTHING)
+def _inventory_routes(blueprint: Blueprint) -> Surface:
+    return blueprint.stock.surface(_NOTHING, _NOTHING)
 
 
 def _notification_routes(_blueprint: Blueprint) -> Surface:

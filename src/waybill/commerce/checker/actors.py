@@ -6,7 +6,7 @@ Counters and clocks are levelled, since states that differ only in them behave t
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -46,18 +46,25 @@ class OrderActor:
     name = "order"
 
     def __init__(
-        self, process: Process, decide: Callable[..., orders.Decision] = orders.decide
+        self,
+        process: Process,
+        decide: Callable[..., orders.Decision] = orders.decide,
+        *,
+        makers: orders.Makers | None = None,
+        particulars: bytes | None = None,
     ) -> None:
+        self._made: dict[str, Any] = {} if makers is None else {"makers": makers}
+        self._particulars = particulars
         self._process = process
         self._decide = decide
-        self._endings = (process.confirmed.event, process.failed.event)
+        self._endings = {ending.status: ending.event for ending in process.endings}
 
     def start(self) -> Result:
         """The order is placed."""
         line = Line(PRODUCT_ID, UNITS, Decimal("1.50"))
-        command = orders.PlaceOrder(CUSTOMER_ID, (line,), "EUR")
+        command = orders.PlaceOrder(CUSTOMER_ID, (line,), "EUR", self._particulars)
         order, _, first = orders.place(
-            self._process, command, ORDER_ID, now=IN_TIME, deadline=DEADLINE
+            self._process, command, ORDER_ID, now=IN_TIME, deadline=DEADLINE, **self._made
         )
         return Result(_levelled(order), (first.event,))
 
@@ -68,17 +75,19 @@ class OrderActor:
     def receive(self, state: orders.Order, event: Event, *, late: bool) -> Result:
         """Fold a fact."""
         now = clock(late=late)
-        decision = self._decide(self._process, {ORDER_ID: state}, received(event), now)
+        decision = self._decide(
+            self._process, {ORDER_ID: state}, received(event), now, **self._made
+        )
         return self._after(state, decision)
 
     def moves(self, state: orders.Order, *, late: bool) -> Iterable[Move]:
         """The customer's cancel while it counts; the deadline's question until all is answered."""
         now = clock(late=late)
         if not self._process.is_terminal(state.progress.status):
-            wish = orders.cancel(self._process, state, now)
+            wish = orders.cancel(self._process, state, now, **self._made)
             if wish is not None:
                 yield Move("the customer cancels", Kind.OPTIONAL, self._after(state, wish))
-        question = orders.ask(self._process, state, now, lambda: 0.0)
+        question = orders.ask(self._process, state, now, lambda: 0.0, **self._made)
         if question is not None and self._process.has_deadline:
             yield Move("the deadline asks", Kind.WHEN_QUIET, self._after(state, question))
 
@@ -90,11 +99,9 @@ class OrderActor:
                 raise ViolationError(f"the timeline goes from {here} to {there}")
         after = _levelled(decision.orders.get(ORDER_ID, state))
         events = tuple(each.event for each in decision.publications)
-        told = [name for name in map(_name, events) if name in self._endings]
-        ends = process.is_terminal(after.progress.status) and not process.is_terminal(
-            state.progress.status
-        )
-        if len(told) != int(ends):
+        told = [name for name in map(_name, events) if name in self._endings.values()]
+        entered = [entry.to_status for entry in decision.timeline]
+        if told != [self._endings[status] for status in entered if status in self._endings]:
             raise ViolationError(
                 f"from {state.progress.status} to {after.progress.status}, final events: {told}"
             )
@@ -130,8 +137,13 @@ class InventoryActor:
     name = "inventory"
 
     def __init__(
-        self, available: int, decide: Callable[..., inventory.Decision] = inventory.decide
+        self,
+        available: int,
+        decide: Callable[..., inventory.Decision] = inventory.decide,
+        *,
+        sells: bool = True,
     ) -> None:
+        self._asks = inventory.ASKS if sells else (OrderCreated, StockReleaseRequested)
         self._available = available
         self._decide = decide
 
@@ -141,7 +153,7 @@ class InventoryActor:
 
     def reads(self, event: Event) -> bool:
         """What inventory acts on."""
-        return isinstance(event, (OrderCreated, StockReleaseRequested, OrderConfirmed))
+        return isinstance(event, self._asks)
 
     def receive(self, state: InventoryState, event: Event, *, late: bool) -> Result:
         """Decide one message; the units must add up afterwards (P7)."""

@@ -71,8 +71,8 @@ class ProductQuery(BaseModel):
     cursor: Annotated[str | None, Field(pattern=CURSOR_PATTERN)] = None
 
 
-def surface(*, products: Products, new_id: Callable[[], UUID]) -> Surface:
-    """All routes of the inventory service."""
+def products_surface(products: Products, new_id: Callable[[], UUID]) -> Surface:
+    """All routes of the inventory service; `new_id` names products that come without an id."""
     return Surface(
         routes=[*_reading(products).routes, *_writing(products, new_id).routes],
         structs=[ProductView, ProductPage, NewProduct, ProductChange],

@@ -6,6 +6,7 @@ reservation for ever: refused and released ones stay as tombstones, so nothing l
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -14,6 +15,7 @@ import msgspec
 
 from waybill.commerce.contracts import (
     Event,
+    Line,
     OrderConfirmed,
     OrderCreated,
     Reason,
@@ -26,7 +28,7 @@ from waybill.commerce.publication import Publication
 from waybill.messaging.core.errors import PermanentError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from waybill.messaging.core.unit import Received
@@ -118,13 +120,14 @@ def decide(
     reservations: Mapping[UUID, Reservation],
     received: Iterable[Received],
     now: datetime,
+    rejection: Reject | None = None,
 ) -> Decision:
     """Decide a batch over the locked levels of every product that it names.
 
     Other events are passed over. Raises PermanentError, naming the message, for one that
     contradicts the books (a confirmation of stock that was never held).
     """
-    batch = _Batch(stock, reservations, now)
+    batch = _Batch(stock, reservations, now, rejection or reject)
     for item in received:
         event = item.event
         if isinstance(event, OrderCreated):
@@ -161,6 +164,19 @@ def adjust(level: Stock, *, name: str, available: int) -> tuple[Stock, Move | No
     return adjusted, Move(MoveKind.ADJUST, level.product_id, None, delta) if delta else None
 
 
+Reject = Callable[[Reservation, Sequence[tuple[Line, int]]], StockRejected]
+"""How a refusal is told: the tombstone, and each line wanted with what is available of it."""
+
+
+def reject(known: Reservation, _shortage: Sequence[tuple[Line, int]]) -> StockRejected:
+    """With its reason, and no numbers."""
+    return StockRejected(
+        order_id=known.order_id,
+        reason=known.reason or Reason.STOCK_UNAVAILABLE,
+        detail=known.detail,
+    )
+
+
 class _Batch:
     """The working state of one `decide`: plain integers, so that a hot product costs no objects."""
 
@@ -169,7 +185,9 @@ class _Batch:
         stock: Mapping[UUID, Stock],
         reservations: Mapping[UUID, Reservation],
         now: datetime,
+        rejection: Reject,
     ) -> None:
+        self._reject = rejection
         self._stock = stock
         self._before = reservations
         self._now = now
@@ -207,7 +225,7 @@ class _Batch:
             )
             self._answer(item, known, answer)
         else:
-            self._answer_nothing_held(item, known)
+            self._answer_nothing_held(item, known, ask)
 
     def release(self, item: Received, ask: StockReleaseRequested) -> None:
         """Give back what is held and leave a tombstone, also where nothing was held yet (M4)."""
@@ -267,16 +285,19 @@ class _Batch:
                 return Reason.STOCK_UNAVAILABLE, f"Insufficient stock for product: {name}"
         return None
 
-    def _answer_nothing_held(self, item: Received, known: Reservation) -> None:
+    def _answer_nothing_held(
+        self, item: Received, known: Reservation, ask: OrderCreated | None = None
+    ) -> None:
         if known.status is ReservationStatus.REJECTED:
-            rejected = StockRejected(
-                order_id=known.order_id,
-                reason=known.reason or Reason.STOCK_UNAVAILABLE,
-                detail=known.detail,
-            )
-            self._answer(item, known, rejected)
+            lines = ask.items if ask else ()
+            shortage = [(line, self._left(line.product_id)) for line in lines]
+            self._answer(item, known, self._reject(known, shortage))
         else:
             self._answer(item, known, StockReleased(order_id=known.order_id))
+
+    def _left(self, product_id: UUID) -> int:
+        level = self._stock.get(product_id)
+        return self._available.get(product_id, level.available if level else 0)
 
     def _answer(self, item: Received, known: Reservation, event: Event) -> None:
         version = known.version + 1

@@ -11,42 +11,44 @@ from waybill.commerce.contracts import (
     StockReserved,
 )
 from waybill.commerce.inventory import store
-from waybill.commerce.inventory.domain import ASKS, MoveKind, decide, products_of
+from waybill.commerce.inventory.domain import ASKS, MoveKind, decide, products_of, reject
 from waybill.commerce.publishing import count, publish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+    from waybill.commerce.inventory.domain import Reject
     from waybill.commerce.publishing import Counters
     from waybill.messaging.core.unit import Received, UnitOfWork
 
 CONSUMER = "inventory-service"
 
 _MOVE_OF = {
-    OrderCreated: MoveKind.RESERVE,
-    StockReleaseRequested: MoveKind.RELEASE,
-    OrderConfirmed: MoveKind.COMMIT,
+    OrderCreated.__name__: MoveKind.RESERVE,
+    StockReleaseRequested.__name__: MoveKind.RELEASE,
+    OrderConfirmed.__name__: MoveKind.COMMIT,
 }
 
 
 class InventoryHandler:
     """Reserves, releases and sells. Two statements a batch, whatever its size."""
 
-    def __init__(self, counters: Counters) -> None:
+    def __init__(self, counters: Counters, rejection: Reject = reject) -> None:
         self._counters = counters
+        self._reject = rejection
 
     async def handle(self, unit: UnitOfWork, received: Sequence[Received]) -> None:
         """Apply a batch of ASKS in this unit."""
         causes: dict[tuple[UUID, str], UUID] = {}
         for item in received:
             if isinstance(item.event, ASKS):
-                move = _MOVE_OF[type(item.event)].value
+                move = _MOVE_OF[type(item.event).__name__].value
                 causes.setdefault((item.event.order_id, move), item.message.id)
         transaction = unit.transaction
         orders = {order_id for order_id, _ in causes}
         before, stock = await store.lock(transaction, orders, products_of(received))
-        decision = decide(stock, before, received, unit.now)
+        decision = decide(stock, before, received, unit.now, self._reject)
         if decision.reservations:
             await store.save_batch(
                 transaction, decision, before=before, causes=causes, now=unit.now

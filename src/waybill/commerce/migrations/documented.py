@@ -51,6 +51,19 @@ WHERE o.lane < 16
 On Kafka: the relay has passed it, and does not hold it.
 """
 
+# NEW: not everybody has it yet; SENT: they have; ERROR: the relay cannot send it and holds it.
+OUTBOX_OF_SEED_001 = """
+CREATE VIEW reservation.outbox AS
+SELECT o.id, upper(o.aggregatetype) AS aggregate_type, o.aggregateid AS aggregate_id, o.type,
+       app.json_or_null(o.payload) AS payload, o.headers,
+       CASE WHEN EXISTS (
+           SELECT FROM messaging.outbox_held h WHERE h.lane = o.lane AND h.seq = o.seq
+       ) THEN 'ERROR' WHEN e.published THEN 'SENT' ELSE 'NEW' END AS status, o.created_at
+FROM messaging.outbox o JOIN public.outbox_events e ON e.id = o.id
+WHERE o.lane < 16
+"""
+"""When a row was sent is not kept: rows of an outbox are never updated (C16)."""
+
 PROCESSED_EVENTS = """
 CREATE VIEW public.processed_events AS
 SELECT message_id AS event_id, processed_at FROM messaging.inbox
@@ -77,6 +90,19 @@ def grant(*, changing: Iterable[str], appending: Iterable[str] = ()) -> None:
             *(f"GRANT INSERT ON app.{table} TO {role}" for table in appending),
         ]
     )
+
+
+def grant_documents(schema: str) -> None:
+    """Let the run-time role see the documented views of a blueprint."""
+    config = op.get_context().config
+    role = config.attributes["service_role"] if config else None
+    if role is not None:
+        run(
+            [
+                f"GRANT USAGE ON SCHEMA {schema} TO {role}",
+                f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role}",
+            ]
+        )
 
 
 def restrict(table: str, columns: Iterable[str]) -> None:

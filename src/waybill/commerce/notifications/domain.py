@@ -10,7 +10,7 @@ import msgspec
 from waybill.commerce.contracts import OrderCancelled, OrderConfirmed, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from waybill.messaging.core.message import Message
     from waybill.messaging.core.unit import Received
@@ -42,7 +42,7 @@ _CONFIRMED, _CANCELLED = "OrderConfirmed", "OrderCancelled"
 
 def keys_of(order_id: UUID) -> list[str]:
     """The keys of all the notifications that an order may have."""
-    return [_key(order_id, kind) for kind in (_CONFIRMED, _CANCELLED)]
+    return [_key(order_id, kind) for kind in (_CONFIRMED, _CANCELLED, "OrderFailed")]
 
 
 def _key(order_id: UUID, kind: str) -> str:
@@ -71,11 +71,13 @@ def notification_of(event: object) -> Notification | None:
     return None
 
 
-def decide(received: Iterable[Received]) -> list[tuple[Notification, Message]]:
+def decide(
+    received: Iterable[Received], tell: Callable[[object], Notification | None] = notification_of
+) -> list[tuple[Notification, Message]]:
     """A batch's notifications with the messages that led to them, one an order and kind."""
     chosen: dict[str, tuple[Notification, Message]] = {}
     for item in received:
-        notification = notification_of(item.event)
+        notification = tell(item.event)
         if notification is not None:
             chosen.setdefault(notification.key, (notification, item.message))
     return list(chosen.values())

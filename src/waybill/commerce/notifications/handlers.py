@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from waybill.commerce.contracts import Event, OrderCancelled, OrderConfirmed
-from waybill.commerce.notifications.domain import decide
+from waybill.commerce.notifications.domain import decide, notification_of
 from waybill.commerce.notifications.mailer import Email
 from waybill.messaging.core.ports import Delivery
 
@@ -37,13 +37,20 @@ _decode = msgspec.json.Decoder(Email).decode
 class NotificationHandler:
     """Owes the mails that tell customers. One statement a batch."""
 
-    def __init__(self, *, emails: Calls, new_id: Callable[[], UUID]) -> None:
+    def __init__(
+        self,
+        *,
+        emails: Calls,
+        new_id: Callable[[], UUID],
+        tell: Callable[[object], Notification | None] = notification_of,
+    ) -> None:
+        self._tell = tell
         self._emails = emails
         self._new_id = new_id
 
     async def handle(self, unit: UnitOfWork, received: Sequence[Received]) -> None:
         """Apply a batch of ASKS in this unit; what was told already is not told again."""
-        owed = [self._delivery(each, cause) for each, cause in decide(received)]
+        owed = [self._delivery(each, cause) for each, cause in decide(received, self._tell)]
         if owed:
             await self._emails.owe(unit, owed)
 

@@ -5,14 +5,15 @@ admitted before the body is read. The rest are ordinary FastAPI routes.
 """
 
 import re
+import secrets
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
 from waybill.commerce.http.body import read_body
 from waybill.commerce.http.negotiation import idempotency_key, require_json_content
@@ -29,21 +30,20 @@ from waybill.commerce.http.surface import (
     HotRoute,
     Surface,
     answers,
+    encoded,
     json_answer,
     refuses,
     send_json,
 )
 from waybill.commerce.http.trace import traceparent_of
-from waybill.commerce.orders.documentation import GET_ORDER, PLACE_ORDER, OrderRequest
-from waybill.commerce.orders.representation import render_order
+from waybill.commerce.orders.contract import SEED_003, OrderContract, Shown
 from waybill.commerce.orders.request import (
     KeyReused,
     Placed,
     PlaceOrder,
     fingerprint,
-    parse_order,
 )
-from waybill.commerce.orders.views import OrderPage, OrderView, Timeline, TimelineEntry
+from waybill.commerce.orders.views import Timeline, TimelineEntry
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -85,12 +85,12 @@ class Intake(Protocol):
 class OrderReads(Protocol):
     """What GET shows. Every method may raise TransientError."""
 
-    async def order(self, order_id: UUID) -> OrderView | None:
+    async def order(self, order_id: UUID) -> Shown | None:
         """The order as it stands, with its lines as they were sent; None if there is none."""
 
     async def orders(
         self, *, customer_id: UUID | None, status: str | None, before: UUID | None, limit: int
-    ) -> Sequence[OrderView]:
+    ) -> Sequence[Shown]:
         """At most `limit` orders by descending id (newest first), of ids below `before`."""
 
     async def timeline(self, order_id: UUID) -> Sequence[TimelineEntry] | None:
@@ -100,9 +100,7 @@ class OrderReads(Protocol):
 class Cancellations(Protocol):
     """Where customers cancel."""
 
-    async def cancel(
-        self, order_id: UUID, *, traceparent: str
-    ) -> OrderView | NotCancellable | None:
+    async def cancel(self, order_id: UUID, *, traceparent: str) -> Shown | NotCancellable | None:
         """Keep the request as a fact (C33) and show the order as it then stands.
 
         None: no such order. May be repeated. Raises TransientError, OutcomeUnknownError.
@@ -115,7 +113,7 @@ class OrderQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     customer_id: Annotated[UUID | None, Field(alias="customerId")] = None
-    status: Literal["PENDING", "STOCK_RESERVED", "CONFIRMED", "CANCELLED"] | None = None
+    status: str | None = None
     limit: Annotated[int, Field(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT
     cursor: Annotated[str | None, Field(pattern=CURSOR_PATTERN)] = None
 
@@ -123,16 +121,17 @@ class OrderQuery(BaseModel):
 class OrderPlacement:
     """POST /api/orders as a plain ASGI application (design: the hot path)."""
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, intake: Intake, contract: OrderContract) -> None:
         self._intake = intake
+        self._contract = contract
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Answer one request. Checks run in the documented order: body before key."""
         self._intake.admit()
         headers = dict(scope["headers"])
         require_json_content(headers.get(b"content-type"))
-        order = parse_order(await read_body(receive, headers.get(b"content-length")))
-        key = idempotency_key(v for name, v in scope["headers"] if name == b"idempotency-key")
+        order = self._contract.parse(await read_body(receive, headers.get(b"content-length")))
+        key = self._key([v for name, v in scope["headers"] if name == b"idempotency-key"])
         outcome = await self._intake.place(
             PlaceOrder(
                 scope=_ANONYMOUS,
@@ -144,11 +143,12 @@ class OrderPlacement:
                 items=order.items,
                 total_amount=order.total_amount,
                 traceparent=traceparent_of(scope),
+                particulars=order.particulars,
             )
         )
         if isinstance(outcome, KeyReused):
             raise Problem(
-                409,
+                self._contract.key_reused_status,
                 "idempotency_key_reused",
                 "This Idempotency-Key was used with another payload",
             )
@@ -156,6 +156,12 @@ class OrderPlacement:
             await send_json(send, outcome.body, 200, (b"idempotent-replayed", b"true"))
         else:
             await send_json(send, outcome.body, 201)
+
+    def _key(self, values: list[bytes]) -> str:
+        """A request without a key is one of its own, where the document allows it."""
+        if values or self._contract.key_required:
+            return idempotency_key(values)
+        return f"none {secrets.token_hex(16)}"
 
 
 class OrderReading:
@@ -169,7 +175,7 @@ class OrderReading:
         order = await self._reads.order(_order_id(scope["path_params"]["id"]))
         if order is None:
             raise not_found("order")
-        await send_json(send, render_order(order))
+        await send_json(send, encoded(order))
 
 
 def _order_id(text: str) -> UUID:
@@ -183,31 +189,43 @@ def _order_id(text: str) -> UUID:
         raise invalid([FieldError(detail, parameter="id")]) from None
 
 
-def surface(*, intake: Intake, reads: OrderReads, cancellations: Cancellations) -> Surface:
+def surface(
+    *,
+    intake: Intake,
+    reads: OrderReads,
+    cancellations: Cancellations,
+    contract: OrderContract = SEED_003,
+) -> Surface:
     """All routes of the order service."""
     return Surface(
-        routes=[*_reading(reads).routes, *_cancelling(cancellations).routes],
+        routes=[*_reading(reads, contract).routes, *_cancelling(cancellations, contract).routes],
         hot=[
-            HotRoute("POST", ORDERS, OrderPlacement(intake), PLACE_ORDER),
-            HotRoute("GET", ORDERS + "/{id}", OrderReading(reads), GET_ORDER),
+            HotRoute("POST", ORDERS, OrderPlacement(intake, contract), contract.place_operation),
+            HotRoute("GET", ORDERS + "/{id}", OrderReading(reads), contract.get_operation),
         ],
-        structs=[OrderRequest, OrderView, OrderPage, Timeline],
+        structs=[*contract.structs, Timeline],
     )
 
 
-def _reading(reads: OrderReads) -> APIRouter:
+def _reading(reads: OrderReads, contract: OrderContract) -> APIRouter:
     router = APIRouter(tags=["orders"])
+    known: Any = Literal[contract.statuses]
+    query_model: Any = create_model(
+        "OrderQuery",
+        __base__=OrderQuery,
+        status=(known | None, None),
+    )
 
     @router.get(
         ORDERS,
         operation_id="listOrders",
         summary="Orders, newest first, a page at a time",
         responses={
-            **answers(200, OrderPage, "A page; `nextCursor` and `Link` lead to the next one"),
+            **answers(200, contract.page, "A page; `nextCursor` and `Link` lead to the next one"),
             **refuses(_400="A parameter is not valid"),
         },
     )
-    async def list_orders(request: Request, query: Annotated[OrderQuery, Query()]) -> Response:
+    async def list_orders(request: Request, query: Annotated[query_model, Query()]) -> Response:
         found = await reads.orders(
             customer_id=query.customer_id,
             status=query.status,
@@ -216,7 +234,7 @@ def _reading(reads: OrderReads) -> APIRouter:
         )
         items, cursor = cut_page(found, query.limit)
         link = link_next(ORDERS, dict(request.query_params), cursor)
-        return json_answer(OrderPage(items, cursor), headers=link)
+        return json_answer(contract.page(items, cursor), headers=link)
 
     @router.get(
         ORDERS + "/{id}/timeline",
@@ -236,7 +254,7 @@ def _reading(reads: OrderReads) -> APIRouter:
     return router
 
 
-def _cancelling(cancellations: Cancellations) -> APIRouter:
+def _cancelling(cancellations: Cancellations, contract: OrderContract) -> APIRouter:
     router = APIRouter(tags=["orders"])
 
     @router.post(
@@ -245,7 +263,7 @@ def _cancelling(cancellations: Cancellations) -> APIRouter:
         summary="Cancel on behalf of the customer; may be repeated",
         description="The request is kept as a fact; undoing what was done follows by events.",
         responses={
-            **answers(200, OrderView, "The order as it stands: PENDING until all is undone"),
+            **answers(200, contract.view, "The order as it stands: PENDING until all is undone"),
             **refuses(
                 _400="The id is no UUID",
                 _404="There is no such order",

@@ -9,6 +9,7 @@ from waybill.commerce.publishing import publish
 from waybill.messaging.core import crash_points
 
 if TYPE_CHECKING:
+    from waybill.commerce.orders.domain import Makers
     from waybill.commerce.process import Process
     from waybill.messaging.runtime.ports import ServicePorts
 
@@ -24,10 +25,12 @@ class Deadlines:
         ports: ServicePorts,
         *,
         process: Process,
+        makers: Makers = domain.MAKERS,
         page: int = PAGE,
     ) -> None:
         self._ports = ports
         self._process = process
+        self._makers = makers
         self._page = page
 
     async def ask(self) -> int:
@@ -45,7 +48,9 @@ class Deadlines:
             due = await store.lock_due(transaction, unit.now, self._page)
             asked: list[domain.Order] = []
             for order in due:
-                decision = domain.ask(self._process, order, unit.now, self._ports.random)
+                decision = domain.ask(
+                    self._process, order, unit.now, self._ports.random, self._makers
+                )
                 if decision is not None:
                     asked.extend(decision.orders.values())
                     publish(unit, decision.publications, aggregate_type="Order")

@@ -5,6 +5,7 @@ Every change carries its timeline entries and its events, numbered without a gap
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -39,10 +40,13 @@ from waybill.messaging.core.errors import ConfigurationError, PermanentError
 from waybill.messaging.core.retry import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable
 
     from waybill.messaging.core.message import Message
     from waybill.messaging.core.unit import Received
+
+Makers = Mapping[str, "Callable[[Order], Event]"]
+"""How the order service makes each event that its process emits."""
 
 ASK_BACKOFF = Backoff(base_seconds=5.0, factor=2.0, cap_seconds=60.0)
 """Between the questions after a deadline (protocol M3)."""
@@ -54,6 +58,8 @@ class PlaceOrder(msgspec.Struct, frozen=True):
     customer_id: UUID
     items: tuple[Line, ...]
     currency: str
+    particulars: bytes | None = None
+    """What else a blueprint keeps of the request, as JSON that only it reads."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +83,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     settled_at: datetime | None = None
     created_at: datetime
     updated_at: datetime
+    particulars: bytes | None = None
 
 
 class TimelineEntry(msgspec.Struct, frozen=True):
@@ -102,13 +109,57 @@ class Decision(msgspec.Struct, frozen=True):
     """Orders that facts named and that are not here."""
 
 
+def _reason(order: Order) -> Reason:
+    return Reason(order.progress.reason or Reason.DEADLINE)
+
+
+def _created(order: Order) -> Event:
+    return OrderCreated(
+        order_id=order.id,
+        customer_id=order.customer_id,
+        items=order.items,
+        total_amount=order.total_amount,
+        currency=order.currency,
+        not_after=order.not_after,
+    )
+
+
+def _refund(order: Order) -> Event:
+    return RefundRequested(
+        order_id=order.id,
+        amount=order.total_amount,
+        reason=_reason(order),
+        payment_id=order.payment_id,
+    )
+
+
+MAKERS: Makers = {
+    "OrderCreated": _created,
+    "OrderConfirmed": lambda order: OrderConfirmed(order_id=order.id),
+    "OrderCancelled": lambda order: OrderCancelled(
+        order_id=order.id, reason=_reason(order), detail=order.progress.detail
+    ),
+    "StockReleaseRequested": lambda order: StockReleaseRequested(
+        order_id=order.id, items=order.items
+    ),
+    "RefundRequested": _refund,
+}
+"""What the names that a process emits stand for, where a blueprint has no maker of its own."""
+
+
 def total_of(items: Iterable[Line]) -> Decimal:
     """The exact sum of quantity times price."""
     return sum((line.quantity * line.unit_price for line in items), Decimal(0))
 
 
 def place(
-    process: Process, command: PlaceOrder, order_id: UUID, *, now: datetime, deadline: timedelta
+    process: Process,
+    command: PlaceOrder,
+    order_id: UUID,
+    *,
+    now: datetime,
+    deadline: timedelta,
+    makers: Makers = MAKERS,
 ) -> tuple[Order, TimelineEntry, Publication]:
     """A new order, its first timeline entry and its first event."""
     order = Order(
@@ -124,13 +175,19 @@ def place(
         ask_at=now + deadline,
         created_at=now,
         updated_at=now,
+        particulars=command.particulars,
     )
-    entry = TimelineEntry(order_id, 1, "OrderCreated", None, process.initial, now)
-    return order, entry, Publication(_created(order), 1)
+    entry = TimelineEntry(order_id, 1, process.steps[0].ask, None, process.initial, now)
+    created = makers[process.steps[0].ask](order)
+    return order, entry, Publication(created, 1)
 
 
 def decide(
-    process: Process, orders: Mapping[UUID, Order], received: Iterable[Received], now: datetime
+    process: Process,
+    orders: Mapping[UUID, Order],
+    received: Iterable[Received],
+    now: datetime,
+    makers: Makers = MAKERS,
 ) -> Decision:
     """Fold a batch of facts into the locked orders that they name.
 
@@ -154,11 +211,13 @@ def decide(
         fact = Fact(name, getattr(event, "reason", None), getattr(event, "detail", None))
         if isinstance(event, PaymentSucceeded) and order.payment_id is None:
             order = msgspec.structs.replace(order, payment_id=event.payment_id)
-        _fold(process, decision, order, fact, now=now, cause=item.message)
+        _fold(process, makers, decision, order, fact, now=now, cause=item.message)
     return decision
 
 
-def cancel(process: Process, order: Order, now: datetime) -> Decision | None:
+def cancel(
+    process: Process, order: Order, now: datetime, makers: Makers = MAKERS
+) -> Decision | None:
     """The customer's wish to cancel as a fact; None if it comes too late (P8).
 
     A repeated wish, and one for an order that failed anyway, changes nothing.
@@ -168,12 +227,16 @@ def cancel(process: Process, order: Order, now: datetime) -> Decision | None:
     decision = Decision({}, [], [])
     if not process.is_terminal(order.progress.status):
         fact = Fact(CANCEL_REQUESTED, Reason.CUSTOMER_CANCELLED, "Cancelled by the customer")
-        _fold(process, decision, order, fact, now=now, cause=None)
+        _fold(process, makers, decision, order, fact, now=now, cause=None)
     return decision
 
 
 def ask(
-    process: Process, order: Order, now: datetime, random: Callable[[], float]
+    process: Process,
+    order: Order,
+    now: datetime,
+    random: Callable[[], float],
+    makers: Makers = MAKERS,
 ) -> Decision | None:
     """The deadline's questions (M3): what is unanswered goes out again under a new id.
 
@@ -184,7 +247,7 @@ def ask(
         return None
     delay = ASK_BACKOFF.delay_seconds(order.asks, random)
     decision = Decision({}, [], [])
-    _publish(decision, order, questions, version=order.version, cause=None)
+    _publish(makers, decision, order, questions, version=order.version, cause=None)
     decision.orders[order.id] = msgspec.structs.replace(
         order,
         version=order.version + len(questions),
@@ -196,6 +259,7 @@ def ask(
 
 def _fold(
     process: Process,
+    makers: Makers,
     decision: Decision,
     order: Order,
     fact: Fact,
@@ -228,52 +292,21 @@ def _fold(
         updated_at=at,
     )
     decision.orders[order.id] = after
-    _publish(decision, after, result.emits, version=order.version, cause=cause)
+    _publish(makers, decision, after, result.emits, version=order.version, cause=cause)
 
 
 def _publish(
-    decision: Decision, order: Order, names: Iterable[str], *, version: int, cause: Message | None
+    makers: Makers,
+    decision: Decision,
+    order: Order,
+    names: Iterable[str],
+    *,
+    version: int,
+    cause: Message | None,
 ) -> None:
     for name in names:
-        if name not in _EVENTS:
+        make = makers.get(name)
+        if make is None:
             raise ConfigurationError(f"the order service cannot make {name} events")
         version += 1
-        decision.publications.append(Publication(_EVENTS[name](order), version, cause))
-
-
-def _reason(order: Order) -> Reason:
-    return Reason(order.progress.reason or Reason.DEADLINE)
-
-
-def _created(order: Order) -> Event:
-    return OrderCreated(
-        order_id=order.id,
-        customer_id=order.customer_id,
-        items=order.items,
-        total_amount=order.total_amount,
-        currency=order.currency,
-        not_after=order.not_after,
-    )
-
-
-def _refund(order: Order) -> Event:
-    return RefundRequested(
-        order_id=order.id,
-        amount=order.total_amount,
-        reason=_reason(order),
-        payment_id=order.payment_id,
-    )
-
-
-_EVENTS: dict[str, Callable[[Order], Event]] = {
-    "OrderCreated": _created,
-    "OrderConfirmed": lambda order: OrderConfirmed(order_id=order.id),
-    "OrderCancelled": lambda order: OrderCancelled(
-        order_id=order.id, reason=_reason(order), detail=order.progress.detail
-    ),
-    "StockReleaseRequested": lambda order: StockReleaseRequested(
-        order_id=order.id, items=order.items
-    ),
-    "RefundRequested": _refund,
-}
-"""What the names that a process emits stand for."""
+        decision.publications.append(Publication(make(order), version, cause))

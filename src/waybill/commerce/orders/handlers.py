@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 from waybill.commerce.contracts import (
     Event,
-    OrderCancelled,
-    OrderConfirmed,
     PaymentFailed,
     PaymentRefunded,
     PaymentSucceeded,
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from waybill.commerce.orders.domain import Decision, Order
+    from waybill.commerce.orders.domain import Decision, Makers, Order
     from waybill.commerce.process import Process
     from waybill.commerce.publishing import Counters
     from waybill.messaging.core.unit import Received, UnitOfWork
@@ -45,25 +43,28 @@ FACTS: tuple[type[Event], ...] = (
 )
 """The events that the order service acts on."""
 
-_ENDINGS = (
-    (OrderConfirmed, "orders_confirmed_total", "completed"),
-    (OrderCancelled, "orders_cancelled_total", "compensated"),
-)
-"""The event of an end, its counter, and its outcome as a saga."""
-
 
 class OrderHandler:
     """Folds facts into orders. Two statements a batch, whatever its size."""
 
-    def __init__(self, process: Process, counters: Counters) -> None:
+    def __init__(
+        self, process: Process, counters: Counters, makers: Makers = domain.MAKERS
+    ) -> None:
         self._process = process
         self._counters = counters
+        self._makers = makers
+        # The event of an end, its counter, and its outcome as a saga.
+        self._endings = [(process.confirmed.event, "orders_confirmed_total", "completed")]
+        self._endings += [
+            (ending.event, "orders_cancelled_total", "compensated")
+            for ending in process.endings[1:]
+        ]
 
     async def handle(self, unit: UnitOfWork, received: Sequence[Received]) -> None:
         """Apply a batch of FACTS in this unit."""
         ids = {item.event.order_id for item in received if isinstance(item.event, Event)}
         orders = await store.lock(unit.transaction, ids)
-        decision = domain.decide(self._process, orders, received, unit.now)
+        decision = domain.decide(self._process, orders, received, unit.now, self._makers)
         if decision.strays:
             logger.warning(
                 "%d facts name orders that are not here, %s for one: this database was restored "
@@ -83,7 +84,7 @@ class OrderHandler:
         order = (await store.lock(unit.transaction, [order_id])).get(order_id)
         if order is None:
             return None
-        decision = domain.cancel(self._process, order, unit.now)
+        decision = domain.cancel(self._process, order, unit.now, self._makers)
         if decision is None:
             return order, False
         await self.save(unit, decision, traceparent=traceparent)
@@ -97,10 +98,9 @@ class OrderHandler:
             changed = list(decision.orders.values())
             await store.save(unit.transaction, changed, decision.timeline)
         publish(unit, decision.publications, aggregate_type="Order", traceparent=traceparent)
-        for kind, name, outcome in _ENDINGS:
-            ended = [
-                each.event.order_id for each in decision.publications if type(each.event) is kind
-            ]
+        told = [(type(each.event).__name__, each.event.order_id) for each in decision.publications]
+        for kind, name, outcome in self._endings:
+            ended = [order_id for event, order_id in told if event == kind]
             count(unit, self._counters, name, len(ended))
             seconds = [_seconds(decision.orders[order_id]) for order_id in ended]
             measure(unit, self._counters, "saga_duration_seconds", seconds, outcome=outcome)

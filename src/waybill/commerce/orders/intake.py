@@ -13,8 +13,10 @@ from uuid import UUID
 
 import msgspec
 
+from waybill.commerce.http.surface import encoded
 from waybill.commerce.orders import domain, store
-from waybill.commerce.orders.representation import render_order, view_as_placed
+from waybill.commerce.orders.contract import as_it_is
+from waybill.commerce.orders.representation import view_as_placed
 from waybill.commerce.orders.request import KeyReused, Placed, PlaceOrder
 from waybill.commerce.orders.store import Key, KeyRecord
 from waybill.commerce.publication import Publication
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
 
+    from waybill.commerce.orders.contract import Show
+    from waybill.commerce.orders.domain import Makers
     from waybill.commerce.process import Process
     from waybill.commerce.publishing import Counters
     from waybill.messaging.core.ports import Transaction
@@ -122,7 +126,11 @@ class OrderFlush:
         process: Process,
         deadline: timedelta,
         counters: Counters,
+        makers: Makers = domain.MAKERS,
+        placed: Show = as_it_is,
     ) -> None:
+        self._makers = makers
+        self._placed = placed
         self._ports = ports
         self._process = process
         self._deadline = deadline
@@ -148,12 +156,20 @@ class OrderFlush:
 
     def _draft(self, key: Key, entry: Entry) -> _Draft:
         command = domain.PlaceOrder(
-            entry.request.customer_id, entry.request.items, entry.request.currency
+            entry.request.customer_id,
+            entry.request.items,
+            entry.request.currency,
+            entry.request.particulars,
         )
         order, first, created = domain.place(
-            self._process, command, entry.order_id, now=entry.accepted_at, deadline=self._deadline
+            self._process,
+            command,
+            entry.order_id,
+            now=entry.accepted_at,
+            deadline=self._deadline,
+            makers=self._makers,
         )
-        response = render_order(view_as_placed(order))
+        response = encoded(self._placed(view_as_placed(order), order.particulars))
         record = KeyRecord(key, entry.order_id, entry.request.fingerprint, response)
         return _Draft(entry, order, first, created, record)
 

@@ -4,28 +4,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from waybill.commerce.orders.contract import as_it_is
 from waybill.commerce.orders.representation import lines_as_stored
-from waybill.commerce.orders.store import decode_lines
+from waybill.commerce.orders.store import as_bytes, decode_lines
 from waybill.commerce.orders.views import OrderView, TimelineEntry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+    from waybill.commerce.orders.contract import Show, Shown
+    from waybill.commerce.process import Process
     from waybill.messaging.core.ports import Database, Row
 
-_SHOWN = "id, customer_id, status, total_amount, currency, lines, created_at, updated_at"
+_SHOWN = (
+    "id, customer_id, status, total_amount, currency, lines, created_at, updated_at, particulars"
+)
 _ONE = f"SELECT {_SHOWN} FROM app.orders WHERE id = $1"  # noqa: S608 - a constant
 _LIST = f"SELECT {_SHOWN} FROM app.orders WHERE {{}} ORDER BY id DESC LIMIT $1"  # noqa: S608 - a constant
 
-# Each status comes with the condition of the partial index that knows its orders; confirmed ones
-# are found along the primary key.
-_STATUS_CONDITIONS = {
-    "PENDING": "status = 'PENDING' AND settled_at IS NULL",
-    "STOCK_RESERVED": "status = 'STOCK_RESERVED' AND settled_at IS NULL",
-    "CONFIRMED": "status = 'CONFIRMED'",
-    "CANCELLED": "status = 'CANCELLED' AND reason IS NOT NULL",
-}
+
+def status_conditions(process: Process) -> dict[str, str]:
+    """Each status with the condition of the partial index that knows its orders.
+
+    Confirmed ones are found along the primary key.
+    """
+    also = dict.fromkeys(process.lifecycle, " AND settled_at IS NULL")
+    also[process.confirmed.status] = ""
+    also |= dict.fromkeys(process.failures, " AND reason IS NOT NULL")
+    return {status: f"status = '{status}'{more}" for status, more in also.items()}
+
 
 _TIMELINE = """
 SELECT seq, event, from_status, to_status, at, message_id, detail FROM app.order_timeline
@@ -36,17 +44,19 @@ WHERE order_id = $1 ORDER BY seq
 class OrderPages:
     """The `OrderReads` of the order service's API."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, process: Process, show: Show = as_it_is) -> None:
         self._database = database
+        self._show = show
+        self._conditions = status_conditions(process)
 
-    async def order(self, order_id: UUID) -> OrderView | None:
+    async def order(self, order_id: UUID) -> Shown | None:
         """The order as it stands; None if there is none."""
         rows = await self._database.fetch(_ONE, order_id)
-        return _view_of(rows[0]) if rows else None
+        return self._shown(rows[0]) if rows else None
 
     async def orders(
         self, *, customer_id: UUID | None, status: str | None, before: UUID | None, limit: int
-    ) -> Sequence[OrderView]:
+    ) -> Sequence[Shown]:
         """At most `limit` orders by descending id (newest first), of ids below `before`."""
         arguments: list[object] = [limit]
         conditions = ["true"]
@@ -57,12 +67,15 @@ class OrderPages:
             arguments.append(before)
             conditions.append(f"id < ${len(arguments)}")
         if status is not None:
-            condition = _STATUS_CONDITIONS.get(status)
+            condition = self._conditions.get(status)
             if condition is None:
                 return []
             conditions.append(condition)
         rows = await self._database.fetch(_LIST.format(" AND ".join(conditions)), *arguments)
-        return [_view_of(row) for row in rows]
+        return [self._shown(row) for row in rows]
+
+    def _shown(self, row: Row) -> Shown:
+        return self._show(_view_of(row), as_bytes(row["particulars"]))
 
     async def timeline(self, order_id: UUID) -> Sequence[TimelineEntry] | None:
         """Its way, oldest first; None if there is no such order (every order has an entry)."""

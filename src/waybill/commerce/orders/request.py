@@ -8,6 +8,7 @@ be a JSON integer.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from hashlib import sha256
 from typing import Any
@@ -46,6 +47,8 @@ class OrderContent(msgspec.Struct, frozen=True):
     currency: str
     items: tuple[Line, ...]
     total_amount: Decimal
+    particulars: bytes | None = None
+    """What else a blueprint keeps of it, as JSON that only it reads."""
 
 
 class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +68,7 @@ class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True):
     items: tuple[Line, ...]
     total_amount: Decimal
     traceparent: str
+    particulars: bytes | None = None
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -96,7 +100,7 @@ def _usual(body: bytes) -> OrderContent | None:
         return None
     items = [_usual_line(line) for line in found.items]
     lines = tuple([line for line in items if line is not None])
-    total = _total(lines)
+    total = total_of(lines)
     if len(lines) < len(items) or total > AMOUNT_MAX:
         return None
     return OrderContent(msgspec.convert(found.customer_id, UUID), currency, lines, total)
@@ -111,7 +115,8 @@ def _usual_line(line: UsualLine) -> Line | None:
     return Line(msgspec.convert(line.product_id, UUID), line.quantity, price)
 
 
-def _total(lines: tuple[Line, ...]) -> Decimal:
+def total_of(lines: tuple[Line, ...]) -> Decimal:
+    """The exact sum of quantity times price."""
     return sum([line.unit_price * line.quantity for line in lines], Decimal(0))
 
 
@@ -122,13 +127,28 @@ def _unusual(body: bytes) -> OrderContent:
         raise invalid([FieldError("must be an object", pointer=pointer())])
     customer_id = _uuid(document.get("customerId"), errors, "customerId")
     currency = _currency(document.get("currency"), errors)
-    items = _items(document.get("items"), currency, errors)
-    total = _total(items)
+    items = read_lines(document.get("items"), currency, errors, _BY_UUID)
+    total = total_of(items)
     if total > AMOUNT_MAX:
         errors.append(FieldError(f"total must be at most {AMOUNT_MAX}", pointer=pointer("items")))
     if errors or customer_id is None:
         raise invalid(errors)
     return OrderContent(customer_id, currency, items, total)
+
+
+def _product(value: object) -> UUID | None:
+    return UUID(value) if isinstance(value, str) and _UUID.fullmatch(value) else None
+
+
+class Naming(msgspec.Struct, frozen=True):
+    """How a line names its product: in which member, what it stands for, what it must be."""
+
+    member: str
+    product: Callable[[object], UUID | None]
+    must_be: str
+
+
+_BY_UUID = Naming("productId", _product, "must be a UUID")
 
 
 class _Canonical(msgspec.Struct, frozen=True, rename="camel"):
@@ -166,19 +186,30 @@ def _currency(value: object, errors: list[FieldError]) -> str:
     return CURRENCY_DEFAULT
 
 
-def _items(value: object, currency: str, errors: list[FieldError]) -> tuple[Line, ...]:
+def read_lines(
+    value: object, currency: str, errors: list[FieldError], naming: Naming
+) -> tuple[Line, ...]:
+    """The lines of an order; what is wrong with them goes to `errors`."""
     if not isinstance(value, list) or not 1 <= len(value) <= LINES_MAX:
         errors.append(FieldError(f"must be 1 to {LINES_MAX} lines", pointer=pointer("items")))
         return ()
-    lines = (_line(item, at, currency, errors) for at, item in enumerate(value))
+    lines = (_line(item, at, currency, errors, naming) for at, item in enumerate(value))
     return tuple(line for line in lines if line is not None)
 
 
-def _line(item: Any, at: int, currency: str, errors: list[FieldError]) -> Line | None:  # noqa: ANN401 - untrusted JSON
+def _line(
+    item: Any,  # noqa: ANN401 - untrusted JSON
+    at: int,
+    currency: str,
+    errors: list[FieldError],
+    naming: Naming,
+) -> Line | None:
     if not isinstance(item, dict):
         errors.append(FieldError("must be an object", pointer=pointer("items", at)))
         return None
-    product_id = _uuid(item.get("productId"), errors, "items", at, "productId")
+    product_id = naming.product(item.get(naming.member))
+    if product_id is None:
+        errors.append(FieldError(naming.must_be, pointer=pointer("items", at, naming.member)))
     quantity = item.get("quantity")
     if type(quantity) is not int or not 1 <= quantity <= QUANTITY_MAX:
         errors.append(

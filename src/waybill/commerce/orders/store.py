@@ -28,7 +28,8 @@ decode_lines = msgspec.json.Decoder(tuple[Line, ...]).decode
 
 COLUMNS = """
     id, customer_id, currency, total_amount, lines, status, facts, reason, detail, payment_id,
-    version, timeline_seq, not_after, ask_at, asks, settled_at, created_at, updated_at
+    version, timeline_seq, not_after, ask_at, asks, settled_at, created_at, updated_at,
+    particulars
 """
 
 # The facts stand in the order's own row, and FOR UPDATE returns its newest version: lock and load
@@ -67,17 +68,18 @@ _PLACE = """
 INSERT INTO app.orders
     (id, customer_id, currency, total_amount, lines, status, version, timeline_seq, timeline,
      not_after, ask_at, scope, route, idempotency_key, request_hash, response, created_at,
-     updated_at)
-SELECT u.id, u.customer_id, u.currency, u.total_amount, u.lines, $13, 1, 1,
+     updated_at, particulars)
+SELECT u.id, u.customer_id, u.currency, u.total_amount, u.lines, $14, 1, 1,
        jsonb_build_array(jsonb_build_object(
-           'seq', 1, 'event', $14::text, 'to_status', $13::text, 'at', u.created_at)),
+           'seq', 1, 'event', $15::text, 'to_status', $14::text, 'at', u.created_at)),
        u.not_after, u.not_after, u.scope, u.route, u.key, u.request_hash, u.response, u.created_at,
-       u.created_at
+       u.created_at, u.particulars::jsonb
 FROM unnest(
     $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::uuid[],
-    $8::text[], $9::numeric[], $10::jsonb[], $11::timestamptz[], $12::timestamptz[]
+    $8::text[], $9::numeric[], $10::jsonb[], $11::timestamptz[], $12::timestamptz[],
+    $13::text[]
 ) AS u (id, scope, route, key, request_hash, response, customer_id, currency, total_amount,
-        lines, created_at, not_after)
+        lines, created_at, not_after, particulars)
 ORDER BY u.scope, u.route, u.key
 ON CONFLICT (scope, route, idempotency_key) DO NOTHING RETURNING id
 """
@@ -154,6 +156,7 @@ async def place(
         [_encode(order.items).decode() for order, _ in placed],
         [order.created_at for order, _ in placed],
         [order.not_after for order, _ in placed],
+        column(order.particulars and order.particulars.decode() for order, _ in placed),
         first.to_status,
         first.event,
     )
@@ -218,6 +221,11 @@ async def read_keys(transaction: Transaction, keys: Sequence[Key]) -> dict[Key, 
     return {record.key: record for record in records}
 
 
+def as_bytes(particulars: str | None) -> bytes | None:
+    """As blueprints read them."""
+    return None if particulars is None else particulars.encode()
+
+
 def order_of(row: Row) -> Order:
     """An order from a row of COLUMNS."""
     return Order(
@@ -236,4 +244,5 @@ def order_of(row: Row) -> Order:
         settled_at=row["settled_at"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        particulars=as_bytes(row["particulars"]),
     )

@@ -35,7 +35,12 @@ def clipped(text: str, chars_max: int) -> str:
 
 
 def dead_letter_record(
-    letter: DeadLetter, *, id_: UUID, redrives: int, message_bytes_max: int = MESSAGE_BYTES_MAX
+    letter: DeadLetter,
+    *,
+    id_: UUID,
+    redrives: int,
+    message_bytes_max: int = MESSAGE_BYTES_MAX,
+    suffix: str = DEAD_LETTER_SUFFIX,
 ) -> Message:
     """The record: original key, value and headers, and where and why it failed.
 
@@ -68,7 +73,7 @@ def dead_letter_record(
     message = msgspec.structs.replace(
         original,
         id=id_,
-        topic=original.topic + DEAD_LETTER_SUFFIX,
+        topic=original.topic + suffix,
         causation_id=original.id,
         aggregate_version=None,
         headers=headers,

@@ -8,6 +8,8 @@ from uuid import UUID
 import msgspec
 
 DEAD_LETTER_SUFFIX = ".DLT"
+DEAD_LETTER_SUFFIXES = (DEAD_LETTER_SUFFIX, ".dlq")
+"""What a dead letter's topic may be called: its records have a lane of their own."""
 UNREADABLE_TYPE = "unreadable"
 UNREADABLE_HEADER = "waybill-unreadable"
 """Why nobody understands a message; one of UNREADABLE_TYPE has it and ends as a dead letter."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from waybill.messaging.core.errors import PermanentError
 from waybill.messaging.core.lanes import DEAD_LETTER_LANE, lane_of
-from waybill.messaging.core.message import DEAD_LETTER_SUFFIX
+from waybill.messaging.core.message import DEAD_LETTER_SUFFIXES
 
 if TYPE_CHECKING:
     from waybill.messaging.core.message import Message
@@ -20,7 +20,7 @@ ENVELOPE_BYTES = 300
 
 def lane_of_message(message: Message) -> int:
     """The lane of its key; 16 for a record of a dead letter topic (protocol O4)."""
-    if message.topic.endswith(DEAD_LETTER_SUFFIX):
+    if message.topic.endswith(DEAD_LETTER_SUFFIXES):
         return DEAD_LETTER_LANE
     return lane_of(message.key)
 

@@ -43,7 +43,8 @@ WHERE (coalesce(meta.detaching, meta.horizon) = 1
        OR d.created_at > meta.horizon_at + interval '1 minute')
   AND NOT EXISTS (
     SELECT FROM messaging.outbox AS o
-    WHERE o.lane = 16 AND o.causation_id = d.message_id AND o.topic = d.topic || '.DLT'
+    WHERE o.lane = 16 AND o.causation_id = d.message_id
+      AND o.topic IN (d.topic || '.DLT', d.topic || '.dlq')
       AND o.headers LIKE '%kafka_dlt-original-topic%'
       AND o.headers LIKE '%kafka_dlt-original-consumer-group%'
       AND o.headers LIKE '%kafka_dlt-exception-fqcn%'

@@ -95,7 +95,7 @@ def _terminal(books: Books, _database: str) -> Iterable[object]:
 
 
 def _terminal_and_waiting(books: Books, _database: str) -> Iterable[object]:
-    return [books.scope.terminal, sorted(books.waiting)]
+    return [books.scope.ended, sorted(books.waiting)]
 
 
 def _edges(books: Books, _database: str) -> Iterable[object]:

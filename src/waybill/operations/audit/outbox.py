@@ -54,7 +54,7 @@ SELECT aggregatetype, aggregateid AS key, lane, seq, aggregate_version AS versio
 _HEADERS = """
 SELECT seq, lane, id AS event_id, type, topic, aggregateid AS key, producer, correlation_id
 FROM messaging.outbox
-WHERE (lane = $1) <> (topic LIKE '%.DLT')
+WHERE (lane = $1) <> (topic LIKE '%.DLT' OR topic LIKE '%.dlq')
    OR (lane <> $1 AND (topic <> ALL ($2::text[]) OR type <> ALL ($3::text[]) OR producer <> $4))
    OR aggregateid = '' OR correlation_id = '' OR version < 1 OR headers NOT LIKE '{%}'
    OR (aggregate_version IS NOT NULL

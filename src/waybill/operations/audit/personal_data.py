@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from typing import TYPE_CHECKING
+
 from waybill.operations.audit.outbox import MESSAGING
-from waybill.operations.audit.rule import Kind, Rule, statement
+from waybill.operations.audit.rule import Books, Kind, Rule, statement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # `encode` takes any bytes; OFFSET 0 keeps it from being worked out once a pattern, and "C" from
 # asking the locale about every letter. A run of digits counts only if it is no part of a UUID or of
@@ -22,18 +28,26 @@ SELECT seq, lane, event_id, type, key, what FROM (
         END AS what
     FROM (
         SELECT seq, lane, id AS event_id, type, aggregateid AS key,
-               (encode(payload, 'escape') || headers) COLLATE "C" AS text
+               (regexp_replace(encode(payload, 'escape'), $1, '', 'g') || headers) COLLATE "C"
+                   AS text
         FROM messaging.outbox WHERE lane < 16 OFFSET 0
     ) AS texts
 ) AS judged WHERE what IS NOT NULL ORDER BY seq
 """
+
+
+def _documented(books: Books, _database: str) -> Iterable[object]:
+    """The members that a document puts personal data into, on purpose (contracts C38)."""
+    members = "|".join(re.escape(name) for name in books.scope.blueprint.personal) or "(?!)"
+    return [rf'"({members})"\s*:\s*"[^"]*"']
+
 
 RULES = (
     Rule(
         id="I45",
         kind=Kind.ALWAYS,
         title="no e-mail address, card number or token in event payloads",
-        looks=dict.fromkeys(MESSAGING, statement(_FOUND)),
+        looks=dict.fromkeys(MESSAGING, statement(_FOUND, _documented)),
         look_at='waybill psql {database} -c "SELECT * FROM messaging.outbox WHERE seq = {seq}"',
     ),
 )

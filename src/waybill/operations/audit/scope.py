@@ -97,6 +97,17 @@ class Scope:
         return sorted(self.process.terminal)
 
     @property
+    def ended(self) -> list[str]:
+        """The statuses in which nothing is under way."""
+        return sorted({ending.status for ending in self.process.endings})
+
+    @property
+    def sells(self) -> bool:
+        """Whether a confirmed order's stock is booked as sold; else it stays reserved."""
+        asks = self.services[INVENTORY].events if INVENTORY in self.services else ()
+        return any(event.__name__ == self.process.confirmed.event for event in asks)
+
+    @property
     def edges(self) -> list[tuple[str | None, str]]:
         """The edges of the state machine; None is where an order begins."""
         lifecycle = self.process.lifecycle

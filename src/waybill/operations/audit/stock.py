@@ -87,8 +87,9 @@ async def follows_the_order(books: Books) -> AsyncIterator[Found]:
         some = line or move or {}
         status = line["status"] if line else None
         wanted = line["quantity"] if line and status == confirmed else 0
+        right = (0, wanted) if books.scope.sells else (wanted, 0)
         reserved, sold = (move["reserved"], move["sold"]) if move else (0, 0)
-        if (reserved, sold) != (0, wanted) and str(some["order_id"]) not in books.waiting:
+        if (reserved, sold) != right and str(some["order_id"]) not in books.waiting:
             yield {
                 "order_id": some["order_id"],
                 "product_id": some["product_id"],
@@ -108,7 +109,8 @@ async def _reservations(books: Books, confirmed: str) -> AsyncIterator[Found]:
         some = order or held or {}
         status = order["status"] if order else None
         reservation = held["reservation"] if held else None
-        right = {"COMMITTED"} if status == confirmed else {"RELEASED", "REJECTED", None}
+        kept = "COMMITTED" if books.scope.sells else "RESERVED"
+        right = {kept} if status == confirmed else {"RELEASED", "REJECTED", None}
         if reservation not in right and str(some["order_id"]) not in books.waiting:
             yield {"order_id": some["order_id"], "status": status, "reservation": reservation}
 

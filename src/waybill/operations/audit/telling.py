@@ -57,13 +57,15 @@ def _told(table: str, id_: str = "order_id") -> str:
 
 
 def _orders_tell(books: Books, _database: str) -> Iterable[object]:
-    process = books.scope.process
-    begun = process.steps[0].ask
+    process, wire_name = books.scope.process, books.scope.blueprint.wire_name
+    begun = wire_name(process.steps[0].ask)
     statuses = {process.initial, *process.lifecycle}
     wanted = [(status, begun) for status in sorted(statuses)]
-    endings = [(ending.status, ending.event) for ending in (process.confirmed, process.failed)]
+    endings = [(ending.status, wire_name(ending.event)) for ending in process.endings]
     wanted += endings
-    return [*map(list, zip(*wanted, strict=True)), [event for _, event in endings]]
+    # An order that is cancelled late was told to be confirmed before.
+    once = [event for status, event in endings if status in process.terminal]
+    return [*map(list, zip(*wanted, strict=True)), once]
 
 
 def _stock_tells(books: Books, _database: str) -> Iterable[object]:
@@ -74,7 +76,8 @@ def _stock_tells(books: Books, _database: str) -> Iterable[object]:
         ("REJECTED", step.refused),
         ("RELEASED", step.undone),
     ]
-    return [*map(list, zip(*wanted, strict=True)), []]
+    told = [(status, books.scope.blueprint.wire_name(name or "")) for status, name in wanted]
+    return [*map(list, zip(*told, strict=True)), []]
 
 
 def _payments_tell(books: Books, _database: str) -> Iterable[object]:
@@ -86,7 +89,8 @@ def _payments_tell(books: Books, _database: str) -> Iterable[object]:
         ("REFUNDED", step.undone),
         ("FAILED", step.refused),
     ]
-    return [*map(list, zip(*wanted, strict=True)), []]
+    told = [(status, books.scope.blueprint.wire_name(name or "")) for status, name in wanted]
+    return [*map(list, zip(*told, strict=True)), []]
 
 
 RULES = (

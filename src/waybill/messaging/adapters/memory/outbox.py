@@ -8,7 +8,7 @@ from waybill.messaging.adapters.memory.database import in_memory
 from waybill.messaging.core import crash_points
 from waybill.messaging.core.errors import PermanentError
 from waybill.messaging.core.lanes import ALL_LANES, DEAD_LETTER_LANE, lane_of
-from waybill.messaging.core.message import DEAD_LETTER_SUFFIX, Message
+from waybill.messaging.core.message import DEAD_LETTER_SUFFIXES, Message
 
 if TYPE_CHECKING:
     import asyncio
@@ -86,6 +86,6 @@ class MemoryOutbox:
 
 def lane_of_message(message: Message) -> int:
     """The lane of the key, or the one of the dead letters (O4)."""
-    if message.topic.endswith(DEAD_LETTER_SUFFIX):
+    if message.topic.endswith(DEAD_LETTER_SUFFIXES):
         return DEAD_LETTER_LANE
     return lane_of(message.key)

@@ -12,6 +12,7 @@ from waybill.messaging.core.dead_letter_record import dead_letter_record
 from waybill.messaging.core.dead_letter_row import ENVELOPE, to_dead_letter, values
 from waybill.messaging.core.errors import TransientError
 from waybill.messaging.core.identity import new_id as make_id
+from waybill.messaging.core.message import DEAD_LETTER_SUFFIX
 from waybill.messaging.core.outbox_limits import MESSAGE_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -66,7 +67,9 @@ class PostgresDeadLetters:
         *,
         message_bytes_max: int = MESSAGE_BYTES_MAX,
         new_id: Callable[[], UUID] = make_id,
+        suffix: str = DEAD_LETTER_SUFFIX,
     ) -> None:
+        self._suffix = suffix
         self._database = database
         self._outbox = outbox
         self._message_bytes_max = message_bytes_max
@@ -115,6 +118,7 @@ class PostgresDeadLetters:
                     id_=self._new_id(),
                     redrives=redrives[letter.record.message.id],
                     message_bytes_max=self._message_bytes_max,
+                    suffix=self._suffix,
                 )
                 for letter in letters
                 if known.get(letter.record.message.id, "REDRIVE") == "REDRIVE"

@@ -1,0 +1,58 @@
+"""What of the order service's HTTP a document decides; by default seed 003 (contracts 1.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from waybill.commerce.orders.documentation import GET_ORDER, PLACE_ORDER, OrderRequest
+from waybill.commerce.orders.request import OrderContent, parse_order
+from waybill.commerce.orders.views import OrderPage, OrderView
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    import msgspec
+
+
+class Shown(Protocol):
+    """An order as HTTP shows it: a struct with the order's id, under whatever name on the wire."""
+
+    @property
+    def id(self) -> UUID:
+        """The order's."""
+
+
+Show = Callable[[OrderView, bytes | None], Shown]
+"""What an answer says of an order; beside it, what the blueprint kept of the request."""
+
+
+def as_it_is(order: OrderView, _particulars: bytes | None) -> Shown:
+    """Seed 003 shows every order whole."""
+    return order
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderContract:
+    """How orders come in and are shown.
+
+    `parse` raises Problem 400 with everything that is wrong with a body. `placed` is the first
+    answer, which every replay repeats; `show` what GET and cancel answer.
+    """
+
+    parse: Callable[[bytes], OrderContent] = parse_order
+    placed: Show = as_it_is
+    show: Show = as_it_is
+    statuses: tuple[str, ...] = ("PENDING", "STOCK_RESERVED", "CONFIRMED", "CANCELLED")
+    key_required: bool = True
+    key_reused_status: int = 409
+    """What another payload under a used key is answered with (C34)."""
+    place_operation: Mapping[str, Any] = field(default_factory=lambda: PLACE_ORDER)
+    get_operation: Mapping[str, Any] = field(default_factory=lambda: GET_ORDER)
+    view: type[msgspec.Struct] = OrderView
+    page: type[msgspec.Struct] = OrderPage
+    structs: Sequence[type[msgspec.Struct]] = (OrderRequest, OrderView, OrderPage)
+
+
+SEED_003 = OrderContract()

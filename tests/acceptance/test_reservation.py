@@ -1,0 +1,194 @@
+"""Seed 001 as its users meet it: a platform of `reservation`, over HTTP, with its own tables."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.acceptance.database import rows
+from tests.acceptance.processes import PlatformProcess, free_port_base, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import httpx2
+
+pytestmark = pytest.mark.acceptance
+EMAIL = "alice@example.com"
+OUTBOX = "SELECT type, status FROM reservation.outbox WHERE aggregate_id = $1 ORDER BY type"
+ORDER_SERVICE, INVENTORY_SERVICE = 1, 3
+
+
+@pytest.fixture(scope="module")
+def platform(session_directory: Path) -> Iterator[PlatformProcess]:
+    """A running platform of this blueprint on new data."""
+    directory = Path(tempfile.mkdtemp(prefix="reservation-", dir=session_directory))
+    directory.chmod(0o711)
+    platform = PlatformProcess(
+        directory / "data",
+        port_base=free_port_base(),
+        environment={"WAYBILL_BLUEPRINT": "reservation"},
+    )
+    platform.without = frozenset({"payment"})
+    try:
+        yield platform.start()
+    finally:
+        platform.close()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def stock(platform: PlatformProcess, sku: str, quantity: int) -> None:
+    """PUT that much of a SKU."""
+    url = f"{platform.url(INVENTORY_SERVICE)}/api/inventory/{sku}"
+    level = platform.client.put(url, json={"availableQty": quantity})
+    assert level.json() == {"sku": sku, "availableQty": quantity, "reservedQty": 0}
+
+
+def place(platform: PlatformProcess, sku: str, quantity: int, **headers: str) -> httpx2.Response:
+    """POST one order."""
+    lines = [{"sku": sku, "quantity": quantity, "unitPrice": 1299}]
+    return platform.client.post(
+        f"{platform.url(ORDER_SERVICE)}/api/orders",
+        json={"customerEmail": EMAIL, "items": lines},
+        headers=headers,
+    )
+
+
+def becomes(platform: PlatformProcess, order_id: str, status: str) -> dict[str, Any]:
+    """Wait until the order has this status; the order."""
+
+    def there() -> dict[str, Any] | None:
+        order = platform.order(order_id)
+        return order if order["status"] == status else None
+
+    return wait_for(there, 30, f"order {order_id} is {status}")
+
+
+def level(platform: PlatformProcess, sku: str) -> tuple[int, int]:
+    """Available and reserved of a SKU."""
+    url = f"{platform.url(INVENTORY_SERVICE)}/api/inventory/{sku}"
+    found = platform.client.get(url).json()
+    return found["availableQty"], found["reservedQty"]
+
+
+def log_has(platform: PlatformProcess, words: str) -> bool:
+    """Whether a line of the log holds these words."""
+    return words in platform.log.read_text()
+
+
+def test_an_order_is_reserved_and_confirmed(platform: PlatformProcess) -> None:
+    """201 PENDING, then CONFIRMED; the documented tables and the mail's line tell of it."""
+    stock(platform, "SKU-1", 5)
+    placed = place(platform, "SKU-1", 2, **{"Idempotency-Key": "first"})
+    order_id = placed.json()["orderId"]
+    assert (placed.status_code, placed.json()) == (201, {"orderId": order_id, "status": "PENDING"})
+    order = becomes(platform, order_id, "CONFIRMED")
+    assert order["customerEmail"] == EMAIL
+    assert order["items"] == [{"sku": "SKU-1", "quantity": 2, "unitPrice": 1299.0}]
+    assert order["totalAmount"] == 2598.0
+    assert level(platform, "SKU-1") == (3, 2)
+    line = f"Email to {EMAIL}: your order is CONFIRMED"
+    wait_for(lambda: log_has(platform, line) or None, 20, "the mail's line")
+    (logged,) = [
+        json.loads(each)
+        for each in platform.log.read_text().splitlines()
+        if line in each and order_id in each
+    ]
+    assert logged["correlation_id"] == order_id
+
+    def sent() -> bool | None:
+        found = rows(platform.data, "order", OUTBOX, order_id)
+        assert [row["type"] for row in found] == ["order.confirmed", "order.created"]
+        return True if {row["status"] for row in found} == {"SENT"} else None
+
+    wait_for(sent, 20, "the outbox shows SENT")
+    (item,) = rows(platform.data, "order", "SELECT * FROM reservation.order_items")
+    assert (item["sku"], item["quantity"]) == ("SKU-1", 2)
+    (kept,) = rows(platform.data, "order", "SELECT * FROM reservation.orders")
+    assert (kept["customer_email"], kept["status"], len(kept["key_hash"])) == (
+        EMAIL,
+        "CONFIRMED",
+        64,
+    )
+
+
+def test_a_repeated_key_is_one_order(platform: PlatformProcess) -> None:
+    """The first answer again; another payload is 422; without a key each request is an order."""
+    stock(platform, "SKU-2", 50)
+    key = {"Idempotency-Key": "again"}
+    first, second = (place(platform, "SKU-2", 1, **key) for _ in range(2))
+    assert (second.status_code, second.content) == (200, first.content)
+    assert second.headers["Idempotent-Replayed"] == "true"
+    assert place(platform, "SKU-2", 2, **key).status_code == 422
+    without = {place(platform, "SKU-2", 1).json()["orderId"] for _ in range(2)}
+    assert len(without) == 2
+
+
+def test_an_order_without_stock_fails(platform: PlatformProcess) -> None:
+    """FAILED, with what was wanted and what there was in inventory.rejected; nothing is held."""
+    stock(platform, "SKU-3", 1)
+    order_id = place(platform, "SKU-3", 2).json()["orderId"]
+    becomes(platform, order_id, "FAILED")
+    assert level(platform, "SKU-3") == (1, 0)
+    (rejected,) = rows(
+        platform.data,
+        "inventory",
+        "SELECT payload FROM reservation.outbox WHERE aggregate_id = $1",
+        order_id,
+    )
+    told = json.loads(rejected["payload"])
+    assert told["eventType"] == "inventory.rejected"
+    assert told["items"] == [{"sku": "SKU-3", "quantity": 2, "available": 1}]
+    log = "SELECT status, delta_reserved FROM reservation.reservation_log WHERE order_id = $1"
+    assert [tuple(row.values()) for row in rows(platform.data, "inventory", log, order_id)] == [
+        ("REJECTED", 0)
+    ]
+
+
+def test_a_cancelled_order_gives_its_stock_back(platform: PlatformProcess) -> None:
+    """Even after it was confirmed: order.canceled, the stock released, and again no harm."""
+    stock(platform, "SKU-4", 5)
+    order_id = place(platform, "SKU-4", 2).json()["orderId"]
+    becomes(platform, order_id, "CONFIRMED")
+    cancel = f"{platform.url(ORDER_SERVICE)}/api/orders/{order_id}/cancel"
+    canceled = platform.client.post(cancel)
+    assert (canceled.status_code, canceled.json()["status"]) == (200, "CANCELED")
+    assert platform.client.post(cancel).json()["status"] == "CANCELED"
+    wait_for(lambda: level(platform, "SKU-4") == (5, 0) or None, 20, "the stock is back")
+    types = [row["type"] for row in rows(platform.data, "order", OUTBOX, order_id)]
+    assert "order.canceled" in types
+    log = (
+        "SELECT sku, delta_reserved FROM reservation.reservation_log "
+        "WHERE order_id = $1 ORDER BY event_id"
+    )
+    moves = [tuple(row.values()) for row in rows(platform.data, "inventory", log, order_id)]
+    assert moves == [("SKU-4", 2), ("SKU-4", -2)]
+
+
+def test_what_is_not_valid_is_refused(platform: PlatformProcess) -> None:
+    """400 with what is wrong; an unknown order is 404."""
+    orders = f"{platform.url(ORDER_SERVICE)}/api/orders"
+    body = {"customerEmail": "nobody", "items": []}
+    refused = platform.client.post(orders, json=body)
+    assert refused.status_code == 400
+    assert {each["pointer"] for each in refused.json()["errors"]} == {"#/customerEmail", "#/items"}
+    nobody = platform.client.get(f"{orders}/01a2008e-ff70-74b0-af40-8c4c82c9b53d")
+    assert nobody.status_code == 404
+
+
+def test_its_data_are_no_other_blueprints(platform: PlatformProcess) -> None:
+    """A start with another one is refused in one line."""
+    started = platform.run("up", "--blueprint", "choreography")
+    assert started.returncode == 1
+    assert "holds data of the blueprint 'reservation', not of 'choreography'" in started.stderr
+
+
+def test_the_audit_is_clean(platform: PlatformProcess) -> None:
+    """After all of it; nothing of payment applies."""
+    report = platform.run("audit", "--settle", "60")
+    assert report.returncode == 0, report.stdout + report.stderr
+    assert "audit: clean" in report.stdout
