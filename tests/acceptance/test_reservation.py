@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import tempfile
@@ -11,6 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.acceptance.database import rows
 from tests.acceptance.processes import PlatformProcess, free_port_base, wait_for
+from tests.acceptance.test_poison import POISON
+
+from waybill.messaging.core.identity import new_id
+from waybill.messaging.core.lanes import lane_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +88,9 @@ def log_has(platform: PlatformProcess, words: str) -> bool:
 def test_an_order_is_reserved_and_confirmed(platform: PlatformProcess) -> None:
     """201 PENDING, then CONFIRMED; the documented tables and the mail's line tell of it."""
     stock(platform, "SKU-1", 5)
-    placed = place(platform, "SKU-1", 2, **{"Idempotency-Key": "first"})
+    placed = place(
+        platform, "SKU-1", 2, **{"Idempotency-Key": "first", "X-Correlation-Id": "shop-4711"}
+    )
     order_id = placed.json()["orderId"]
     assert (placed.status_code, placed.json()) == (201, {"orderId": order_id, "status": "PENDING"})
     order = becomes(platform, order_id, "CONFIRMED")
@@ -93,12 +100,12 @@ def test_an_order_is_reserved_and_confirmed(platform: PlatformProcess) -> None:
     assert level(platform, "SKU-1") == (3, 2)
     line = f"Email to {EMAIL}: your order is CONFIRMED"
     wait_for(lambda: log_has(platform, line) or None, 20, "the mail's line")
-    (logged,) = [
-        json.loads(each)
-        for each in platform.log.read_text().splitlines()
-        if line in each and order_id in each
-    ]
-    assert logged["correlation_id"] == order_id
+    logged = [json.loads(each) for each in platform.log.read_text().splitlines() if line in each]
+    assert [each["correlation_id"] for each in logged] == ["shop-4711"]
+    headers = "SELECT DISTINCT correlation_id FROM messaging.outbox WHERE aggregateid = $1"
+    for service in ("order", "inventory"):
+        found = rows(platform.data, service, headers, order_id)
+        assert [row["correlation_id"] for row in found] == ["shop-4711"]
 
     def sent() -> bool | None:
         found = rows(platform.data, "order", OUTBOX, order_id)
@@ -178,6 +185,31 @@ def test_what_is_not_valid_is_refused(platform: PlatformProcess) -> None:
     assert {each["pointer"] for each in refused.json()["errors"]} == {"#/customerEmail", "#/items"}
     nobody = platform.client.get(f"{orders}/01a2008e-ff70-74b0-af40-8c4c82c9b53d")
     assert nobody.status_code == 404
+
+
+def test_poison_ends_in_the_dead_letter_topic(platform: PlatformProcess) -> None:
+    """`order.created.dlq` has the record's bytes, where it stood and what was wrong (R171)."""
+    key, garbage = str(new_id()), b'{"eventType": "order.created", "version": 1}'
+    poison = POISON.replace("order-events", "order.created").replace(
+        "OrderConfirmed", "order.created"
+    )
+    rows(platform.data, "order", poison, new_id(), key, lane_of(key), garbage)
+
+    def told() -> dict[str, Any] | None:
+        read = platform.run("topics", "read", "order.created.dlq", "--key", key, "--json")
+        return json.loads(read.stdout) if read.stdout else None
+
+    record = wait_for(told, 30, "the dead letter's record")
+    headers = {name: base64.b64decode(text) for name, text in record["headers"].items()}
+    assert headers["kafka_dlt-original-topic"] == b"order.created"
+    assert b"orderId" in headers["kafka_dlt-exception-message"]
+    (letter,) = rows(platform.data, "inventory", "SELECT message_id FROM messaging.dead_letters")
+    verdict = (
+        *("dead-letters", "discard", "inventory-service", str(letter["message_id"])),
+        *("--why", "a test's poison"),
+    )
+    discarded = platform.run(*verdict)
+    assert discarded.returncode == 0, discarded.stderr
 
 
 def test_its_data_are_no_other_blueprints(platform: PlatformProcess) -> None:

@@ -173,6 +173,7 @@ CONTRACT = OrderContract(
     show=show,
     statuses=("PENDING", "CONFIRMED", "FAILED", "CANCELED"),
     key_required=False,
+    client_correlates=True,
     key_reused_status=422,
     place_operation=_placing(),
     get_operation=_getting(),

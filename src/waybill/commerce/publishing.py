@@ -27,10 +27,11 @@ def publish(
     *,
     aggregate_type: str,
     traceparent: str | None = None,
+    correlation_id: str | None = None,
 ) -> None:
     """Append them in the decision's order; they become visible with the commit.
 
-    `traceparent` is for those that no message led to.
+    `traceparent` and `correlation_id` (None: the order's id) are for those that no message led to.
     """
     for publication in publications:
         unit.publish(
@@ -38,6 +39,7 @@ def publish(
             key=publication.key,
             cause=publication.cause,
             traceparent=traceparent,
+            correlation_id=correlation_id,
             aggregate_type=aggregate_type,
             aggregate_version=publication.aggregate_version,
         )

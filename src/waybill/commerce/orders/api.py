@@ -55,6 +55,8 @@ _ANONYMOUS = ""
 
 
 _UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_CORRELATION = re.compile("[!-~]{1,64}")
+"""What of a client goes into logs and headers; anything else counts as nothing."""
 _ANY_UUID = TypeAdapter(UUID)
 OrderId = Annotated[UUID, Path(alias="id")]
 
@@ -144,6 +146,7 @@ class OrderPlacement:
                 total_amount=order.total_amount,
                 traceparent=traceparent_of(scope),
                 particulars=order.particulars,
+                correlation_id=self._correlation_id(headers),
             )
         )
         if isinstance(outcome, KeyReused):
@@ -156,6 +159,12 @@ class OrderPlacement:
             await send_json(send, outcome.body, 200, (b"idempotent-replayed", b"true"))
         else:
             await send_json(send, outcome.body, 201)
+
+    def _correlation_id(self, headers: dict[bytes, bytes]) -> str | None:
+        if not self._contract.client_correlates:
+            return None
+        text = headers.get(b"x-correlation-id", b"").decode("latin-1").strip()
+        return text if _CORRELATION.fullmatch(text) else None
 
     def _key(self, values: list[bytes]) -> str:
         """A request without a key is one of its own, where the document allows it."""

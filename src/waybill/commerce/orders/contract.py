@@ -46,6 +46,8 @@ class OrderContract:
     show: Show = as_it_is
     statuses: tuple[str, ...] = ("PENDING", "STOCK_RESERVED", "CONFIRMED", "CANCELLED")
     key_required: bool = True
+    client_correlates: bool = False
+    """Whether a client's X-Correlation-Id is that of the order's messages; else it is its id."""
     key_reused_status: int = 409
     """What another payload under a used key is answered with (C34)."""
     place_operation: Mapping[str, Any] = field(default_factory=lambda: PLACE_ORDER)

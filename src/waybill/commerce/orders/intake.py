@@ -193,6 +193,7 @@ class OrderFlush:
                 [draft.created],
                 aggregate_type="Order",
                 traceparent=draft.entry.request.traceparent,
+                correlation_id=draft.entry.request.correlation_id,
             )
         count(unit, self.counters, "orders_created_total", len(won))
         return records

@@ -69,6 +69,8 @@ class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True):
     total_amount: Decimal
     traceparent: str
     particulars: bytes | None = None
+    correlation_id: str | None = None
+    """What the order's messages are correlated by; None: its id."""
 
 
 class Placed(msgspec.Struct, frozen=True):

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from waybill.messaging.core.lanes import ALL_LANES, DEAD_LETTER_LANE
-from waybill.messaging.core.message import DEAD_LETTER_SUFFIX
 from waybill.operations.audit import relayed
 from waybill.operations.audit.disk_index import disk_index, pages
 
@@ -105,7 +104,9 @@ class Bus:
         from waybill.messaging.adapters.kafka.topics import Topics  # noqa: PLC0415
 
         published = sorted(t for service in scope.services.values() for t in service.publishes)
-        self._names = [name + end for name in published for end in ("", DEAD_LETTER_SUFFIX)]
+        self._names = [
+            name + end for name in published for end in ("", scope.blueprint.dead_letter_suffix)
+        ]
         self._settings = settings
         self._scope = scope
         self._topics = Topics(settings)

@@ -43,7 +43,7 @@ SELECT topic, aggregate, key, partition, place, version, before FROM (
            lag(version) OVER (PARTITION BY producer, topic, aggregate, key ORDER BY place) AS before
     FROM (
         SELECT producer, topic, aggregate, key, partition, min(place) AS place, version FROM found
-        WHERE version IS NOT NULL AND topic NOT LIKE '%.DLT'
+        WHERE version IS NOT NULL AND topic NOT LIKE '%.DLT' AND topic NOT LIKE '%.dlq'
         GROUP BY producer, topic, aggregate, key, partition, version
     )
 ) WHERE version < before ORDER BY topic, partition, place

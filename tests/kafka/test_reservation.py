@@ -1,0 +1,64 @@
+"""The blueprint `reservation` on Kafka: a topic for each type, the same orders, the same audit."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from tests.acceptance.processes import PlatformProcess, free_port_base, wait_for
+from tests.acceptance.test_reservation import becomes, level, place, stock
+from tests.kafka.broker import running_broker
+
+from waybill.blueprints.reservation import TOPICS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.acceptance
+
+
+@pytest.fixture(scope="module")
+def bootstrap(session_directory: Path) -> Iterator[str]:
+    """A broker of this test alone."""
+    with running_broker(session_directory / "reservation-broker") as broker:
+        yield broker.bootstrap
+
+
+@pytest.fixture(scope="module")
+def platform(session_directory: Path, bootstrap: str) -> Iterator[PlatformProcess]:
+    """A running platform of this blueprint whose services meet on Kafka."""
+    directory = Path(tempfile.mkdtemp(prefix="reservation-kafka-", dir=session_directory))
+    directory.chmod(0o711)
+    environment = {"WAYBILL_BLUEPRINT": "reservation", "KAFKA_BROKERS": bootstrap}
+    platform = PlatformProcess(
+        directory / "data", port_base=free_port_base(), environment=environment
+    )
+    platform.without = frozenset({"payment"})
+    try:
+        yield platform.start()
+    finally:
+        platform.close()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def test_orders_end_over_topics_of_their_own(platform: PlatformProcess, bootstrap: str) -> None:
+    """Confirmed, failed and cancelled; every type has its topic, those read a `.dlq` beside it."""
+    stock(platform, "SKU-1", 3)
+    confirmed = place(platform, "SKU-1", 2).json()["orderId"]
+    becomes(platform, confirmed, "CONFIRMED")
+    failed = place(platform, "SKU-1", 2).json()["orderId"]
+    becomes(platform, failed, "FAILED")
+    cancel = f"{platform.url(1)}/api/orders/{confirmed}/cancel"
+    assert platform.client.post(cancel).json()["status"] == "CANCELED"
+    wait_for(lambda: level(platform, "SKU-1") == (3, 0) or None, 30, "the stock is back")
+    client = AdminClient({"bootstrap.servers": bootstrap})
+    topics = set(client.list_topics(timeout=20).topics)
+    assert {*TOPICS, "order.created.dlq", "inventory.reserved.dlq"} <= topics
+    assert not [topic for topic in topics if topic.endswith(".DLT")]
+    report = platform.run("audit", "--settle", "60")
+    assert report.returncode == 0, report.stdout + report.stderr
+    assert "I16   Q     clean" in report.stdout
