@@ -73,12 +73,13 @@ class Mariadb:
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        self.stop()
+        self.stop(at_once=True)  # nobody needs its data
         shutil.rmtree(self._directory, ignore_errors=True)
         shutil.rmtree(self._sockets, ignore_errors=True)
 
     def start(self) -> None:
         """Start it and wait until it answers."""
+        self.socket.unlink(missing_ok=True)  # one that was killed left it
         log = (self._directory / "server.log").open("ab")
         with log:
             self._process = subprocess.Popen(

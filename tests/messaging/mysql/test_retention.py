@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.mariadb import Databases, Mariadb
+
+from waybill.messaging.adapters.mysql.connection import MysqlDatabase
+from waybill.messaging.adapters.mysql.migrate import upgrade
 from waybill.messaging.adapters.mysql.outbox import MysqlOutbox
 from waybill.messaging.adapters.mysql.retention import purge_outbox
 from waybill.messaging.adapters.mysql.source import MysqlSource
@@ -12,7 +16,7 @@ from waybill.messaging.reading.settings import LogSettings
 from waybill.messaging.testing.contracts.outbox import a_message
 
 if TYPE_CHECKING:
-    from waybill.messaging.adapters.mysql.connection import MysqlDatabase
+    from pathlib import Path
 
 A_DAY = 86_400.0
 
@@ -81,3 +85,19 @@ async def test_numbers_go_on_after_everything_went(
     assert (await source.register("late", ["parcel-events"])).last_seq == seqs[-1]
     assert (await fill(database, 1))[0] > seqs[-1]
     await source.close()
+
+
+async def test_numbers_go_on_after_a_power_cut(session_directory: Path) -> None:
+    """Protocol O1: AUTO_INCREMENT is durable, so an emptied outbox does not begin anew."""
+    with Mariadb(session_directory / "mariadb-that-is-killed") as server:
+        url = await Databases(server.url).make()
+        await upgrade(url)
+        before = await MysqlDatabase.connect(url)
+        seqs = await fill(before, 5)
+        assert await purge_outbox(before, A_DAY) == 5
+        server.stop(at_once=True)
+        await before.close()
+        server.start()
+        after = await MysqlDatabase.connect(url)
+        assert (await fill(after, 1))[0] > seqs[-1]
+        await after.close()
