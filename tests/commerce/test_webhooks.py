@@ -62,7 +62,7 @@ OLD, NEW = a_secret(), a_secret()
 BOTH = WebhookSettings(secrets=(NEW, OLD))
 
 
-@pytest.mark.parametrize("secret", [OLD, NEW])
+@pytest.mark.parametrize("secret", [OLD, NEW], ids=["old", "new"])
 def test_while_a_secret_is_replaced_both_are_believed(secret: str) -> None:
     """The provider changes when it likes: no webhook is refused between."""
     assert verify(sign(secret, "msg_1", BODY, now=NOW), BODY, BOTH, now=NOW) == "msg_1"
