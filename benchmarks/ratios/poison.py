@@ -69,10 +69,12 @@ STAGES: Final = {
 MESSAGES_AN_ORDER: Final = 6
 FAILING_OF: Final = 1000 * len(STAGES) // MESSAGES_AN_ORDER
 """One order in so many fails at each stage: one message in a thousand altogether."""
-# A constraint of the service's own, also where it stands on a row of the messaging schema.
+# A constraint of the service's own, also where it stands on a row of the messaging schema; the
+# row is shown as a CHECK shows it.
 REFUSES: Final = """
 CREATE FUNCTION app.planted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    RAISE check_violation USING MESSAGE = 'planted', CONSTRAINT = 'planted';
+    RAISE check_violation USING MESSAGE = 'planted', CONSTRAINT = 'planted',
+        DETAIL = format('Failing row contains %s.', NEW);
 END $$
 """
 REDRIVE: Final = """

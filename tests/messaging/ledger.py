@@ -83,6 +83,8 @@ async def apply(unit: UnitOfWork, received: Received) -> None:
         raise ValueError(event.note)
     if event.note == "constraint":
         raise DomainConstraintError(event.note)
+    if event.note == "shown":
+        raise DomainConstraintError(event.note, detail=f"Failing row contains ({event.account}).")
     await memory.lock(BALANCES, event.account)
     balance = memory.get(BALANCES, event.account) or 0
     await memory.put(BALANCES, event.account, balance + event.amount)

@@ -236,6 +236,34 @@ async def test_c4_one_poison_costs_its_batch_a_handful_of_units() -> None:
     assert len(world.ledger.batches) <= 2 + 7 + 1
 
 
+@pytest.mark.parametrize("place", [0, 1, 40, 99])
+async def test_c4_a_row_that_the_database_shows_is_hardly_searched_for(place: int) -> None:
+    """C4, C6: what is left of it, it alone and once more, the rest; its word is no verdict."""
+    world = World()
+    notes = [""] * 100
+    notes[place] = "shown"
+    messages = world.amounts(notes)
+    await world.consume(messages)
+    assert set(world.effects) == {m.id for n, m in enumerate(messages) if n != place}
+    assert len(world.ledger.batches) <= 5
+    assert [1 for batch in world.ledger.batches if batch == [place + 1]] == [1, 1]
+
+
+async def test_c4_a_row_that_is_shown_wrongly_costs_two_cuts() -> None:
+    """C4: the error shows the key of every message; the search goes on by halves."""
+    world = World()
+    messages = world.amounts([*[""] * 99, "constraint"], key="one")
+    world.ledger.mood = lambda received: _show(messages[0].key, received)
+    await world.consume(messages)
+    assert set(world.effects) == {message.id for message in messages[:-1]}
+    assert len(world.ledger.batches) <= 2 + 2 + 7 + 1
+
+
+def _show(key: str, received: Sequence[Received]) -> None:
+    if any(isinstance(one.event, Added) and one.event.note for one in received):
+        raise DomainConstraintError("refused", detail=f"Key (account)=({key}) is taken.")
+
+
 @pytest.mark.parametrize("poison", [{0}, {9}, {0, 9}, {3, 4}, {1, 5, 8}, set(range(0, 10, 2))])
 async def test_c4_any_pattern_of_poison_is_separated(poison: set[int]) -> None:
     """C4: wherever the poison stands, all others are applied once and in order."""

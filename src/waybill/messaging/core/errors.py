@@ -44,8 +44,12 @@ class DomainConstraintError(PermanentError):
     """A constraint of the user's own tables refused the unit (SQLSTATE 23xxx that names one).
 
     A neighbour's row may be the cause, so it counts as permanent only when the message fails
-    alone twice (protocol C6).
+    alone twice (protocol C6). `detail` is what the database says of the row: a hint where to look.
     """
+
+    def __init__(self, reason: str, *, detail: str = "") -> None:
+        super().__init__(reason)
+        self.detail = detail
 
 
 class UnsendableError(PermanentError):

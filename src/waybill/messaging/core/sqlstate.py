@@ -40,18 +40,17 @@ def translate(error: BaseException) -> MessagingError:
         if isinstance(error, ValueError) and not isinstance(error, OSError):
             return PermanentError(f"the driver cannot encode a value: {detail}")
         return TransientError(f"database: {detail}")
-    reason = f"database refused ({sqlstate}): {detail}"
-    return _meaning(sqlstate, error)(reason)
-
-
-def _meaning(sqlstate: str, error: BaseException) -> type[MessagingError]:
     if sqlstate == CLAIM_REFUSED:
-        return ClaimRefusedError
+        return ClaimRefusedError(detail)
+    return _refusal(sqlstate, error, f"database refused ({sqlstate}): {detail}")
+
+
+def _refusal(sqlstate: str, error: BaseException, reason: str) -> MessagingError:
     if sqlstate.startswith(DATA_EXCEPTION):
-        return PermanentError
+        return PermanentError(reason)
     if sqlstate.startswith(INTEGRITY_VIOLATION) and _names_a_domain_constraint(error):
-        return DomainConstraintError
-    return TransientError
+        return DomainConstraintError(reason, detail=getattr(error, "detail", None) or "")
+    return TransientError(reason)
 
 
 def _names_a_domain_constraint(error: BaseException) -> bool:
