@@ -15,6 +15,7 @@ import pytest
 from tests.acceptance.database import rows, value
 from tests.acceptance.processes import PlatformProcess, free_port_base
 
+from waybill.commerce.migrations.migrate import REVISIONS
 from waybill.messaging.adapters.postgres.schema import HEAD_REVISION
 from waybill.messaging.core.identity import new_id
 from waybill.platform.embedded import EmbeddedPostgres
@@ -105,7 +106,7 @@ def test_a_second_platform_on_the_same_data_is_refused(stopped: PlatformProcess)
             ("serve", "order"),
             "order",
             "UPDATE app.schema_version SET version_num = 'order_9999'",
-            "UPDATE app.schema_version SET version_num = 'order_0002'",
+            f"UPDATE app.schema_version SET version_num = '{REVISIONS['order'][-1]}'",  # noqa: S608 - a constant
         ),
     ],
 )

@@ -116,7 +116,7 @@ async def test_instances_that_start_together_all_get_their_tables(
     own = own_of(environment_of(postgres))
     await provision_server(own, administrator, ("inventory",), progress=lambda _: None)
     owner = await asyncpg.connect(urls_of(own, "inventory").owner)
-    await owner.execute("DROP SCHEMA messaging, app CASCADE")
+    await owner.execute("DROP SCHEMA messaging, app, reservation CASCADE")
     await asyncio.gather(*(upgrade(own, "inventory") for _ in range(4)))
     assert await owner.fetchval("SELECT count(*) FROM app.products") > 0
     await owner.close()

@@ -66,7 +66,7 @@ async def claim_database(connection: asyncpg.Connection, blueprint: Blueprint) -
 def _kept(data: Path) -> str | None:
     try:
         return (data / FILE).read_text().strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # whoever makes the directory tells of a file
         return DEFAULT.name if (data / DATABASE).exists() else None
 
 
