@@ -28,11 +28,6 @@ if TYPE_CHECKING:
     from waybill.messaging.runtime.unit import ConsumerUnit
 
 
-HINTS_MAX = 2
-"""Cuts of a failed slice at what its error shows: before it, behind it. A short key may be shown
-by every error, and would be searched for one by one."""
-
-
 class SameErrorError(TransientError):
     """So much of a batch fails with one class of error that the deployment is to blame (C10)."""
 
@@ -152,14 +147,13 @@ class Isolation:
         passed once the parts before it had committed.
         """
         alone: PermanentError | None = error
-        hints = HINTS_MAX
         while len(live := self._batch.live(start, stop)) > 1:
-            middle = self._cut(live, error) if hints else live[len(live) // 2]
+            middle = self._cut(live, error)
             alone = await self._fails(start, middle)
             if alone is None:
-                start, hints = middle, max(0, hints - 1)
+                start = middle
             else:
-                stop, error, hints = middle, alone, HINTS_MAX
+                stop, error = middle, alone
         if live and not await self._fails_alone(start, live[0], alone):
             return live[0] + 1
         return start
@@ -167,12 +161,13 @@ class Isolation:
     def _cut(self, live: Sequence[int], error: PermanentError) -> int:
         """Where to part a slice that failed: before the message that the error shows, or behind it.
 
-        What the database says of the row is no verdict; it saves most of the search.
+        What the database says of the row is no verdict; it saves most of the search. A key of
+        several messages tells nothing, and the middle it is.
         """
         detail = error.detail if isinstance(error, DomainConstraintError) else ""
         records = self._batch.batch.records
-        shown = (place for place, index in enumerate(live) if records[index].message.key in detail)
-        return live[max(1, next(shown, len(live) // 2))]
+        shown = [place for place, i in enumerate(live) if records[i].message.key in detail]
+        return live[max(1, shown[0] if len(shown) == 1 else len(live) // 2)]
 
     async def _fails_alone(self, start: int, index: int, error: PermanentError | None) -> bool:
         """Condemn the only live message of `[start, index]` if it fails alone.
@@ -199,7 +194,7 @@ class Isolation:
         """Finish a slice that has just failed as a whole."""
         live = self._batch.live(start, stop)
         if len(live) > 1:
-            middle = live[len(live) // 2]
+            middle = self._cut(live, error)
             await self._halves(start, middle)
             await self._halves(middle, stop)
         elif await self._fails_alone(start, live[0], error):
@@ -211,11 +206,12 @@ class Isolation:
         """Before a second dead letter of one batch: see whether it all fails the same way (C10).
 
         Decides the rest in transactions that roll back, each message together with the good
-        ones of its keys before it. Raises SameErrorError as soon as the share is exceeded.
+        ones of its keys before it, in chunks as wide as went so far. Raises SameErrorError as
+        soon as the share is exceeded.
         """
         batch = self._batch
         kinds = [letter.error_type for letter in batch.letters.values()]
-        left, step = batch.live(start, stop), 1
+        left, step, wide = batch.live(start, stop), 1, 1
         good: list[int] = []
         while left:
             chunk = left[:step]
@@ -225,11 +221,11 @@ class Isolation:
                 left = left[step:]
                 step *= 2
             elif len(chunk) > 1:
-                step = max(1, step // 2)
+                step, wide = chunk.index(self._cut(chunk, error)), len(chunk)
             else:
                 kinds.append(error_type(error))
                 self._guard.judge(kinds, batch.candidates)
-                left = left[1:]
+                left, step = left[1:], wide
 
     async def _rehearse(self, good: Sequence[int], chunk: Sequence[int]) -> PermanentError | None:
         records = self._batch.batch.records
