@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.state_machine.virtual_time import OWNER, VirtualLoop
 
+from waybill.messaging.core.at_once import RunsAtOnce
 from waybill.messaging.core.errors import OutcomeUnknownError, TransientError
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ class Turn:
                 self._holder = None
 
 
-class FaultyTransaction:
+class FaultyTransaction(RunsAtOnce):
     """See Transaction: statements pass the process's faults on their way."""
 
     def __init__(self, inner: Transaction, process: Process, loop: VirtualLoop) -> None:
@@ -171,30 +172,6 @@ class FaultyTransaction:
         await self._before_statement()
         with self._loop.statement():
             return await self._inner.fetch(statement, *arguments)
-
-    async def fetch_last(self, statement: str, *arguments: object) -> Sequence[Row]:
-        """See Transaction.fetch_last."""
-        return await self.fetch(statement, *arguments)
-
-    async def fetch_later(
-        self,
-        statement: str,
-        *arguments: object,
-        then: Callable[[Sequence[Row]], None] = lambda _: None,
-    ) -> None:
-        """See Transaction.fetch_later."""
-        then(await self.fetch(statement, *arguments))
-
-    async def execute_ahead(
-        self, statement: str, *arguments: object, then: Callable[[], None] = lambda: None
-    ) -> None:
-        """See Transaction.execute_ahead."""
-        await self.fetch(statement, *arguments)
-        then()
-
-    async def settle(self) -> None:
-        """See Transaction.settle."""
-        await self._inner.settle()
 
     def buffer(self, flush: Callable[[Transaction, Sequence[Any]], Awaitable[None]]) -> list[Any]:
         """See Transaction.buffer."""

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from waybill.messaging.core import crash_points
+from waybill.messaging.core.at_once import RunsAtOnce
 from waybill.messaging.core.commit_acts import CommitActs
 from waybill.messaging.core.errors import ConfigurationError, OutcomeUnknownError, TransientError
 
@@ -34,7 +35,7 @@ class Clock(Protocol):
         """Wait until the event is set, at most `seconds`; whether it is set."""
 
 
-class MemoryTransaction:
+class MemoryTransaction(RunsAtOnce):
     """One open transaction. Implements `Transaction`; SQL is looked up, see MemoryDatabase."""
 
     def __init__(self, database: MemoryDatabase) -> None:
@@ -62,29 +63,6 @@ class MemoryTransaction:
         except BaseException:
             self._doomed = True
             raise
-
-    async def fetch_last(self, statement: str, *arguments: object) -> Sequence[Row]:
-        """See Transaction.fetch_last."""
-        return await self.fetch(statement, *arguments)
-
-    async def fetch_later(
-        self,
-        statement: str,
-        *arguments: object,
-        then: Callable[[Sequence[Row]], None] = lambda _: None,
-    ) -> None:
-        """See Transaction.fetch_later."""
-        then(await self.fetch(statement, *arguments))
-
-    async def execute_ahead(
-        self, statement: str, *arguments: object, then: Callable[[], None] = lambda: None
-    ) -> None:
-        """See Transaction.execute_ahead."""
-        await self.fetch(statement, *arguments)
-        then()
-
-    async def settle(self) -> None:
-        """See Transaction.settle: nothing waits here."""
 
     def buffer(self, flush: Callable[[Transaction, Sequence[Any]], Awaitable[None]]) -> list[Any]:
         """See Transaction."""

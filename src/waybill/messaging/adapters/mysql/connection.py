@@ -20,11 +20,11 @@ from waybill.messaging.adapters.mysql.session import (
     init_command,
 )
 from waybill.messaging.adapters.mysql.transaction import MysqlTransaction
+from waybill.messaging.ending import TransactionScope
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
-    from types import TracebackType
 
     from asyncmy.connection import Connection
 
@@ -116,7 +116,7 @@ class MysqlDatabase:
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """See Database.transaction."""
-        return _Scope(self)
+        return TransactionScope(self, MysqlTransaction)
 
     async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]:
         """See Database.fetch."""
@@ -167,41 +167,3 @@ class MysqlDatabase:
             await self._pool.release(session.connection)
         finally:
             self._free.release()
-
-
-class _Scope:
-    """The block of one transaction."""
-
-    __slots__ = ("_database", "_session", "_transaction")
-
-    def __init__(self, database: MysqlDatabase) -> None:
-        self._database = database
-
-    async def __aenter__(self) -> Transaction:
-        self._session = await self._database.acquire()
-        self._transaction = MysqlTransaction(self._session)
-        return self._transaction
-
-    async def __aexit__(
-        self,
-        _kind: type[BaseException] | None,
-        error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        self._transaction.may_end = True
-        try:
-            if error is None:
-                await self._transaction.commit()
-            await self._end(error)
-        except BaseException as failure:
-            await self._end(failure)
-            raise
-        finally:
-            await self._database.release(self._session)
-
-    async def _end(self, error: BaseException | None) -> None:
-        if isinstance(error, Exception):
-            await self._transaction.rollback()
-        elif error is not None:
-            # Cancelled in mid-air: nobody knows what is still on the wire (pitfalls B60).
-            self._transaction.discard()

@@ -7,13 +7,14 @@ time-out with half of the unit, after a deadlock in a new transaction (pitfalls 
 
 from __future__ import annotations
 
-import asyncio
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from waybill.messaging import ending
 from waybill.messaging.adapters.mysql.errors import DRIVER_ERRORS, outcome_is_unknown, translate
 from waybill.messaging.core import crash_points
+from waybill.messaging.core.at_once import RunsAtOnce
 from waybill.messaging.core.commit_acts import CommitActs, cannot, refuse_control
 from waybill.messaging.core.errors import MessagingError, OutcomeUnknownError
 
@@ -39,7 +40,7 @@ def refuse_implicit_commit(statement: str) -> None:
         raise RuntimeError(cannot(" ".join(statement.split(None, 2)[:2]).upper()))
 
 
-class MysqlTransaction:
+class MysqlTransaction(RunsAtOnce):
     """See core.ports.Transaction. Made by MysqlDatabase.transaction only."""
 
     __slots__ = ("_acts", "_begun", "_ended", "_failure", "_session", "may_end")
@@ -61,29 +62,6 @@ class MysqlTransaction:
     async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]:
         """See Transaction.fetch."""
         return (await self._run(statement, arguments))[1]
-
-    async def fetch_last(self, statement: str, *arguments: object) -> Sequence[Row]:
-        """See Transaction.fetch_last. COMMIT is a statement of its own here."""
-        return await self.fetch(statement, *arguments)
-
-    async def fetch_later(
-        self,
-        statement: str,
-        *arguments: object,
-        then: Callable[[Sequence[Row]], None] = lambda _: None,
-    ) -> None:
-        """See Transaction.fetch_later. Runs at once: nothing rides on COMMIT here."""
-        then(await self.fetch(statement, *arguments))
-
-    async def execute_ahead(
-        self, statement: str, *arguments: object, then: Callable[[], None] = lambda: None
-    ) -> None:
-        """See Transaction.execute_ahead. Runs at once."""
-        await self.fetch(statement, *arguments)
-        then()
-
-    async def settle(self) -> None:
-        """See Transaction.settle: nothing waits here."""
 
     def buffer(self, flush: Callable[[Transaction, Sequence[Any]], Awaitable[None]]) -> list[Any]:
         """See Transaction.buffer."""
@@ -115,27 +93,11 @@ class MysqlTransaction:
         return result
 
     async def commit(self) -> None:
-        """Flush, COMMIT, then the calls. A cancellation waits until the outcome is known (B60).
-
-        Both run in one task, so that nothing else of the loop comes between the lane locks and
-        COMMIT (protocol O2).
-        """
+        """Flush, COMMIT, then the calls: see `ending.commit`."""
         if not self.may_end:
             raise RuntimeError(cannot("commit"))
         self._check()
-        ending = asyncio.ensure_future(self._flush_and_commit())
-        try:
-            await asyncio.shield(ending)
-        except asyncio.CancelledError:
-            ending.add_done_callback(_take_error)
-            await asyncio.wait([ending])
-            if _take_error(ending) is None:
-                self._acts.committed()
-            raise
-        except OutcomeUnknownError:
-            self._acts.unknown()
-            raise
-        self._acts.committed()
+        await ending.commit(self._acts, self._flush_and_commit())
 
     async def rollback(self) -> None:
         """Send ROLLBACK if the connection still lives."""
@@ -182,8 +144,3 @@ class MysqlTransaction:
         meaning = translate(error)
         self._failure = meaning
         return meaning
-
-
-def _take_error(ending: asyncio.Future[None]) -> BaseException | None:
-    """What a commit came to whose caller was cancelled; nobody else will ask."""
-    return asyncio.CancelledError() if ending.cancelled() else ending.exception()

@@ -16,11 +16,11 @@ from waybill.messaging.adapters.postgres.errors import DRIVER_ERRORS, discard, t
 from waybill.messaging.adapters.postgres.server import Server, checked_server
 from waybill.messaging.adapters.postgres.transaction import PostgresTransaction
 from waybill.messaging.core.sqlstate import translate
+from waybill.messaging.ending import TransactionScope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
-    from types import TracebackType
 
     from waybill.messaging.core.ports import Row, Transaction
 
@@ -129,7 +129,7 @@ class PostgresDatabase:
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """See Database.transaction."""
-        return _Scope(self)
+        return TransactionScope(self, PostgresTransaction)
 
     async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]:
         """See Database.fetch."""
@@ -180,41 +180,3 @@ class PostgresDatabase:
 
 async def _keep_session(_connection: asyncpg.Connection) -> None:
     """In place of asyncpg's reset, which costs a round trip: we change sessions by SET LOCAL."""
-
-
-class _Scope:
-    """The block of one transaction."""
-
-    __slots__ = ("_connection", "_database", "_transaction")
-
-    def __init__(self, database: PostgresDatabase) -> None:
-        self._database = database
-
-    async def __aenter__(self) -> Transaction:
-        self._connection = await self._database.acquire()
-        self._transaction = PostgresTransaction(self._connection)
-        return self._transaction
-
-    async def __aexit__(
-        self,
-        _kind: type[BaseException] | None,
-        error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        self._transaction.may_end = True
-        try:
-            if error is None:
-                await self._transaction.commit()
-            await self._end(error)
-        except BaseException as failure:
-            await self._end(failure)
-            raise
-        finally:
-            await self._database.release(self._connection)
-
-    async def _end(self, error: BaseException | None) -> None:
-        if isinstance(error, Exception):
-            await self._transaction.rollback()
-        elif error is not None:
-            # Cancelled in mid-air: nobody knows what is still on the wire (pitfalls B60).
-            self._transaction.discard()

@@ -6,9 +6,9 @@ rolls back even if the error was swallowed (pitfalls B56, B57).
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
+from waybill.messaging import ending
 from waybill.messaging.adapters.postgres import statements
 from waybill.messaging.adapters.postgres.errors import DRIVER_ERRORS, discard
 from waybill.messaging.core import crash_points
@@ -191,27 +191,11 @@ class PostgresTransaction:
         self._acts.on_unknown(call)
 
     async def commit(self) -> None:
-        """Flush, COMMIT, then the calls. A cancellation waits until the outcome is known (B60).
-
-        Both run in one task, so that nothing else of the loop comes between the lane locks and
-        COMMIT (protocol O2).
-        """
+        """Flush, COMMIT, then the calls: see `ending.commit`."""
         if not self.may_end:
             raise RuntimeError(cannot("commit"))
         self._check()
-        ending = asyncio.ensure_future(self._flush_and_commit())
-        try:
-            await asyncio.shield(ending)
-        except asyncio.CancelledError:
-            ending.add_done_callback(_take_error)
-            await asyncio.wait([ending])
-            if _take_error(ending) is None:
-                self._acts.committed()
-            raise
-        except OutcomeUnknownError:
-            self._acts.unknown()
-            raise
-        self._acts.committed()
+        await ending.commit(self._acts, self._flush_and_commit())
 
     async def rollback(self) -> None:
         """Send ROLLBACK if the connection still lives."""
@@ -289,8 +273,3 @@ class PostgresTransaction:
         meaning = translate(error)
         self._failure = meaning
         return meaning
-
-
-def _take_error(ending: asyncio.Future[None]) -> BaseException | None:
-    """What a commit came to whose caller was cancelled; nobody else will ask."""
-    return asyncio.CancelledError() if ending.cancelled() else ending.exception()

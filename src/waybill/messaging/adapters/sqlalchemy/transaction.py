@@ -14,6 +14,7 @@ from sqlalchemy.engine import TwoPhaseTransaction
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from waybill.messaging.adapters.sqlalchemy import events
+from waybill.messaging.core.at_once import RunsAtOnce
 from waybill.messaging.core.commit_acts import CommitActs, cannot, refuse_control
 from waybill.messaging.core.errors import ConfigurationError, MessagingError, TransientError
 from waybill.messaging.core.sqlstate import translate
@@ -75,7 +76,7 @@ def _checked(connection: AsyncConnection) -> Connection:
     return sync
 
 
-class SqlalchemyTransaction:
+class SqlalchemyTransaction(RunsAtOnce):
     """See core.ports.Transaction. Get one with `join`, or from SqlalchemyDatabase.
 
     Its own statements go straight to the driver, inside SQLAlchemy's transaction: rows are
@@ -114,29 +115,6 @@ class SqlalchemyTransaction:
         except DRIVER_ERRORS as error:
             raise self._doom(error) from error
         return rows
-
-    async def fetch_last(self, statement: str, *arguments: object) -> Sequence[Row]:
-        """See Transaction.fetch_last."""
-        return await self.fetch(statement, *arguments)
-
-    async def fetch_later(
-        self,
-        statement: str,
-        *arguments: object,
-        then: Callable[[Sequence[Row]], None] = lambda _: None,
-    ) -> None:
-        """See Transaction.fetch_later."""
-        then(await self.fetch(statement, *arguments))
-
-    async def execute_ahead(
-        self, statement: str, *arguments: object, then: Callable[[], None] = lambda: None
-    ) -> None:
-        """See Transaction.execute_ahead."""
-        await self.fetch(statement, *arguments)
-        then()
-
-    async def settle(self) -> None:
-        """See Transaction.settle: nothing waits here."""
 
     def buffer(self, flush: Callable[[Transaction, Sequence[Any]], Awaitable[None]]) -> list[Any]:
         """See Transaction.buffer."""
