@@ -33,9 +33,9 @@ IDLE_SECONDS = 2.5
 WAIT_SECONDS = 60.0
 
 COMMIT = "COMMIT"
-COMMITS_MAX = 9
-"""Intake 1, inventory 2, order 2, payment 2, notification 2; the provider writes one statement."""
-ROUND_TRIPS_MAX = 24
+COMMITS_MAX = 8
+"""Intake 1, inventory 2, order 1, payment 2, notification 2; the provider writes one statement."""
+ROUND_TRIPS_MAX = 22
 """Of one order alone. BEGIN and a batch's fence ride on the first statement, COMMIT on the last."""
 ROUND_TRIPS_MAX_OF_MANY = 3.0
 STATEMENTS_MAX = 4

@@ -89,8 +89,11 @@ class Simulation:
         self.databases = Databases(urls)
         self.auditor = Auditor(urls)
         self.settings = Settings.load(payment_success_rate=SUCCESS_RATE)
+        settings = messaging_settings(self.settings, "state machine")
         self.messaging_settings = dataclasses.replace(
-            messaging_settings(self.settings, "state machine"),
+            settings,
+            # What is decided together is drawn: nothing stays for company of its own accord.
+            consumer=dataclasses.replace(settings.consumer, linger_seconds=0.0),
             log=LogSettings(poll_seconds=LOOK_SECONDS),
             upkeep_interval_seconds=NEVER_SECONDS,
             inbox_purge_interval_seconds=NEVER_SECONDS,

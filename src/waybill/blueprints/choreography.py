@@ -97,11 +97,14 @@ SERVICES = {
                 INVENTORY_EVENTS: TOPICS[INVENTORY_EVENTS],
                 PAYMENT_EVENTS: TOPICS[PAYMENT_EVENTS],
             },
+            # Payment reads it itself; what it changes here is only shown.
+            patient=(StockReserved,),
         ),
         Service(
             "inventory-service",
             (INVENTORY_EVENTS,),
             {ORDER_EVENTS: (OrderCreated, StockReleaseRequested, OrderConfirmed)},
+            patient=(OrderConfirmed,),
         ),
         Service(
             "payment-service",
@@ -111,7 +114,12 @@ SERVICES = {
                 ORDER_EVENTS: (OrderCancelled, RefundRequested),
             },
         ),
-        Service("notification-service", (), {ORDER_EVENTS: (OrderConfirmed, OrderCancelled)}),
+        Service(
+            "notification-service",
+            (),
+            {ORDER_EVENTS: (OrderConfirmed, OrderCancelled)},
+            patient=(OrderConfirmed, OrderCancelled),
+        ),
     )
 }
 

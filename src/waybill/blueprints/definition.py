@@ -37,12 +37,14 @@ class Service:
     """One service: its name is its consumer id (and producer's name).
 
     `publishes` are the topics that it alone writes, `acts_on` what it reads: by topic, the events
-    that it does something about; it skips the topic's others (protocol C9).
+    that it does something about; it skips the topic's others (protocol C9). Of those nobody waits
+    for the `patient` ones: the service may keep them for a moment, to do several at once.
     """
 
     name: str
     publishes: tuple[str, ...]
     acts_on: Mapping[str, tuple[type[Event], ...]]
+    patient: tuple[type[Event], ...] = ()
 
     @property
     def database(self) -> str:

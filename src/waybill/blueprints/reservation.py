@@ -104,6 +104,7 @@ SERVICES = {
                 "order.failed": (OrderFailed,),
                 "order.canceled": (OrderCancelled,),
             },
+            patient=(OrderConfirmed, OrderFailed, OrderCancelled),
         ),
     )
 }

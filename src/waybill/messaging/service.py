@@ -298,9 +298,13 @@ class MessagingService:
         types: Iterable[type],
         handle: Handler,
         *,
+        patient: Iterable[type] = (),
         policy: ConsumerPolicy | None = None,
     ) -> Consumer:
         """Run a set-wise handler of these event types from `start` on; the first member's loop.
+
+        Nobody waits for the `patient` ones of them: they may stay `policy.linger_seconds` for
+        others, to be decided in one transaction.
 
         On Kafka `handle` runs in as many members as KAFKA_CONCURRENCY says, each with partitions of
         its own. Raises ConfigurationError for a type that no codec knows, or that has no source.
@@ -318,6 +322,7 @@ class MessagingService:
                 types=kinds,
                 handler=handle,
                 ports=self.ports,
+                patient=patient,
                 policy=policy or self.settings.consumer,
                 member=number,
             )

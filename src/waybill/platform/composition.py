@@ -282,6 +282,7 @@ def messaging_settings(
         ),
         consumer=ConsumerPolicy(
             batch_size_max=settings.batch_size_max,
+            linger_seconds=settings.linger_seconds,
             dead_letters_max=settings.dead_letters_max,
             dead_letters_window_seconds=settings.dead_letters_window_seconds,
         ),

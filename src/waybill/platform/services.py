@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from waybill.commerce.http.surface import Surface
     from waybill.messaging.core.ports import Database
     from waybill.messaging.runtime.ports import ServicePorts
+    from waybill.messaging.runtime.unit import Handler
     from waybill.messaging.service import MessagingService
     from waybill.platform.metrics import ServiceMetrics
     from waybill.platform.settings import Settings
@@ -62,6 +63,11 @@ class Workshop:
     def wiring(self) -> Service:
         """What the blueprint has this service read and write."""
         return self.blueprint.services[self.messaging.name]
+
+    def consume(self, handle: Handler) -> None:
+        """Have what the service acts on decided by this handler."""
+        wiring = self.wiring
+        self.messaging.consume(wiring.name, wiring.events, handle, patient=wiring.patient)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +102,7 @@ async def build_order(shop: Workshop) -> Built:
         shop.blueprint.process, shop.metrics, shop.blueprint.orders.makers
     )
     messaging.add(intake.loop)
-    messaging.consume(shop.wiring.name, shop.wiring.events, handler.handle)
+    shop.consume(handler.handle)
     deadlines = Deadlines(
         ports, process=shop.blueprint.process, makers=shop.blueprint.orders.makers
     )
@@ -140,7 +146,7 @@ async def build_inventory(shop: Workshop) -> Built:
     """Stock: reserve, release, sell; the catalogue."""
     ports = shop.messaging.ports
     handler = inventory_handlers.InventoryHandler(shop.metrics, shop.blueprint.stock.reject)
-    shop.messaging.consume(shop.wiring.name, shop.wiring.events, handler.handle)
+    shop.consume(handler.handle)
     catalogue = Catalogue(ports.database, ports.clock.now)
     return Built(surface=shop.blueprint.stock.surface(catalogue, ports.new_id))
 
@@ -190,7 +196,7 @@ async def build_payment(shop: Workshop) -> Built:
     handler = payment_handlers.PaymentHandler(
         charges=charges, refunds=refunds, deliveries=messaging.deliveries, new_id=ports.new_id
     )
-    messaging.consume(shop.wiring.name, shop.wiring.events, handler.handle)
+    shop.consume(handler.handle)
     surface = payment_api.surface(reads=PaymentPages(ports.database))
     return Built(surface=surface, databases=(ledger,), provider=provider)
 
@@ -209,7 +215,7 @@ async def build_notification(shop: Workshop) -> Built:
     handler = notification_handlers.NotificationHandler(
         emails=emails, new_id=ports.new_id, tell=shop.blueprint.tell
     )
-    messaging.consume(shop.wiring.name, shop.wiring.events, handler.handle)
+    shop.consume(handler.handle)
     return Built(surface=notification_api.surface(reads=NotificationPages(ports.database)))
 
 

@@ -95,6 +95,8 @@ class Settings(BaseSettings):
 
     # Limits
     batch_size_max: Count = 500
+    linger_seconds: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.05
+    """So long an event that nobody waits for stays for others, to be handled with them."""
     dead_letters_max: Count = 100
     dead_letters_window_seconds: Seconds = 600.0
     intake_queue_size_max: Count = 2_000

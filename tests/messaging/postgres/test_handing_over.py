@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.messaging.postgres.log_world import SOURCE, LogWorld, Stoppable
+from tests.messaging.postgres.log_world import FEW_SECONDS, SOURCE, LogWorld, Stoppable
 
 from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
 from waybill.messaging.adapters.postgres.source import OutboxSource
 from waybill.messaging.reading import reader as reader_module
+from waybill.messaging.reading import settings as settings_module
+from waybill.messaging.reading.reader import SourceReader
 from waybill.messaging.reading.settings import LogSettings
 from waybill.messaging.testing.contracts.log import (
     OTHER_TOPIC,
@@ -25,8 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from waybill.messaging.core.ports import Row
+    from waybill.messaging.reading.reader import Scanned
     from waybill.messaging.reading.subscription import OutboxSubscription
 
+NEVER_SECONDS = 3_600.0
 SLOW_POLL = LogSettings(poll_seconds=1.0, lease_seconds=10.0)
 
 
@@ -59,10 +64,10 @@ async def world(messaging_database: str, second_messaging_database: str) -> Asyn
     await opened.close()
 
 
-async def settled_member(world: LogWorld) -> OutboxSubscription:
+async def settled_member(world: LogWorld, settings: LogSettings = SLOW_POLL) -> OutboxSubscription:
     """A member that has read everything there is, and whose next poll never comes."""
     clock = Stoppable()
-    member = await world.member(SLOW_POLL, doorbells={SOURCE: world.bell}, monotonic=clock)
+    member = await world.member(settings, doorbells={SOURCE: world.bell}, monotonic=clock)
     await world.publish("first")
     await read_all(member, world.consuming, 1)
     clock.stop()
@@ -87,6 +92,39 @@ async def test_what_is_handed_over_is_what_would_be_read(
     stranger = await world.member(consumer="stranger", topics=(TOPIC,))
     read = await read_all(stranger, world.consuming, 4)
     assert read[1:] == heard
+
+
+async def test_what_nobody_wants_wakes_nobody(
+    world: LogWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A consumer that waits looks again for its own topics' messages only."""
+    monkeypatch.setattr(settings_module, "POLL_SECONDS_MAX", NEVER_SECONDS)
+    member = await settled_member(world, LogSettings(poll_seconds=NEVER_SECONDS))
+    looks = 0
+    take = SourceReader.take
+
+    def counted(reader: SourceReader, limit: int) -> list[Scanned]:
+        nonlocal looks
+        looks += 1
+        return take(reader, limit)
+
+    monkeypatch.setattr(SourceReader, "take", counted)
+    waiting = asyncio.create_task(member.fetch(10))
+    await world.publish("k", "l", topic=OTHER_TOPIC)
+    await world.publish("m", topic=OTHER_TOPIC)
+    (wanted,) = await world.publish("n")
+    batch = await waiting
+    assert [record.message.id for record in batch.records] == [wanted.id]
+    assert len(batch.scanned.lanes) > 1  # they were passed over all the same (protocol D2)
+    assert looks == 2
+
+
+async def test_a_fetch_waits_no_longer_than_asked(world: LogWorld) -> None:
+    """With `within_seconds=0` it is over at once, though its own time never passes."""
+    member = await settled_member(world)
+    async with asyncio.timeout(FEW_SECONDS):
+        batch = await member.fetch(10, within_seconds=0.0)
+    assert batch.records == ()
 
 
 async def test_lane_that_another_process_wrote_is_read_first(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from operator import attrgetter
 from uuid import UUID
 
 import msgspec
@@ -86,6 +87,10 @@ class Positions(msgspec.Struct, frozen=True):
         return bool(self.lanes)
 
 
+in_partition_order = attrgetter("source", "lane")
+"""Sorts records; of one partition they keep their order."""
+
+
 class Batch(msgspec.Struct, frozen=True):
     """Records in partition order (ascending seq inside a lane), and the positions behind them.
 
@@ -94,6 +99,11 @@ class Batch(msgspec.Struct, frozen=True):
 
     records: tuple[Record, ...]
     scanned: Positions
+
+    def followed_by(self, later: Batch) -> Batch:
+        """One batch of both, where `later` was fetched after this one."""
+        records = sorted((*self.records, *later.records), key=in_partition_order)
+        return Batch(tuple(records), Positions({**self.scanned.lanes, **later.scanned.lanes}))
 
     def part(self, start: int, stop: int) -> Batch:
         """The slice of records, with the positions that are safe once exactly it is done.

@@ -127,8 +127,10 @@ class Inbox(Protocol):
 class Subscription(Protocol):
     """One consumer's reading end of a log. One active member a consumer; others stand by."""
 
-    async def fetch(self, limit: int) -> Batch:
+    async def fetch(self, limit: int, within_seconds: float | None = None) -> Batch:
         """The next records after the fetch position; waits for some, at most a second or so.
+
+        With `within_seconds` at most so long.
 
         Does not move the position: only `seek` and the batches it returned do. Raises
         TransientError when no source can be read, LeaseLostError when another member took over

@@ -98,28 +98,31 @@ class SourceReader:
             self._heard.extend(appended)
         else:
             self._rung = True
-        self._wake.set()
 
     def _accept(self, appended: Sequence[Appended]) -> None:
         """Take as read what follows on what was read; where something is missing, look.
 
-        Old news is harmless: what stands before a message in its lane never changes.
+        Old news is harmless: what stands before a message in its lane never changes. What nobody
+        here wants wakes nobody.
         """
-        fetched = self._place.fetched
+        fetched, wakes = self._place.fetched, False
         for each in appended:
             lane, message = each.lane, each.message
             position = fetched.positions[lane]
             if position >= each.seq:
                 continue
             if position < each.before or not self._has_room:
-                self._rung = True
+                self._rung = wakes = True
                 continue
             fetched.move(lane, each.seq, message.id)
             record = None
             if message.topic in self._topics:
                 record = Record(self.name, lane, each.seq, message)
                 self._ready_bytes += len(message.value)
+                wakes = True
             self._ready.append((lane, each.seq, message.id, record))
+        if wakes:
+            self._wake.set()
 
     @property
     def _has_room(self) -> bool:

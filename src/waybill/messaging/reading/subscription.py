@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from waybill.messaging.core.errors import LeaseLostError, TransientError
-from waybill.messaging.core.message import Batch, Positions
+from waybill.messaging.core.message import Batch, Positions, in_partition_order
 from waybill.messaging.reading.lease import LeaseKeeper
 
 if TYPE_CHECKING:
@@ -25,8 +24,6 @@ EMPTY = Batch((), Positions({}))
 IDLE_RECORD_SECONDS = 1.0
 """Positions over rows that nobody here wants are worth one write a second (protocol D2)."""
 STAND_BY_SECONDS = 0.5
-
-_PLACE = attrgetter("source", "lane")
 
 
 class OutboxSubscription:
@@ -94,12 +91,13 @@ class OutboxSubscription:
                 return
             await asyncio.sleep(STAND_BY_SECONDS)
 
-    async def fetch(self, limit: int) -> Batch:
+    async def fetch(self, limit: int, within_seconds: float | None = None) -> Batch:
         """See Subscription.fetch."""
         if not self._joined and not await self.join():
             await asyncio.sleep(STAND_BY_SECONDS)
             return EMPTY
-        deadline = self._monotonic() + self._settings.poll_seconds
+        poll = self._settings.poll_seconds
+        deadline = self._monotonic() + (poll if within_seconds is None else within_seconds)
         while True:
             self._wake.clear()
             await self._turn(limit, self._checked_token())
@@ -211,7 +209,7 @@ class OutboxSubscription:
         ):
             return None
         self._idle_recorded_at = now
-        records.sort(key=_PLACE)
+        records.sort(key=in_partition_order)
         scanned, self._scanned = self._scanned, {}
         return Batch(tuple(records), Positions(scanned))
 

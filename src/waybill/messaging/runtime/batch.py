@@ -23,13 +23,24 @@ class Sorter:
     """Decodes batches for one consumer, before any transaction is open (protocol C7)."""
 
     def __init__(
-        self, consumer: str, codec: Codec, types: Iterable[type], policy: ConsumerPolicy
+        self,
+        consumer: str,
+        codec: Codec,
+        types: Iterable[type],
+        policy: ConsumerPolicy,
+        *,
+        patient: Iterable[type] = (),
     ) -> None:
         self._consumer = consumer
         self._codec = codec
         self._types = frozenset(types)
         self._names = codec.names(self._types) | {UNREADABLE_TYPE}
+        self._urgent = self._names - codec.names(frozenset(patient))
         self._policy = policy
+
+    def may_wait(self, batch: Batch) -> bool:
+        """Whether nobody waits for any of these."""
+        return all(record.message.type not in self._urgent for record in batch.records)
 
     def sort(self, batch: Batch) -> SortedBatch:
         """Skip types that nobody subscribed to (C9) and repeated ids (C1), decode the others."""

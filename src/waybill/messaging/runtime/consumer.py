@@ -58,7 +58,8 @@ class Consumer(Loop):
 
     Where a log shares its partitions among a group, several run side by side; `member` counts them.
 
-    `types` are the event types that `handler` takes; all others on `topics` are skipped. The
+    `types` are the event types that `handler` takes; all others on `topics` are skipped. Nobody
+    waits for the `patient` ones of them: they stay up to `policy.linger_seconds` for others. The
     handler is set-wise (see `unit.Handler`); `each.each` makes one of per-message handlers.
     """
 
@@ -72,6 +73,7 @@ class Consumer(Loop):
         handler: Handler,
         ports: ServicePorts,
         policy: ConsumerPolicy | None = None,
+        patient: Iterable[type] = (),
         system: str = "waybill",
         member: int = 1,
     ) -> None:
@@ -85,7 +87,7 @@ class Consumer(Loop):
         self._topics = tuple(topics)
         self._ports = ports
         self._policy = policy
-        self._sorter = Sorter(consumer, ports.codec, types, policy)
+        self._sorter = Sorter(consumer, ports.codec, types, policy, patient=patient)
         self._unit = ConsumerUnit(consumer, ports, handler, policy, tracing)
         self._guard = LetterGuard(consumer, ports.dead_letters, policy)
         self._redrive = Redrive(consumer, ports.dead_letters, self._unit, self._sorter, policy)
@@ -180,7 +182,7 @@ class Consumer(Loop):
         if now - self._redriven_at >= self._policy.redrive_poll_seconds:
             self._redriven_at = now
             await self._redrive.run(subscription)
-        batch = await self.idle(subscription.fetch(self._sizer.size))
+        batch = await self._fetch(subscription)
         self._scanned.update(batch.scanned.lanes)
         ordered = self._sorter.sort(batch)
         if ordered.skipped:
@@ -189,6 +191,20 @@ class Consumer(Loop):
             await self._finish(subscription, ordered)
         elif self._clock.monotonic() - self._recorded_at >= self._policy.idle_record_seconds:
             await self._record_scanned(subscription)
+
+    async def _fetch(self, subscription: Subscription) -> Batch:
+        """The next records; those that nobody waits for once others came, or their time is over.
+
+        Until then they are as good as not fetched: nothing of them is stored.
+        """
+        size = self._sizer.size
+        batch = more = await self.idle(subscription.fetch(size))
+        until = self._clock.monotonic() + self._policy.linger_seconds
+        while more.records and self._sorter.may_wait(more) and len(batch.records) < size:
+            left = max(0.0, until - self._clock.monotonic())
+            more = await self.idle(subscription.fetch(size - len(batch.records), left))
+            batch = batch.followed_by(more)
+        return batch
 
     async def _finish(self, subscription: Subscription, ordered: SortedBatch) -> None:
         ordered.batch = Batch(ordered.batch.records, Positions(dict(self._scanned)))

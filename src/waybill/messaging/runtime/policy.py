@@ -12,6 +12,8 @@ from waybill.messaging.core.retry import Backoff
 class ConsumerPolicy:
     """How one consumer batches, waits and gives up.
 
+    `linger_seconds`: so long a message that nobody waits for (see `Consumer`) stays for others, to
+    be decided with them: one transaction in place of one for each. 0: none stays.
     `same_error_*`: that share of a batch, and at least that many, failing with one error class
     is a bad deployment (protocol C10): the consumer pauses, alarms and keeps trying.
     `dead_letters_max` in `dead_letters_window_seconds` stops it for an operator, over restarts.
@@ -20,6 +22,7 @@ class ConsumerPolicy:
     batch_size_max: int = 500
     batch_work_seconds_max: float = 0.02
     batch_tries_after_conflict_max: int = 5
+    linger_seconds: float = 0.05
     idle_record_seconds: float = 1.0
     redrive_poll_seconds: float = 1.0
     redrive_size_max: int = 50
@@ -45,6 +48,8 @@ class ConsumerPolicy:
             if value <= 0:
                 reason = f"{name} must be above 0, not {value}"
                 raise ConfigurationError(reason)
+        if self.linger_seconds < 0:
+            raise ConfigurationError(f"linger_seconds must not be below 0: {self.linger_seconds}")
         if not 0 < self.same_error_share_max <= 1:
             reason = f"same_error_share_max is a share in (0, 1], not {self.same_error_share_max}"
             raise ConfigurationError(reason)

@@ -73,14 +73,15 @@ class KafkaSubscription:
         """These were given to us. Called on the poller's thread."""
         self._on_loop(lambda: self._start_soon(generation, partitions))
 
-    async def fetch(self, limit: int) -> Batch:
+    async def fetch(self, limit: int, within_seconds: float | None = None) -> Batch:
         """See Subscription.fetch."""
         self._raise_if_lost()
         self._some.clear()
         batch = self._take(limit)
         if batch is None:
+            seconds = self._poll_seconds if within_seconds is None else within_seconds
             try:
-                async with asyncio.timeout(self._poll_seconds):
+                async with asyncio.timeout(seconds):
                     while batch is None:
                         await self._some.wait()
                         self._some.clear()

@@ -93,7 +93,7 @@ class MemorySubscription:
         for outbox in log.sources.values():
             outbox.listen(self._appended)
 
-    async def fetch(self, limit: int) -> Batch:
+    async def fetch(self, limit: int, within_seconds: float | None = None) -> Batch:
         """See Subscription."""
         self._log.database.fault("begin")
         if not self._joined:
@@ -103,7 +103,8 @@ class MemorySubscription:
             await self._renew()
         batch = self._read(limit) if self._joined else NOTHING
         if not batch.scanned:
-            await self._log.clock.wait(self._appended, self._log.poll_seconds)
+            seconds = self._log.poll_seconds if within_seconds is None else within_seconds
+            await self._log.clock.wait(self._appended, seconds)
             batch = self._read(limit) if self._joined else NOTHING
         return batch
 
