@@ -245,7 +245,8 @@ class LogContract:
         make_log: Callable[[], Log],
     ) -> None:
         """Protocol D1: the position commits with the effects, or not at all."""
-        await publish(producing, outbox, [a_message("k"), a_message("l")])
+        sent = [a_message("k"), a_message("l")]
+        await publish(producing, outbox, sent)
         async with subscribed(make_log()) as subscription:
             batch = await next_records(subscription)
             with pytest.raises(LookupError):
@@ -255,7 +256,9 @@ class LogContract:
                     raise LookupError
             await subscription.rewind()
             again = await read_all(subscription, consuming, 2)
-        assert {r.message.id for r in again} == {r.message.id for r in batch.records}
+        # Of two partitions the first batch may have one message only.
+        assert {r.message.id for r in again} == {message.id for message in sent}
+        assert {r.message.id for r in batch.records} <= {message.id for message in sent}
 
     async def test_parts_of_a_batch_are_recorded_one_by_one(
         self,
