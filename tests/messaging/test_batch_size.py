@@ -6,7 +6,8 @@ from random import Random
 
 import pytest
 
-from waybill.messaging.runtime.batch_size import BatchSizer
+from waybill.messaging.runtime.batch_size import FAILING_SIZE_MIN, BatchSizer
+from waybill.messaging.runtime.policy import ConsumerPolicy
 
 
 def settled_size(fixed: float, each: float, *, noise: tuple[float, ...] = (1.0,)) -> int:
@@ -72,5 +73,42 @@ def test_it_recovers_from_a_moment_of_trouble() -> None:
     sizer.observe(500, 5.0)
     sizer.observe(250, 0.01)
     for _ in range(100):
+        sizer.observe(sizer.size, 0.002 + 0.00002 * sizer.size)
+    assert sizer.size == 500
+
+
+def size_with_poison(one_in: int) -> int:
+    """The size after many batches of messages of which every so manieth cannot be applied."""
+    sizer, left = BatchSizer(500, 0.02), one_in
+    for _ in range(400):
+        messages = sizer.size
+        left -= messages
+        if left <= 0:
+            left += one_in
+            sizer.failed(messages)
+        else:
+            sizer.observe(messages, 0.002 + 0.00002 * messages)
+    return sizer.size
+
+
+def test_batches_are_so_small_that_few_have_a_message_that_cannot_be_applied() -> None:
+    """One in 800: a batch in four has one. Rare ones change nothing."""
+    assert 150 <= size_with_poison(800) <= 300
+    assert size_with_poison(20_000) == 500
+
+
+def test_c10_batches_stay_large_enough_to_show_a_bad_deployment() -> None:
+    """C10: many failures of one class must stand in one batch to be seen."""
+    assert size_with_poison(10) == FAILING_SIZE_MIN
+    policy = ConsumerPolicy()
+    assert FAILING_SIZE_MIN * policy.same_error_share_max >= policy.same_error_count_min
+
+
+def test_batches_grow_again_when_nothing_fails_any_more() -> None:
+    """What failed once is forgotten by what went well since."""
+    sizer = BatchSizer(500, 0.02)
+    sizer.failed(500)
+    assert sizer.size == 125
+    for _ in range(40):
         sizer.observe(sizer.size, 0.002 + 0.00002 * sizer.size)
     assert sizer.size == 500

@@ -972,3 +972,14 @@ async def test_letters_that_cannot_be_stored_are_no_messages_fault() -> None:
         refusing = False
         await world.clock.until(lambda: world.done(messages), within_seconds=11.0)
     assert len(world.effects) == 2
+
+
+async def test_after_a_search_for_poison_batches_are_smaller() -> None:
+    """What one message made the others be decided twice for is not soon repeated at that size."""
+    world = World()
+    await world.consume(world.amounts(["", "raises", *[""] * 198]))
+    world.ledger.batches.clear()
+    await world.feed(world.amounts(count=200))
+    async with world.running(world.consumer):
+        await world.clock.until(lambda: len(world.effects) == 399)
+    assert len(world.ledger.batches[0]) == 50

@@ -39,6 +39,7 @@ class Handled:
     def __init__(self) -> None:
         self.runs: list[int] = []
         self.raises = False
+        self.raises_late = False
 
     async def __call__(self, unit: UnitOfWork, received: Sequence[Received]) -> None:
         self.runs.append(len(received))
@@ -46,6 +47,8 @@ class Handled:
             raise ValueError("cannot decide that")
         ids = [one.message.id for one in received]
         await unit.fetch("INSERT INTO effects SELECT unnest($1::uuid[]) RETURNING id", ids)
+        if self.raises_late:
+            raise ValueError("cannot save that")
 
 
 @pytest.fixture
@@ -120,6 +123,22 @@ async def test_an_error_about_what_was_applied_before_condemns_nothing(world: Lo
     with pytest.raises(PermanentError, match="cannot decide"):
         await unit.commit(member, received(second), [], second.scanned)
     assert set(await effects(world)) == {record.message.id for record in first.records}
+
+
+async def test_messages_that_were_all_new_stay_trusted_when_they_fail(world: LogWorld) -> None:
+    """What was claimed before it failed need not be asked about again: its parts go on trust."""
+    handler = Handled()
+    unit, member = unit_of(world, handler), await world.member()
+    first = await batch_of(world, member, "a")
+    await unit.commit(member, received(first), [], first.scanned)
+    second = await batch_of(world, member, "b")
+    handler.raises_late = True
+    with pytest.raises(PermanentError, match="cannot save"):
+        await unit.commit(member, received(second), [], second.scanned)
+    handler.raises_late = False
+    handler.runs.clear()
+    await unit.commit(member, received(first, second), [], second.scanned)
+    assert handler.runs == [2, 1], "it trusted, and found the repeat"
 
 
 async def test_impure_handlers_never_see_what_was_applied_before(world: LogWorld) -> None:

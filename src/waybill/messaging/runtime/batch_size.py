@@ -6,6 +6,9 @@ the batches of a slow disk until nothing gets through. So both parts are fitted,
 through recent batches in which old ones fade. A busy event loop makes the fixed part long and
 uneven, so that the line counts only if the sizes explain most of the times: without that
 evidence batches grow.
+
+A batch with a message that cannot be applied is decided about twice: the larger the batches, the
+more is decided in vain. So they are kept small enough that few of them have one.
 """
 
 from __future__ import annotations
@@ -25,6 +28,15 @@ STALL_FACTOR = 250
 PROBE_UP_BELOW = 8
 """Sizes at which a slow batch is a reason to try a larger one: the fixed part may rule."""
 
+FAILING_SHARE = 0.25
+"""Of the batches, at most: with that, a quarter of the messages or less is decided twice."""
+
+FAILING_SIZE_MIN = 50
+"""No batch is made smaller for its failures: in smaller ones a bad deployment hides (C10)."""
+
+FAILURES_FADE = 0.8
+"""Weight that a failure keeps when the next one comes: about the last five count."""
+
 
 class BatchSizer:
     """Fits `seconds = fixed + each * messages` and says how many messages the budget holds."""
@@ -33,12 +45,28 @@ class BatchSizer:
         self._size_max = size_max
         self._work_seconds_max = work_seconds_max
         self._weight = self._n = self._t = self._nn = self._nt = self._tt = 0.0
-        self.size = size_max
+        self._failures = self._between = 0.0
+        """Failed batches, and the messages that came since the first of them; both fade."""
+        self._fitting = size_max
+
+    @property
+    def size(self) -> int:
+        """How many messages the next batch may have."""
+        if not self._failures:
+            return self._fitting
+        few = int(FAILING_SHARE * self._between / self._failures)
+        return min(self._fitting, max(FAILING_SIZE_MIN, few))
+
+    def failed(self, messages: int) -> None:
+        """A batch of so many messages had one that could not be applied and had to be found."""
+        self._failures = self._failures * FAILURES_FADE + 1
+        self._between = self._between * FAILURES_FADE + messages
 
     def observe(self, messages: int, seconds: float) -> None:
         """A batch of so many messages took so long."""
+        self._between += messages
         if seconds > STALL_FACTOR * self._work_seconds_max:
-            self.size = max(1, self.size // 2)
+            self._fitting = max(1, self._fitting // 2)
             return
         self._weight = self._weight * FADE + 1
         self._n = self._n * FADE + messages
@@ -65,13 +93,13 @@ class BatchSizer:
         fits = self._size_max
         if covariance > 0 and explained >= EXPLAINED_SHARE_MIN * whole:
             fits = int(self._work_seconds_max / min(covariance / variance, each_max))
-        self.size = max(1, self.size // 2, min(self._size_max, fits, self.size * 2))
+        self._fitting = max(1, self._fitting // 2, min(self._size_max, fits, self._fitting * 2))
 
     def _without_a_line(self, messages: int, seconds: float) -> None:
         """All alike: another size is tried, so that the next fit can tell the two parts apart."""
-        if messages < self.size:
+        if messages < self._fitting:
             return
-        if seconds > self._work_seconds_max and self.size > PROBE_UP_BELOW:
-            self.size //= 2
+        if seconds > self._work_seconds_max and self._fitting > PROBE_UP_BELOW:
+            self._fitting //= 2
         else:
-            self.size = min(self._size_max, self.size * 2)
+            self._fitting = min(self._size_max, self._fitting * 2)

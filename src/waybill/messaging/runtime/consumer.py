@@ -223,7 +223,9 @@ class Consumer(Loop):
             )
             await patient.finish(error)
         else:
-            if not ordered.letters:
+            if isolation.searched:
+                self._sizer.failed(ordered.candidates)
+            elif not ordered.letters:
                 self._sizer.observe(ordered.candidates, self._clock.monotonic() - start)
         self._scanned.clear()
         self._recorded_at = self._clock.monotonic()

@@ -81,6 +81,8 @@ class Isolation:
         self._sorter = sorter
         self._guard = guard
         self._condemned = 0
+        self.searched = False
+        """Whether some of it failed, and was decided more than once."""
 
     async def finish(self) -> None:
         """Commit the batch in as few parts as its poison allows.
@@ -116,6 +118,7 @@ class Isolation:
                 if not live:
                     reason = f"dead letters or positions cannot be stored: {error}"
                     raise TransientError(reason) from error
+                self.searched = True
                 if not self._condemn_named(error, start, stop):
                     return error
             else:

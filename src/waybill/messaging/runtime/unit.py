@@ -121,9 +121,10 @@ class ConsumerUnit:
         except ClaimRefusedError:
             return None
         except PermanentError:
-            if granted:
-                raise
-            return None
+            if not granted:
+                return None
+            self._trusts = True  # all were new: so is each part of them
+            raise
 
     async def _apply(
         self,
