@@ -1,0 +1,1 @@
+"""Access tokens: what is verified of them, and where the keys for that come from."""
