@@ -34,11 +34,14 @@ def test_services_act_on_what_stands_in_the_topic(blueprint: Blueprint) -> None:
 def test_the_host_hears_every_fact_and_can_tell_all_that_is_owed(blueprint: Blueprint) -> None:
     """The order service reads each answer of its process; asks, undos and endings have readers."""
     names = {event.__name__ for event in blueprint.service("order").events}
-    process = blueprint.process
-    assert names == process.facts - {"CancelRequested"}
-    told = {step.ask for step in process.steps} | {step.undo for step in process.steps}
+    process, notices = blueprint.process, blueprint.orders.notices
+    # What its own calls come to is no message; what it owes them for is one of its own.
+    own = {notices.done.__name__, notices.refused.__name__} if notices else set[str]()
+    asks = {step.ask for step in process.steps}
+    assert names - asks == process.facts - {"CancelRequested"} - own
+    told = asks | {step.undo for step in process.steps} | {process.confirmed.event}
     heard = {each.__name__ for one in blueprint.services.values() for each in one.events}
-    assert {name for name in told if name} | {process.confirmed.event} <= heard
+    assert {name for name in told if name} <= heard
 
 
 @every_blueprint
@@ -58,7 +61,7 @@ def test_its_page_has_all_of_it(blueprint: Blueprint) -> None:
     for status, nexts in blueprint.process.lifecycle.items():
         assert all(f"{status} --> {each}" in page for each in nexts)
     assert page.count("```mermaid") == 3
-    assert ("order-service", "POST", "/api/orders") in set(endpoints_of(blueprint))
+    assert ("order-service", "POST", blueprint.orders.contract.path) in endpoints_of(blueprint)
 
 
 def test_a_topic_that_nobody_writes_is_refused() -> None:

@@ -15,7 +15,7 @@ from waybill.blueprints import choreography
 from waybill.commerce.contracts import Line, OrderCreated
 from waybill.commerce.orders.intake import OrderFlush, OrderIntake
 from waybill.commerce.orders.reads import OrderPages
-from waybill.commerce.orders.request import KeyReused, Placed, PlaceOrder
+from waybill.commerce.orders.request import KeyReused, Outcome, Placed, PlaceOrder
 from waybill.commerce.orders.views import OrderView
 from waybill.messaging.core.errors import MessagingError, OverloadedError, PermanentError
 from waybill.messaging.core.identity import new_id
@@ -63,7 +63,7 @@ def request(
     )
 
 
-async def place(flush: OrderFlush, *requests: PlaceOrder) -> list[Placed | KeyReused]:
+async def place(flush: OrderFlush, *requests: PlaceOrder) -> list[Outcome | Exception]:
     """Flush these together."""
     return await flush.flush([flush.entry(each) for each in requests])
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from waybill.blueprints.choreography import CHOREOGRAPHY
+from waybill.blueprints.notify import NOTIFY
 from waybill.blueprints.reservation import RESERVATION
 from waybill.messaging.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from waybill.blueprints.definition import Blueprint
 
-BLUEPRINTS: Final = {blueprint.name: blueprint for blueprint in (CHOREOGRAPHY, RESERVATION)}
+BLUEPRINTS: Final = {blueprint.name: blueprint for blueprint in (CHOREOGRAPHY, RESERVATION, NOTIFY)}
 DEFAULT: Final = CHOREOGRAPHY
 
 

@@ -17,16 +17,18 @@ from waybill.commerce.orders.domain import MAKERS
 from waybill.messaging.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from uuid import UUID
 
     from waybill.commerce.contracts import Event
     from waybill.commerce.http.surface import Surface
     from waybill.commerce.inventory.api import Products
     from waybill.commerce.inventory.domain import Reject
+    from waybill.commerce.inventory.own_orders import Lack
     from waybill.commerce.notifications.domain import Notification
     from waybill.commerce.orders.contract import OrderContract
     from waybill.commerce.orders.domain import Makers
+    from waybill.commerce.orders.request import NotTaken
     from waybill.commerce.process import Process
     from waybill.messaging.core.codec import Codec
     from waybill.messaging.core.message import ForeignRecord, Message
@@ -62,11 +64,39 @@ class Service:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShopStock:
+    """Stock that the order service keeps itself, and takes in the order's transaction.
+
+    `first` are the products that there are at first (id, name, stock), `refuse` is what a request
+    is answered with that gets nothing, `surface` its routes beside those of orders.
+    """
+
+    first: Sequence[tuple[UUID, str, int]]
+    refuse: Callable[[Lack], NotTaken]
+    surface: Callable[[Products], Surface]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notices:
+    """POST /notify for each new order: by the order service, to the notification service.
+
+    Facts of the process: the other side has it, or it was given up. They stand in no topic.
+    """
+
+    done: type[Event]
+    refused: type[Event]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Orders:
     """What the order service is told: its HTTP, and how it makes the events of its process."""
 
     contract: OrderContract = SEED_003
     makers: Makers = field(default_factory=lambda: MAKERS)
+    stock: ShopStock | None = None
+    """None: somebody else keeps it."""
+    notices: Notices | None = None
+    """None: it calls nobody."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from waybill.blueprints.definition import Blueprint, Service
     from waybill.commerce.process import Ending, Step
 
+_NOTICE = "POST /notify"
+
 
 def flow(blueprint: Blueprint) -> str:
     """Who sends what to whom."""
@@ -23,6 +25,8 @@ def flow(blueprint: Blueprint) -> str:
             if events:
                 names = ",<br/>".join(blueprint.wire_names(tuple(events)))
                 lines.append(f"    {writer.database} -->|{names}| {reader.database}")
+    if blueprint.orders.notices:
+        lines.append(f"    order -->|{_NOTICE}| notification")
     return "\n".join(lines)
 
 
@@ -46,11 +50,13 @@ def sequence(blueprint: Blueprint) -> str:
     for step in process.steps:
         lines += _told(blueprint, [name for name in [step.ask] if name not in told])
         told.add(step.ask)
+        if blueprint.orders.notices:
+            lines.append(f"    order->>notification: {_NOTICE}")
         lines.append(f"    alt {step.name} refused")
         lines += _told(blueprint, [step.refused, *_failure(process.steps, step, process.failed)])
         lines.append(f"    else {step.name} done")
         lines += _told(blueprint, [step.done])
-    lines += _told(blueprint, [process.confirmed.event])
+    lines += _told(blueprint, _told_of(process.confirmed))
     lines.append(f"    Note over order: {process.confirmed.status}")
     lines += ["    end"] * len(process.steps)
     return "\n".join(lines)
@@ -58,17 +64,22 @@ def sequence(blueprint: Blueprint) -> str:
 
 def _failure(steps: Sequence[Step], refused: Step, failed: Ending) -> Iterator[str]:
     """What an order tells that fails at this step, and the answers."""
-    yield failed.event
+    yield from _told_of(failed)
     for step in reversed(steps[: steps.index(refused)]):
         if step.undo and step.undone:
             yield step.undo
             yield step.undone
 
 
+def _told_of(ending: Ending) -> tuple[str, ...]:
+    return (ending.event,) if ending.event else ()
+
+
 def _told(blueprint: Blueprint, names: Iterable[str]) -> Iterator[str]:
+    """Facts that stand in no topic are no messages."""
     events = {event.__name__: event for event in blueprint.events}
-    for name in names:
-        event = events[name]
+    for event in (events[name] for name in names if name in events):
+        name = event.__name__
         (wire_name,) = blueprint.wire_names((event,))
         topic = next(topic for topic, each in blueprint.topics.items() if event in each)
         writer = blueprint.writer(topic)

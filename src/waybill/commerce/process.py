@@ -45,10 +45,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Ending:
-    """A terminal status and the event that announces it, once."""
+    """A terminal status and the event that announces it, once; None: nobody is told."""
 
     status: str
-    event: str
+    event: str | None = None
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def advance(process: Process, progress: Progress, fact: Fact) -> Advance:
 def owed(process: Process, progress: Progress) -> tuple[str, ...]:
     """Every event that the facts seen so far call for and no fact has answered yet."""
     if progress.status == process.confirmed.status:
-        return (process.confirmed.event,)
+        return _told(process.confirmed)
     if progress.status in process.failures:
         ending = next(each for each in process.endings if each.status == progress.status)
         undos = tuple(
@@ -182,8 +182,12 @@ def owed(process: Process, progress: Progress) -> tuple[str, ...]:
             for step in reversed(process.steps)
             if step.undo and step.done in progress.facts and step.undone not in progress.facts
         )
-        return (ending.event, *undos)
+        return (*_told(ending), *undos)
     return ()
+
+
+def _told(ending: Ending) -> tuple[str, ...]:
+    return (ending.event,) if ending.event else ()
 
 
 def settled(process: Process, progress: Progress) -> bool:
@@ -257,7 +261,7 @@ def _check_names(process: Process) -> None:
         for name in (step.done, step.refused, step.undone, step.undo)
         if name
     ]
-    names += [*(ending.event for ending in process.endings), CANCEL_REQUESTED]
+    names += [*(name for ending in process.endings for name in _told(ending)), CANCEL_REQUESTED]
     if not process.steps or len(names) != len(set(names)):
         raise ConfigurationError(
             f"process {process.name!r}: it needs a step, and each fact, undo and ending a name of "

@@ -23,6 +23,7 @@ from waybill.platform.chosen import chosen
 from waybill.platform.embedded.lock import FileLock
 from waybill.platform.http.server import bind
 from waybill.platform.services import plans_of
+from waybill.platform.settings import reached_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -138,7 +139,7 @@ def holders(lock: Path) -> Iterator[int]:
 def addresses(settings: Settings) -> dict[str, str]:
     """Where each service listens."""
     return {
-        plan.name: f"http://{_host(settings)}:{settings.port_base + plan.port_offset}"
+        plan.name: f"http://{reached_at(settings.host)}:{settings.port_base + plan.port_offset}"
         for plan in plans_of(chosen(settings)).values()
     }
 
@@ -196,8 +197,3 @@ def _terminate(pid: int) -> None:
         raise ConfigurationError(
             f"the platform (process {pid}) belongs to another user: stop it as that user"
         ) from error
-
-
-def _host(settings: Settings) -> str:
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - asked from here
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host

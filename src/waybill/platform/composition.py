@@ -147,8 +147,8 @@ class Platform:
         await asyncio.gather(*(service.server.stop() for service in self.running.values()))
         await asyncio.gather(*(service.messaging.stop() for service in self.running.values()))
         for service in self.running.values():
-            for database in service.built.databases:
-                await database.close()
+            for each in (*service.built.databases, *service.built.clients):
+                await each.close()
         self.running.clear()
         await self._stack.aclose()
 

@@ -39,12 +39,13 @@ def show_figures(
     `hosts` is the name of the process whose orders it brings to an end, if it does.
     """
     name, kinds = messaging.name, messaging.kinds
-    metrics.expect(topics=wiring.publishes, consumers=[name], deliveries=kinds)
+    consumers = [name] if wiring.acts_on else []
+    metrics.expect(topics=wiring.publishes, consumers=consumers, deliveries=kinds)
     metrics.watch(lambda: messaging.supervisor)
     backlog = Backlog(
         messaging.ports.database,
         metrics,
-        consumers=[name],
+        consumers=consumers,
         deliveries=kinds,
         hosts_process=hosts,
     )
@@ -60,7 +61,7 @@ def show_figures(
     }
     if messaging.relay is not None:
         metrics.follow_relay(messaging.relay.figures)
-    if kafka is not None:
+    if kafka is not None and consumers:
         look = _group(kafka, messaging, metrics, sorted(wiring.acts_on))
         looks["kafka"] = (SAMPLE_SECONDS, look)
     messaging.add(Sampler(looks, metrics, messaging.ports))

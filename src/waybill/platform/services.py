@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from random import SystemRandom
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from waybill.commerce.inventory import handlers as inventory_handlers
 from waybill.commerce.inventory.catalogue import Catalogue
 from waybill.commerce.notifications import api as notification_api
 from waybill.commerce.notifications import handlers as notification_handlers
 from waybill.commerce.notifications.mailer import LogMailer
+from waybill.commerce.notifications.notify_api import ReceivedNotices, notify_surface
 from waybill.commerce.notifications.store import NotificationPages
 from waybill.commerce.orders import api as order_api
 from waybill.commerce.orders import handlers as order_handlers
@@ -19,6 +20,7 @@ from waybill.commerce.orders.cancellation import Cancellation
 from waybill.commerce.orders.deadlines import Deadlines
 from waybill.commerce.orders.intake import OrderFlush, OrderIntake
 from waybill.commerce.orders.reads import OrderPages
+from waybill.commerce.orders.stocked_intake import StockedFlush
 from waybill.commerce.payments import api as payment_api
 from waybill.commerce.payments import handlers as payment_handlers
 from waybill.commerce.payments.domain import CHARGE, REFUND
@@ -31,8 +33,9 @@ from waybill.messaging.runtime.brake import Brake, Measure
 from waybill.messaging.runtime.capacity import Capacity
 from waybill.messaging.runtime.delivery import DeliveryPolicy
 from waybill.messaging.runtime.group_commit import GroupCommitPolicy
+from waybill.platform.notifying import NoticesOut, ShopTaker, notices_out, own_products, united
 from waybill.platform.sampling import follow_breaker
-from waybill.platform.settings import variable_of
+from waybill.platform.settings import reached_at, variable_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -70,27 +73,29 @@ class Workshop:
         self.messaging.consume(wiring.name, wiring.events, handle, patient=wiring.patient)
 
 
+class Closes(Protocol):
+    """A client of somebody outside."""
+
+    async def close(self) -> None:
+        """Close every connection."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Built:
     """A service ready to start: its routes, and what is to be closed after it stopped."""
 
     surface: Surface
     databases: tuple[Database, ...] = ()
+    clients: tuple[Closes, ...] = ()
     provider: SimulatedProvider | None = None
 
 
 async def build_order(shop: Workshop) -> Built:
     """Orders: intake, facts, cancel, deadline."""
     messaging, ports, settings = shop.messaging, shop.messaging.ports, shop.settings
-    contract = shop.blueprint.orders.contract
-    flush = OrderFlush(
-        ports,
-        process=shop.blueprint.process,
-        makers=shop.blueprint.orders.makers,
-        placed=contract.placed,
-        deadline=timedelta(seconds=settings.order_deadline_seconds),
-        counters=shop.metrics,
-    )
+    contract, own = shop.blueprint.orders.contract, shop.blueprint.orders.stock
+    products = await own_products(own, ports) if own is not None else None
+    flush = _flush(shop)
     policy = GroupCommitPolicy(queue_max=settings.intake_queue_size_max)
     brake = Brake("intake brake", [_unread(ports.database, settings)], ports=ports)
     messaging.add(brake)
@@ -102,7 +107,8 @@ async def build_order(shop: Workshop) -> Built:
         shop.blueprint.process, shop.metrics, shop.blueprint.orders.makers
     )
     messaging.add(intake.loop)
-    shop.consume(handler.handle)
+    notifier = notices_of(shop, handler)
+    shop.consume(handler.handle if notifier is None else notifier.handle)
     deadlines = Deadlines(
         ports, process=shop.blueprint.process, makers=shop.blueprint.orders.makers
     )
@@ -113,7 +119,23 @@ async def build_order(shop: Workshop) -> Built:
         cancellations=Cancellation(ports, handler, contract.show),
         contract=contract,
     )
-    return Built(surface=surface)
+    if own is not None and products is not None:
+        surface = united(surface, own.surface(products))
+    return Built(surface=surface, clients=(notifier,) if notifier is not None else ())
+
+
+def _flush(shop: Workshop) -> OrderFlush:
+    orders = shop.blueprint.orders
+    parts: dict[str, Any] = {
+        "process": shop.blueprint.process,
+        "makers": orders.makers,
+        "placed": orders.contract.placed,
+        "deadline": timedelta(seconds=shop.settings.order_deadline_seconds),
+        "counters": shop.metrics,
+    }
+    if orders.stock is None:
+        return OrderFlush(shop.messaging.ports, **parts)
+    return StockedFlush(shop.messaging.ports, stock=ShopTaker(orders.stock), **parts)
 
 
 def _capacity(ports: ServicePorts, settings: Settings) -> Callable[[], None]:
@@ -202,8 +224,10 @@ async def build_payment(shop: Workshop) -> Built:
 
 
 async def build_notification(shop: Workshop) -> Built:
-    """Mails as deliveries."""
+    """Mails as deliveries; or the receiving end of the order service's notices."""
     messaging, ports = shop.messaging, shop.messaging.ports
+    if shop.blueprint.orders.notices is not None:
+        return Built(surface=notify_surface(ReceivedNotices(ports)))
     calls = notification_handlers.EmailCalls(LogMailer())
     emails = messaging.deliver(
         notification_handlers.EMAIL,
@@ -219,16 +243,30 @@ async def build_notification(shop: Workshop) -> Built:
     return Built(surface=notification_api.surface(reads=NotificationPages(ports.database)))
 
 
+def notices_of(shop: Workshop, handler: order_handlers.OrderHandler) -> NoticesOut | None:
+    """The calls of the order service to the notification service, where there are any."""
+    notices, settings = shop.blueprint.orders.notices, shop.settings
+    if notices is None:
+        return None
+    port = settings.port_base + PLANS["notification"].port_offset
+    ours = f"http://{reached_at(settings.host)}:{port}"
+    return notices_out(
+        shop.messaging, shop.metrics, settings, notices=notices, orders=handler, ours=ours
+    )
+
+
 _NOTHING: Any = None
 
 
 def _order_routes(blueprint: Blueprint) -> Surface:
-    return order_api.surface(
+    surface = order_api.surface(
         intake=_NOTHING,
         reads=_NOTHING,
         cancellations=_NOTHING,
         contract=blueprint.orders.contract,
     )
+    stock = blueprint.orders.stock
+    return surface if stock is None else united(surface, stock.surface(_NOTHING))
 
 
 def _payment_routes(_blueprint: Blueprint) -> Surface:
@@ -239,7 +277,9 @@ def _inventory_routes(blueprint: Blueprint) -> Surface:
     return blueprint.stock.surface(_NOTHING, _NOTHING)
 
 
-def _notification_routes(_blueprint: Blueprint) -> Surface:
+def _notification_routes(blueprint: Blueprint) -> Surface:
+    if blueprint.orders.notices is not None:
+        return notify_surface(_NOTHING)
     return notification_api.surface(reads=_NOTHING)
 
 

@@ -79,6 +79,13 @@ class Settings(BaseSettings):
         validation_alias=documented("payment_delay_seconds", "PAYMENT_SIMULATE_DELAYSECONDS"),
     )
 
+    # Notifications by HTTP
+    notify_url: str = Field("", validation_alias=documented("notify_url", "NOTIFY_URL"))
+    """Whose POST /notify is called; not set: that of this platform's notification service."""
+    notify_timeout_seconds: Annotated[float, Field(ge=0.05, le=20, allow_inf_nan=False)] = 4.0
+    notify_retry_interval_seconds: Seconds = 60.0
+    """Between the turns that try failed notifications again."""
+
     # What is kept how long
     outbox_retention_days: Days = Field(
         7.0,
@@ -181,6 +188,12 @@ class Settings(BaseSettings):
 def variable_of(name: str) -> str:
     """The environment variable of a field."""
     return f"{PREFIX}{name.upper()}"
+
+
+def reached_at(host: str) -> str:
+    """The host of a URL by which this machine reaches what listens at `host`."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - asked from here
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def _unknown(environment: Iterable[str]) -> list[str]:

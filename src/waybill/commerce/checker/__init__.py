@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from waybill.commerce.checker.model import Actor
     from waybill.commerce.process import Process
 
+    Judge = Callable[[Mapping[str, Any]], str | None]
+
 __all__ = ["FAULTS", "Counterexample", "Limits", "Walk", "check", "ending", "participants"]
 
 FAULTS = (
@@ -49,20 +51,22 @@ def check(
     faults: Sequence[Limits] = FAULTS,
     *,
     sells: bool = True,
+    judge: Judge | None = None,
 ) -> Walk:
     """Walk everything that can happen to one order, with enough stock and without any.
 
-    `sells`: see `ending`. The walks' counts are added up; the first counterexample ends it.
+    `sells`: see `ending`, which `judge` may replace. The walks' counts are added up; the first
+    counterexample ends it.
     """
 
-    def judge(states: Mapping[str, Any]) -> str | None:
+    def balanced(states: Mapping[str, Any]) -> str | None:
         return ending(process, states, sells=sells)
 
     states = endings = 0
     for limits in faults:
         for available in (0, UNITS):
             world = World(build(process, limits, available), may_lose, limits)
-            one = walk(world, judge, states_max=limits.states_max)
+            one = walk(world, judge or balanced, states_max=limits.states_max)
             states, endings = states + one.states, endings + one.endings
             if one.counterexample is not None:
                 return Walk(states, endings, one.counterexample)

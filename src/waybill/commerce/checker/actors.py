@@ -57,7 +57,7 @@ class OrderActor:
         self._particulars = particulars
         self._process = process
         self._decide = decide
-        self._endings = {ending.status: ending.event for ending in process.endings}
+        self._endings = {each.status: each.event for each in process.endings if each.event}
 
     def start(self) -> Result:
         """The order is placed."""

@@ -22,15 +22,18 @@ if TYPE_CHECKING:
     from waybill.messaging.core.outcome import Outcome
     from waybill.messaging.core.ports import Delivery, Settlement
     from waybill.messaging.core.unit import UnitOfWork
+    from waybill.messaging.runtime.outside import Call
 
 NOTIFY: Final = "notify"
-"""Kind of the deliveries; the key is the event's id, the request is its JSON (contracts C24)."""
+"""Kind of the deliveries; the request is an event's JSON (contracts C24)."""
 
 PATH: Final = "/notify"
 POLICY: Final = DeliveryPolicy(attempts_max=4, backoff=Backoff(base_seconds=1.0, factor=2.0))
 """One try and three retries. A try that the breaker turned away made no call and is none."""
 
 RETRY_SIZE_MAX: Final = 100
+RETRY_PAGES_MAX: Final = 100
+"""Of a turn: what is beyond waits for the next one."""
 _NOT_OUR_REQUEST = {
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.GONE,
@@ -55,8 +58,9 @@ class HttpNotifier:
         await self._client.close()
 
     async def call(self, delivery: Delivery) -> Outcome:
-        """One attempt."""
-        headers = {"Idempotency-Key": delivery.key, "Content-Type": "application/json"}
+        """One attempt. Its Idempotency-Key is the event's id, else the delivery's key."""
+        key = str(delivery.causation_id or delivery.key)
+        headers = {"Idempotency-Key": key, "Content-Type": "application/json"}
         if delivery.traceparent:
             headers["traceparent"] = delivery.traceparent
         if delivery.correlation_id:
@@ -75,19 +79,38 @@ class HttpNotifier:
         """Nothing more: its delivery says whether it is NOTIFY_SUCCESS, or was refused."""
 
 
+def persistent(call: Call) -> Call:
+    """The same call, but nothing that the other side says is final: only an operator gives up."""
+
+    async def again(delivery: Delivery) -> Outcome:
+        outcome = await call(delivery)
+        return Failed(outcome.detail) if isinstance(outcome, Refused) else outcome
+
+    return again
+
+
 class FailedNotifications:
-    """The periodic retry (OutboxRetryScheduler): parked ones are tried again, a page a turn."""
+    """The periodic retry (OutboxRetryScheduler): parked ones are tried again, a page after another.
+
+    `parked` gives those of one page, and `try_again` has the deliverer try them.
+    """
 
     def __init__(self, parked: Parked, try_again: TryAgain) -> None:
         self._parked = parked
         self._try_again = try_again
 
     async def retry(self) -> int:
-        """Have the deliverer try them; how many. Safe to repeat: one that succeeds is closed."""
+        """Have the deliverer try a page; how many. Safe to repeat: one that succeeds is closed."""
         ids = await self._parked()
         if ids:
             await self._try_again(ids[:RETRY_SIZE_MAX])
         return min(len(ids), RETRY_SIZE_MAX)
+
+    async def retry_all(self) -> None:
+        """All that are parked now: one that fails for good keeps no other from its turn."""
+        for _ in range(RETRY_PAGES_MAX):
+            if await self.retry() < RETRY_SIZE_MAX:
+                return
 
 
 def _outcome(answer: Answer) -> Outcome:

@@ -39,7 +39,8 @@ from waybill.commerce.http.trace import traceparent_of
 from waybill.commerce.orders.contract import SEED_003, OrderContract, Shown
 from waybill.commerce.orders.request import (
     KeyReused,
-    Placed,
+    NotTaken,
+    Outcome,
     PlaceOrder,
     fingerprint,
 )
@@ -48,8 +49,6 @@ from waybill.commerce.orders.views import Timeline, TimelineEntry
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-ORDERS = "/api/orders"
-_ROUTE = f"POST {ORDERS}"
 _ANONYMOUS = ""
 """The caller while there are no tokens: one scope for all (C37)."""
 
@@ -76,7 +75,7 @@ class Intake(Protocol):
         Called before a byte of the body is read; cheap; may let through what `place` refuses.
         """
 
-    async def place(self, request: PlaceOrder) -> Placed | KeyReused:
+    async def place(self, request: PlaceOrder) -> Outcome:
         """Store the order, or find the one that this key placed. Returns after the commit.
 
         Raises OverloadedError and TransientError (nothing was done), OutcomeUnknownError (it may
@@ -121,11 +120,12 @@ class OrderQuery(BaseModel):
 
 
 class OrderPlacement:
-    """POST /api/orders as a plain ASGI application (design: the hot path)."""
+    """POST of an order as a plain ASGI application (design: the hot path)."""
 
     def __init__(self, intake: Intake, contract: OrderContract) -> None:
         self._intake = intake
         self._contract = contract
+        self._route = f"POST {contract.path}"
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Answer one request. Checks run in the documented order: body before key."""
@@ -137,7 +137,7 @@ class OrderPlacement:
         outcome = await self._intake.place(
             PlaceOrder(
                 scope=_ANONYMOUS,
-                route=_ROUTE,
+                route=self._route,
                 key=key,
                 fingerprint=fingerprint(order),
                 customer_id=order.customer_id,
@@ -155,10 +155,12 @@ class OrderPlacement:
                 "idempotency_key_reused",
                 "This Idempotency-Key was used with another payload",
             )
+        if isinstance(outcome, NotTaken):
+            raise Problem(outcome.status, outcome.code, outcome.detail)
         if outcome.replayed:
             await send_json(send, outcome.body, 200, (b"idempotent-replayed", b"true"))
         else:
-            await send_json(send, outcome.body, 201)
+            await send_json(send, outcome.body, self._contract.placed_status)
 
     def _correlation_id(self, headers: dict[bytes, bytes]) -> str | None:
         if not self._contract.client_correlates:
@@ -174,7 +176,7 @@ class OrderPlacement:
 
 
 class OrderReading:
-    """GET /api/orders/{id} as a plain ASGI application: clients ask until their order ends."""
+    """GET of one order as a plain ASGI application: clients ask until their order ends."""
 
     def __init__(self, reads: OrderReads) -> None:
         self._reads = reads
@@ -206,18 +208,20 @@ def surface(
     contract: OrderContract = SEED_003,
 ) -> Surface:
     """All routes of the order service."""
+    path, placing = contract.path, OrderPlacement(intake, contract)
+    cancelling = _cancelling(cancellations, contract).routes if contract.cancellable else []
     return Surface(
-        routes=[*_reading(reads, contract).routes, *_cancelling(cancellations, contract).routes],
+        routes=[*_reading(reads, contract).routes, *cancelling],
         hot=[
-            HotRoute("POST", ORDERS, OrderPlacement(intake, contract), contract.place_operation),
-            HotRoute("GET", ORDERS + "/{id}", OrderReading(reads), contract.get_operation),
+            HotRoute("POST", path, placing, contract.place_operation),
+            HotRoute("GET", path + "/{id}", OrderReading(reads), contract.get_operation),
         ],
         structs=[*contract.structs, Timeline],
     )
 
 
 def _reading(reads: OrderReads, contract: OrderContract) -> APIRouter:
-    router = APIRouter(tags=["orders"])
+    router, path = APIRouter(tags=["orders"]), contract.path
     known: Any = Literal[contract.statuses]
     query_model: Any = create_model(
         "OrderQuery",
@@ -226,7 +230,7 @@ def _reading(reads: OrderReads, contract: OrderContract) -> APIRouter:
     )
 
     @router.get(
-        ORDERS,
+        path,
         operation_id="listOrders",
         summary="Orders, newest first, a page at a time",
         responses={
@@ -242,11 +246,11 @@ def _reading(reads: OrderReads, contract: OrderContract) -> APIRouter:
             limit=query.limit + 1,
         )
         items, cursor = cut_page(found, query.limit)
-        link = link_next(ORDERS, dict(request.query_params), cursor)
+        link = link_next(path, dict(request.query_params), cursor)
         return json_answer(contract.page(items, cursor), headers=link)
 
     @router.get(
-        ORDERS + "/{id}/timeline",
+        path + "/{id}/timeline",
         operation_id="getOrderTimeline",
         summary="The order's way, oldest entry first",
         responses={
@@ -267,7 +271,7 @@ def _cancelling(cancellations: Cancellations, contract: OrderContract) -> APIRou
     router = APIRouter(tags=["orders"])
 
     @router.post(
-        ORDERS + "/{id}/cancel",
+        contract.path + "/{id}/cancel",
         operation_id="cancelOrder",
         summary="Cancel on behalf of the customer; may be repeated",
         description="The request is kept as a fact; undoing what was done follows by events.",

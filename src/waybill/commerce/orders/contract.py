@@ -41,9 +41,14 @@ class OrderContract:
     answer, which every replay repeats; `show` what GET and cancel answer.
     """
 
+    path: str = "/api/orders"
+    """All routes of the service stand below it."""
     parse: Callable[[bytes], OrderContent] = parse_order
     placed: Show = as_it_is
     show: Show = as_it_is
+    placed_status: int = 201
+    cancellable: bool = True
+    """Whether there is a route for the customer's cancel."""
     statuses: tuple[str, ...] = ("PENDING", "STOCK_RESERVED", "CONFIRMED", "CANCELLED")
     key_required: bool = True
     client_correlates: bool = False

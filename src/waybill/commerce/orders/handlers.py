@@ -53,10 +53,10 @@ class OrderHandler:
         self._process = process
         self._counters = counters
         self._makers = makers
-        # The event of an end, its counter, and its outcome as a saga.
-        self._endings = [(process.confirmed.event, "orders_confirmed_total", "completed")]
+        # The status of an end, its counter, and its outcome as a saga.
+        self._endings = [(process.confirmed.status, "orders_confirmed_total", "completed")]
         self._endings += [
-            (ending.event, "orders_cancelled_total", "compensated")
+            (ending.status, "orders_cancelled_total", "compensated")
             for ending in process.endings[1:]
         ]
 
@@ -98,9 +98,8 @@ class OrderHandler:
             changed = list(decision.orders.values())
             await store.save(unit.transaction, changed, decision.timeline)
         publish(unit, decision.publications, aggregate_type="Order", traceparent=traceparent)
-        told = [(type(each.event).__name__, each.event.order_id) for each in decision.publications]
-        for kind, name, outcome in self._endings:
-            ended = [order_id for event, order_id in told if event == kind]
+        for status, name, outcome in self._endings:
+            ended = [each.order_id for each in decision.timeline if each.to_status == status]
             count(unit, self._counters, name, len(ended))
             seconds = [_seconds(decision.orders[order_id]) for order_id in ended]
             measure(unit, self._counters, "saga_duration_seconds", seconds, outcome=outcome)

@@ -17,7 +17,7 @@ from waybill.commerce.http.surface import encoded
 from waybill.commerce.orders import domain, store
 from waybill.commerce.orders.contract import as_it_is
 from waybill.commerce.orders.representation import view_as_placed
-from waybill.commerce.orders.request import KeyReused, Placed, PlaceOrder
+from waybill.commerce.orders.request import KeyReused, NotTaken, Outcome, Placed, PlaceOrder
 from waybill.commerce.orders.store import Key, KeyRecord
 from waybill.commerce.publication import Publication
 from waybill.commerce.publishing import count, publish
@@ -52,7 +52,9 @@ class Entry(msgspec.Struct, frozen=True):
         return Key(self.request.scope, self.request.route, self.request.key)
 
 
-class _Draft(msgspec.Struct, frozen=True):
+class Draft(msgspec.Struct, frozen=True):
+    """An order as it would be stored."""
+
     entry: Entry
     order: domain.Order
     first: domain.TimelineEntry
@@ -78,7 +80,7 @@ class OrderIntake:
         self._flush = flush
         self._brake = brake
         self._capacity = capacity
-        self._group: GroupCommit[Entry, Placed | KeyReused] = GroupCommit(
+        self._group: GroupCommit[Entry, Outcome] = GroupCommit(
             "intake",
             flush.flush,
             clock=ports.clock,
@@ -111,7 +113,7 @@ class OrderIntake:
             self._flush.counters.add("intake_refused_total", reason="load")
             raise
 
-    async def place(self, request: PlaceOrder) -> Placed | KeyReused:
+    async def place(self, request: PlaceOrder) -> Outcome:
         """Store the order, or find the one that this key placed. Returns after the commit."""
         return await self._group.submit(self._flush.entry(request))
 
@@ -140,21 +142,24 @@ class OrderFlush:
         """Fix the request's order id and its instant."""
         return Entry(self._ports.new_id(), self._ports.clock.now(), request)
 
-    async def flush(self, entries: Sequence[Entry]) -> list[Placed | KeyReused]:
+    async def flush(self, entries: Sequence[Entry]) -> list[Outcome | Exception]:
         """Place what is new, find what is not. All entries commit together or none does."""
         leaders: dict[Key, Entry] = {}
         for entry in entries:
             leaders.setdefault(entry.key, entry)
-        drafts = {key: self._draft(key, entry) for key, entry in leaders.items()}
+        records = await self._commit({key: self._draft(key, each) for key, each in leaders.items()})
+        return [_result(entry, records[entry.key], leaders[entry.key]) for entry in entries]
+
+    async def _commit(self, drafts: Mapping[Key, Draft]) -> Mapping[Key, KeyRecord | NotTaken]:
         async with self._ports.database.transaction() as transaction:
             records = await self._store(transaction, drafts)
             if crash_points.hook is not None:
                 await crash_points.hook("intake.before_commit", "intake")
         if crash_points.hook is not None:
             await crash_points.hook("intake.after_commit", "intake")
-        return [_result(entry, records[entry.key], leaders[entry.key]) for entry in entries]
+        return records
 
-    def _draft(self, key: Key, entry: Entry) -> _Draft:
+    def _draft(self, key: Key, entry: Entry) -> Draft:
         command = domain.PlaceOrder(
             entry.request.customer_id,
             entry.request.items,
@@ -171,11 +176,11 @@ class OrderFlush:
         )
         response = encoded(self._placed(view_as_placed(order), order.particulars))
         record = KeyRecord(key, entry.order_id, entry.request.fingerprint, response)
-        return _Draft(entry, order, first, created, record)
+        return Draft(entry, order, first, created, record)
 
     async def _store(
-        self, transaction: Transaction, drafts: Mapping[Key, _Draft]
-    ) -> dict[Key, KeyRecord]:
+        self, transaction: Transaction, drafts: Mapping[Key, Draft]
+    ) -> Mapping[Key, KeyRecord | NotTaken]:
         """The record behind each key: ours where the key was free, else the one that was there."""
         unit = self._ports.unit(transaction)
         first = next(iter(drafts.values())).first
@@ -183,7 +188,7 @@ class OrderFlush:
             transaction, [(draft.order, draft.record) for draft in drafts.values()], first
         )
         won = [draft for draft in drafts.values() if draft.order.id in ids]
-        records = {draft.record.key: draft.record for draft in won}
+        records: dict[Key, KeyRecord | NotTaken] = {each.record.key: each.record for each in won}
         lost = [key for key in drafts if key not in records]
         if lost:
             records.update(await store.read_keys(transaction, lost))
@@ -199,7 +204,12 @@ class OrderFlush:
         return records
 
 
-def _result(entry: Entry, record: KeyRecord, leader: Entry) -> Placed | KeyReused:
+def _result(entry: Entry, record: KeyRecord | NotTaken, leader: Entry) -> Outcome | OverloadedError:
+    if isinstance(record, NotTaken):
+        if entry.request.fingerprint == leader.request.fingerprint:
+            return record
+        # The leader failed and left the key free: its followers enter again (protocol I1).
+        return OverloadedError("another request with this key was refused; nothing was done")
     if record.request_hash != entry.request.fingerprint:
         return KeyReused(record.order_id)
     own = record.order_id == entry.order_id and entry is leader

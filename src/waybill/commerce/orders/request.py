@@ -86,6 +86,18 @@ class KeyReused(msgspec.Struct, frozen=True):
     order_id: UUID
 
 
+class NotTaken(msgspec.Struct, frozen=True):
+    """What was wanted is not there; nothing was stored, and the key stays free."""
+
+    status: int
+    code: str
+    detail: str
+
+
+Outcome = Placed | KeyReused | NotTaken
+"""What became of a request."""
+
+
 def parse_order(body: bytes) -> OrderContent:
     """The order in this body. Raises Problem 400 with everything that is wrong with it."""
     return _usual(body) or _unusual(body)

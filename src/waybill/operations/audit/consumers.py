@@ -218,7 +218,9 @@ RULES = (
         kind=Kind.ALWAYS,
         title="each message has its effects once",
         looks={
-            ORDER: one_after_another(statement(_FACTS_TWICE), statement(_EVENTS_TWICE)),
+            ORDER: one_after_another(
+                statement(_FACTS_TWICE), statement(_EVENTS_TWICE), statement(_CALLS_TWICE)
+            ),
             INVENTORY: one_after_another(statement(_MOVES_TWICE), statement(_EVENTS_TWICE)),
             PAYMENT: one_after_another(statement(_CALLS_TWICE), statement(_EVENTS_TWICE)),
             NOTIFICATION: statement(_CALLS_TWICE),
@@ -230,7 +232,7 @@ RULES = (
         kind=Kind.QUIESCENT,
         title="an effect has its inbox row, a skipped type has neither",
         looks={
-            ORDER: _effects(_STEPS, _EVENTS),
+            ORDER: _effects(_STEPS, _EVENTS, _CALLS),
             INVENTORY: _effects(_MOVES, _EVENTS),
             PAYMENT: _effects(_CALLS, _EVENTS),
             NOTIFICATION: _effects(_CALLS),

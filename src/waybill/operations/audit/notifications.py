@@ -1,4 +1,4 @@
-"""Notifications: a customer is told once how each order ended."""
+"""Notifications: a customer is told once how each order ended, or others of each order."""
 
 from __future__ import annotations
 
@@ -21,10 +21,39 @@ FROM app.notifications GROUP BY order_id ORDER BY order_id
 """
 
 
+# The key of a notice is its order's id and the kind of the call, so an order has one at most.
+_NOTICES = """
+SELECT o.id AS order_id, o.status, d.state FROM app.orders o
+LEFT JOIN messaging.deliveries d ON d.kind = 'notify' AND d.key = o.id || ':notify'
+ORDER BY o.id
+"""
+
+
 async def each_is_told_once(books: Books) -> AsyncIterator[Found]:
-    """I42: one notification an ended order, of the kind of its ending; sent or visibly failed."""
+    """I42: one notification an order that owes one, sent or visibly failed."""
+    if books.scope.mails:
+        async for found in each_is_mailed_once(books):
+            yield found
+    if books.scope.notifies:
+        async for found in each_is_notified_once(books):
+            yield found
+
+
+async def each_is_notified_once(books: Books) -> AsyncIterator[Found]:
+    """Every order has its notice, and ended as that did (seed 000: placed, so it owes one)."""
     process = books.scope.process
-    endings = {ending.status: {ending.event} for ending in process.endings}
+    states = {process.confirmed.status: "DELIVERED", process.failed.status: "REFUSED"}
+    async for row in books.stream(ORDER, _NOTICES):
+        expected = states.get(row["status"], "PARKED")
+        if row["state"] != expected and str(row["order_id"]) not in books.waiting:
+            place = {"database": ORDER, "table": "notify.notification"}
+            yield {**place, **row, "expected": expected}
+
+
+async def each_is_mailed_once(books: Books) -> AsyncIterator[Found]:
+    """One mail an ended order, of the kind of its ending."""
+    process = books.scope.process
+    endings = {each.status: {each.event} for each in process.endings if each.event}
     if process.late_cancel:  # who cancelled late was told before that the order is confirmed
         late = process.canceled or process.failed
         endings[late.status].add(f"{late.event}, {process.confirmed.event}")
@@ -37,6 +66,8 @@ async def each_is_told_once(books: Books) -> AsyncIterator[Found]:
         is_right = kinds in endings.get(status or "", {None}) and not (told and told["pending"])
         if not is_right and str(some["order_id"]) not in books.waiting:
             yield {
+                "database": NOTIFICATION,
+                "table": "app.notifications",
                 "order_id": some["order_id"],
                 "status": status,
                 "expected": " or ".join(sorted(endings.get(status or "", ()))) or None,
@@ -51,12 +82,11 @@ RULES = (
     Rule(
         id="I42",
         kind=Kind.QUIESCENT,
-        title="one notification an ended order, of the right kind",
+        title="one notification an order that owes one, of the right kind",
         needs=frozenset((Need.NOTIFICATIONS,)),
         compare=each_is_told_once,
         look_at=(
-            'waybill psql notification -c "SELECT * FROM app.notifications WHERE order_id = '
-            "'{order_id}'\""
+            "waybill psql {database} -c \"SELECT * FROM {table} WHERE order_id = '{order_id}'\""
         ),
     ),
     Rule(

@@ -41,7 +41,7 @@ class Books:
 
     def stream(self, database: str, statement: str, *arguments: object) -> AsyncIterator[Found]:
         """Rows of a statement in one database's snapshot."""
-        return self.readings[database].stream(statement, *arguments)
+        return self.readings[self.scope.home(database)].stream(statement, *arguments)
 
 
 Found = Mapping[str, Any]
@@ -90,6 +90,11 @@ class Rule:
     looks: Mapping[str, Look] = field(default_factory=dict)
     compare: Compare | None = None
     look_at: str = ""
+
+    def looks_in(self, scope: Scope) -> Mapping[str, Look]:
+        """Its looks by the databases that hold the books; a database is looked at once."""
+        moved = {scope.home(name): look for name, look in self.looks.items()}
+        return moved | {n: look for n, look in self.looks.items() if scope.home(n) == n}
 
     @property
     def where(self) -> tuple[str, ...]:

@@ -172,7 +172,7 @@ class _Run:
         async def one(database: str) -> None:
             async with readings[database].snapshot():
                 for rule in rules:
-                    if database in rule.looks:
+                    if database in rule.looks_in(self._scope):
                         await tallies[rule.id].look(books, database)
 
         try:
@@ -267,7 +267,7 @@ class _Run:
 
     async def _whole(self, rule: Rule, books: Books) -> RuleResult:
         tally = Tally(rule, self._options.rows_max)
-        for database in rule.looks:
+        for database in rule.looks_in(self._scope):
             if database in books.readings:
                 await tally.look(books, database)
         if rule.compare is not None:

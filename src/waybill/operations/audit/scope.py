@@ -84,12 +84,42 @@ class Scope:
         met = {
             Need.TOTAL: "total_amount" in OrderCreated.__struct_fields__,
             Need.DEADLINE: self.process.has_deadline,
-            Need.STOCK: StockReserved in events and INVENTORY in self.services,
+            Need.STOCK: self.keeps_its_stock
+            or (StockReserved in events and INVENTORY in self.services),
             Need.PAYMENT: PaymentSucceeded in events and PAYMENT in self.services,
             Need.PROVIDER_LEDGER: PaymentSucceeded in events and PROVIDER in self.databases,
-            Need.NOTIFICATIONS: NOTIFICATION in self.services,
+            Need.NOTIFICATIONS: self.notifies or self.mails,
         }
         return frozenset(need for need, is_met in met.items() if is_met)
+
+    @property
+    def keeps_its_stock(self) -> bool:
+        """Whether the order service has the stock, in its own database."""
+        return self.blueprint.orders.stock is not None and ORDER in self.services
+
+    @property
+    def notifies(self) -> bool:
+        """Whether the order service tells others by HTTP of its orders."""
+        return self.blueprint.orders.notices is not None and ORDER in self.services
+
+    @property
+    def mails(self) -> bool:
+        """Whether the notification service writes to customers."""
+        return NOTIFICATION in self.services and bool(self.services[NOTIFICATION].acts_on)
+
+    def home(self, database: str) -> str:
+        """Where the books of this service are kept: inventory's may be in the order's database."""
+        return ORDER if database == INVENTORY and self.keeps_its_stock else database
+
+    @property
+    def holding(self) -> frozenset[str]:
+        """The statuses of orders that hold their stock, or bought it."""
+        return frozenset(self.process.lifecycle if self.keeps_its_stock else [self.bought])
+
+    @property
+    def bought(self) -> str:
+        """The status of orders that came to a good end."""
+        return self.process.confirmed.status
 
     @property
     def terminal(self) -> list[str]:

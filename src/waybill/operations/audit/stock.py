@@ -80,17 +80,18 @@ SELECT order_id, status AS reservation FROM app.reservations ORDER BY order_id
 
 async def follows_the_order(books: Books) -> AsyncIterator[Found]:
     """I33: a confirmed order's lines are sold, any other order holds nothing, in either book."""
-    confirmed = books.scope.process.confirmed.status
+    holding = books.scope.holding
     async for line, move in side_by_side(
         books.stream(ORDER, _ORDERED), books.stream(INVENTORY, _HELD), ("order_id", "product_id")
     ):
         some = line or move or {}
         status = line["status"] if line else None
-        wanted = line["quantity"] if line and status == confirmed else 0
+        wanted = line["quantity"] if line and status in holding else 0
         right = (0, wanted) if books.scope.sells else (wanted, 0)
         reserved, sold = (move["reserved"], move["sold"]) if move else (0, 0)
         if (reserved, sold) != right and str(some["order_id"]) not in books.waiting:
             yield {
+                "database": books.scope.home(INVENTORY),
                 "order_id": some["order_id"],
                 "product_id": some["product_id"],
                 "status": status,
@@ -98,11 +99,11 @@ async def follows_the_order(books: Books) -> AsyncIterator[Found]:
                 "reserved": reserved,
                 "sold": sold,
             }
-    async for row in _reservations(books, confirmed):
+    async for row in _reservations(books):
         yield row
 
 
-async def _reservations(books: Books, confirmed: str) -> AsyncIterator[Found]:
+async def _reservations(books: Books) -> AsyncIterator[Found]:
     async for order, held in side_by_side(
         books.stream(ORDER, _STATUSES), books.stream(INVENTORY, _RESERVATIONS), ("order_id",)
     ):
@@ -110,17 +111,23 @@ async def _reservations(books: Books, confirmed: str) -> AsyncIterator[Found]:
         status = order["status"] if order else None
         reservation = held["reservation"] if held else None
         kept = "COMMITTED" if books.scope.sells else "RESERVED"
-        right = {kept} if status == confirmed else {"RELEASED", "REJECTED", None}
+        holds = status in books.scope.holding
+        right = {kept} if holds else {"RELEASED", "REJECTED", None}
         if reservation not in right and str(some["order_id"]) not in books.waiting:
-            yield {"order_id": some["order_id"], "status": status, "reservation": reservation}
+            yield {
+                "database": books.scope.home(INVENTORY),
+                "order_id": some["order_id"],
+                "status": status,
+                "reservation": reservation,
+            }
 
 
 _LEDGER_OF_PRODUCT = (
-    "waybill psql inventory -c \"SELECT * FROM app.stock_ledger WHERE product_id = '{product_id}' "
+    "waybill psql {database} -c \"SELECT * FROM app.stock_ledger WHERE product_id = '{product_id}' "
     'ORDER BY at"'
 )
 _LEDGER_OF_ORDER = (
-    "waybill psql inventory -c \"SELECT * FROM app.stock_ledger WHERE order_id = '{order_id}' "
+    "waybill psql {database} -c \"SELECT * FROM app.stock_ledger WHERE order_id = '{order_id}' "
     'ORDER BY at"'
 )
 _STOCK = frozenset((Need.STOCK,))

@@ -26,7 +26,7 @@ class Tally:
 
     async def look(self, books: Books, database: str) -> None:
         """Look at one database."""
-        await self._take(self._rule.looks[database](books, database), database)
+        await self._take(self._rule.looks_in(books.scope)[database](books, database), database)
 
     async def compare(self, books: Books) -> None:
         """Compare databases."""

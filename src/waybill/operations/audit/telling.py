@@ -61,7 +61,7 @@ def _orders_tell(books: Books, _database: str) -> Iterable[object]:
     begun = wire_name(process.steps[0].ask)
     statuses = {process.initial, *process.lifecycle}
     wanted = [(status, begun) for status in sorted(statuses)]
-    endings = [(ending.status, wire_name(ending.event)) for ending in process.endings]
+    endings = [(each.status, wire_name(each.event)) for each in process.endings if each.event]
     wanted += endings
     # An order that is cancelled late was told to be confirmed before.
     once = [event for status, event in endings if status in process.terminal]

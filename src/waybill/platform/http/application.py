@@ -18,7 +18,7 @@ from waybill.messaging.core.errors import OutcomeUnknownError, OverloadedError, 
 from waybill.messaging.core.identity import BufferedRandomBits
 from waybill.messaging.runtime.tracing import active_tracer
 from waybill.platform.http import actuator, openapi, swagger
-from waybill.platform.http.edge import Edge
+from waybill.platform.http.edge import API, Edge
 from waybill.platform.http.limits import HttpLimits
 from waybill.platform.http.problems import ProblemWriter
 from waybill.platform.http.routes import HotTable, RouteTable
@@ -51,7 +51,7 @@ _TELEMETRY: TelemetryConfig = {
     "logs": False,
     "operation_spans": False,
     "auto_configure": False,
-    "exclude": lambda scope: not str(scope.get("path", "")).startswith("/api/"),
+    "exclude": lambda scope: not str(scope.get("path", "")).startswith((*API, "/notify")),
 }
 
 

@@ -37,8 +37,8 @@ _API_HEADERS = [
 ]
 _PLAIN = 3
 """Type, length and traceresponse: an answer with more headers may have one of ours already."""
-_API = "/api/"
-"""What is JSON and may be shed; the rest are operations and documentation."""
+API = ("/api/", "/order", "/product", "/checkout")
+"""Where paths begin of what is JSON and may be shed; the rest are operations and documentation."""
 _CORRELATION_CHARACTERS_MAX = 128
 EXPECTED = (Problem, OverloadedError, TransientError, OutcomeUnknownError)
 """Errors that say all there is to say: answered, not logged."""
@@ -106,7 +106,7 @@ class Edge:
     ) -> None:
         try:
             self._admit(scope)
-            if scope["path"].startswith(_API):
+            if scope["path"].startswith(API):
                 require_json_acceptable(accept)
             await app(scope, receive, answer.send)
         except ClientGoneError:
@@ -133,7 +133,7 @@ class Edge:
             return
         path: str = scope["path"]
         if scope["method"] in _READS:
-            allowed = self._read_max if path.startswith(_API) else self._in_flight
+            allowed = self._read_max if path.startswith(API) else self._in_flight
         else:
             allowed = self._change_max if path.endswith("/cancel") else self._new_max
         if self._in_flight > allowed:

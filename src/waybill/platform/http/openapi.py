@@ -12,6 +12,7 @@ from fastapi.openapi.utils import get_openapi
 
 from waybill.commerce.http.problem import ProblemBody
 from waybill.commerce.http.surface import REF, Responses, refuses
+from waybill.platform.http.edge import API
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +53,7 @@ def document(
     for route in hot:
         paths.setdefault(route.path, {})[route.method.lower()] = dict(route.operation)
     for path, operations in paths.items():
-        common = _COMMON | _NEGOTIATED if path.startswith("/api/") else _COMMON
+        common = _COMMON | _NEGOTIATED if path.startswith(API) else _COMMON
         for method, operation in operations.items():
             operations[method] = _completed(operation, common)
     schemas = made.setdefault("components", {}).setdefault("schemas", {})

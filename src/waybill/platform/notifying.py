@@ -1,0 +1,140 @@
+"""What the order service has besides, where it keeps stock itself and tells others by HTTP.
+
+The stock's own decisions are inventory's, the notices' calls those of notifications.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from waybill.commerce.http.client import ClientSettings
+from waybill.commerce.http.surface import Surface
+from waybill.commerce.inventory.catalogue import Catalogue
+from waybill.commerce.inventory.own_orders import OwnStock
+from waybill.commerce.notifications.http_notify import (
+    NOTIFY,
+    POLICY,
+    RETRY_SIZE_MAX,
+    FailedNotifications,
+    HttpNotifier,
+    persistent,
+)
+from waybill.commerce.orders.notices import NoticeHandler, NoticesSettled
+from waybill.messaging.adapters.postgres.verdicts import (
+    judge_parked_deliveries,
+    list_parked_deliveries,
+)
+from waybill.platform.sampling import follow_breaker
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+    from waybill.blueprints.definition import Notices, ShopStock
+    from waybill.commerce.contracts import Event
+    from waybill.commerce.notifications.http_notify import Parked, TryAgain
+    from waybill.commerce.orders.handlers import OrderHandler
+    from waybill.commerce.orders.request import NotTaken
+    from waybill.messaging.core.ports import Database
+    from waybill.messaging.core.unit import Received, UnitOfWork
+    from waybill.messaging.runtime.ports import ServicePorts
+    from waybill.messaging.service import MessagingService
+    from waybill.platform.metrics import ServiceMetrics
+    from waybill.platform.settings import Settings
+
+WHO: Final = "periodic retry"
+ANSWER_MARGIN_SECONDS: Final = 1.0
+"""The deliverer waits for so much longer than the client: the client's word is the better one."""
+
+
+class ShopTaker:
+    """The `StockTaker` of the order service's intake."""
+
+    def __init__(self, stock: ShopStock) -> None:
+        self._stock = OwnStock()
+        self._refuse = stock.refuse
+
+    async def take(self, unit: UnitOfWork, asks: Sequence[Event]) -> Mapping[UUID, NotTaken]:
+        """See StockTaker."""
+        lacks = await self._stock.take(unit, asks)
+        return {order_id: self._refuse(lack) for order_id, lack in lacks.items()}
+
+
+async def own_products(stock: ShopStock, ports: ServicePorts) -> Catalogue:
+    """The products of the order service's own database; the first ones are made once."""
+    catalogue = Catalogue(ports.database, ports.clock.now)
+    for product_id, name, count in stock.first:
+        await catalogue.create(product_id, name, count)
+    return catalogue
+
+
+def united(one: Surface, other: Surface) -> Surface:
+    """The routes of both."""
+    return Surface(
+        routes=[*one.routes, *other.routes],
+        hot=[*one.hot, *other.hot],
+        structs=[*one.structs, *other.structs],
+    )
+
+
+class NoticesOut:
+    """The order service's calls: `handle` owes them; `close` it at the end."""
+
+    def __init__(self, notifier: HttpNotifier, handler: NoticeHandler) -> None:
+        self._notifier = notifier
+        self._handler = handler
+
+    async def handle(self, unit: UnitOfWork, received: Sequence[Received]) -> None:
+        """Apply a batch of new orders in this unit."""
+        await self._handler.handle(unit, received)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._notifier.close()
+
+
+def notices_out(
+    messaging: MessagingService,
+    metrics: ServiceMetrics,
+    settings: Settings,
+    *,
+    notices: Notices,
+    orders: OrderHandler,
+    ours: str,
+) -> NoticesOut:
+    """Make the calls and try failed ones again. `ours` is called unless NOTIFY_URL is set."""
+    timeout = settings.notify_timeout_seconds
+    notifier = HttpNotifier(
+        ClientSettings(
+            url=settings.notify_url or ours,
+            connect_seconds=min(1.0, timeout),
+            timeout_seconds=timeout,
+        )
+    )
+    folded = NoticesSettled(orders, done=notices.done, refused=notices.refused)
+    calls = messaging.deliver(
+        NOTIFY,
+        persistent(notifier.call),
+        folded.settled,
+        lock=folded.lock,
+        policy=replace(POLICY, timeout_seconds=timeout + ANSWER_MARGIN_SECONDS),
+    )
+    ports = messaging.ports
+    follow_breaker(metrics, calls.kind, calls.breaker, ports.clock.monotonic)
+    failed = FailedNotifications(*_parked_and_again(ports.database))
+    messaging.every(settings.notify_retry_interval_seconds, WHO, failed.retry_all)
+    handler = NoticeHandler(kind=NOTIFY, calls=calls, new_id=ports.new_id)
+    return NoticesOut(notifier, handler)
+
+
+def _parked_and_again(database: Database) -> tuple[Parked, TryAgain]:
+    async def parked() -> Sequence[UUID]:
+        rows = await list_parked_deliveries(database, kind=NOTIFY, limit=RETRY_SIZE_MAX)
+        return [row.id for row in rows]
+
+    async def again(ids: Sequence[UUID]) -> object:
+        why = "failed notifications are tried again"
+        return await judge_parked_deliveries(database, ids, None, who=WHO, why=why)
+
+    return parked, again
