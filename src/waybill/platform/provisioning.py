@@ -67,6 +67,19 @@ async def provision(
         await connection.close()
 
 
+async def provision_optional(server: EmbeddedPostgres, service: str) -> None:
+    """The same of a service that stands beside the blueprint's; asked for at every start."""
+    server.secrets.ensure(list(roles_of(service)))
+    connection = await asyncpg.connect(server.url())
+    try:
+        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+        await _lock_the_servers_own(connection)
+        await _make(connection, server, service)
+        await migrate(server, service)
+    finally:
+        await connection.close()
+
+
 async def migrate(server: Server, service: str) -> None:
     """The tables and rights of one service, as their owner.
 

@@ -29,6 +29,9 @@ REVISIONS = {
 }
 """Every revision that this release knows of each service, oldest first."""
 
+OPTIONAL_REVISIONS = {"accounts": ("accounts_0001",)}
+"""The same of services that stand beside a blueprint's, where they are wanted."""
+
 _FOLDER = Path(__file__).parent
 _ROLE = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
@@ -75,9 +78,10 @@ async def upgrade(url: str, service: str, *, service_role: str | None = None) ->
 
 def _known(service: str) -> tuple[str, ...]:
     try:
-        return REVISIONS[service]
+        return (REVISIONS | OPTIONAL_REVISIONS)[service]
     except KeyError:
-        message = f"unknown service {service!r}; one of {', '.join(REVISIONS)}"
+        known = ", ".join(REVISIONS | OPTIONAL_REVISIONS)
+        message = f"unknown service {service!r}; one of {known}"
         raise ConfigurationError(message) from None
 
 

@@ -1,0 +1,1 @@
+"""Revisions of the accounts service's own tables."""

@@ -1,0 +1,1 @@
+"""The accounts service: who somebody is, and the tokens that say so."""

@@ -1,0 +1,66 @@
+"""The accounts service put together: its codec, its work, its routes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from waybill.edge.accounts.accounts import Accounts
+from waybill.edge.accounts.api import surface
+from waybill.edge.accounts.domain import AccountRegistered
+from waybill.edge.accounts.key_ring import KeyRing
+from waybill.edge.accounts.passwords import Passwords
+from waybill.edge.tokens.keys import IssuerKeys
+from waybill.edge.tokens.verifier import TokenVerifier
+from waybill.messaging.core.codec import EventType, JsonCodec
+
+if TYPE_CHECKING:
+    from waybill.commerce.http.surface import Surface
+    from waybill.edge.accounts.accounts import AccountSettings
+    from waybill.edge.accounts.domain import KeySchedule
+    from waybill.edge.accounts.passwords import PasswordSettings
+    from waybill.edge.address import Network
+    from waybill.messaging.runtime.ports import ServicePorts
+
+NAME: Final = "accounts-service"
+DATABASE: Final = "accounts"
+TOPIC: Final = "account-events"
+PURGE_SECONDS: Final = 3_600.0
+
+
+def codec() -> JsonCodec:
+    """Plain JSON in our own form: no document has these events."""
+    return JsonCodec([EventType(AccountRegistered, TOPIC, "AccountRegistered")])
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltAccounts:
+    """Ready to serve. `close` it when its server has stopped; call `purge` now and then."""
+
+    surface: Surface
+    accounts: Accounts
+    passwords: Passwords
+    verifier: TokenVerifier
+
+    def close(self) -> None:
+        """End the threads that check passwords."""
+        self.passwords.close()
+
+
+def build(
+    ports: ServicePorts,
+    settings: AccountSettings,
+    *,
+    passwords: PasswordSettings | None = None,
+    schedule: KeySchedule | None = None,
+    proxies: tuple[Network, ...] = (),
+) -> BuiltAccounts:
+    """Everything behind its routes. It verifies its own tokens as every other service does."""
+    checked = Passwords(passwords)
+    accounts = Accounts(ports, settings, ring=KeyRing(ports, schedule), passwords=checked)
+    keys = IssuerKeys(accounts.keys, settings.tokens, monotonic=ports.clock.monotonic)
+    verifier = TokenVerifier(settings.tokens, keys, now=ports.clock.now)
+    routes = surface(
+        book=accounts, verifier=verifier, issuer=settings.tokens.issuer, proxies=proxies
+    )
+    return BuiltAccounts(surface=routes, accounts=accounts, passwords=checked, verifier=verifier)
