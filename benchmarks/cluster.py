@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from waybill.platform.embedded import EmbeddedPostgres
 from waybill.platform.provisioning import database_of, provision
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
 
 class CannotMeasureError(Exception):
@@ -120,11 +120,25 @@ async def execute(data: Path, statements: Mapping[str, str]) -> None:
 
 
 @asynccontextmanager
-async def fresh_database(data: Path, name: str, schema: str) -> AsyncIterator[asyncpg.Connection]:
+async def fresh_database(
+    data: Path, name: str, schema: str = ""
+) -> AsyncIterator[asyncpg.Connection]:
     """A connection to a new database of this name with this schema; an old one is dropped."""
     async with connected(data, database="postgres") as connection:
         await connection.execute(f"DROP DATABASE IF EXISTS {name}")
         await connection.execute(f"CREATE DATABASE {name}")
     async with connected(data, database=name) as connection:
-        await connection.execute(schema)
+        if schema:
+            await connection.execute(schema)
         yield connection
+
+
+@asynccontextmanager
+async def held_snapshots(data: Path, databases: Iterable[str]) -> AsyncIterator[None]:
+    """Nothing that was in these when this began can be vacuumed before it ends."""
+    async with AsyncExitStack() as stack:
+        for database in databases:
+            connection = await stack.enter_async_context(connected(data, database=database))
+            await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            await connection.fetchval("SELECT count(*) FROM pg_class")  # takes the snapshot
+        yield

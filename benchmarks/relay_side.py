@@ -17,10 +17,10 @@ from uuid import UUID
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from benchmarks.cluster import CannotMeasureError, connected
+from benchmarks.bursts import TOPIC, VALUE_BYTES, append
+from benchmarks.cluster import CannotMeasureError, connected, held_snapshots
 from benchmarks.kafka_broker import PARTITIONS, running_kafka
 from benchmarks.platform_processes import running
-from benchmarks.ratios.held_snapshot import held_snapshots
 from benchmarks.seed_side import TOPICS, Seed
 from waybill.messaging.adapters.kafka.headers import to_headers
 from waybill.messaging.core.identity import new_id
@@ -28,6 +28,7 @@ from waybill.messaging.core.message import Message
 from waybill.operations.load import Plan, run
 from waybill.operations.sent_orders import two_lines
 from waybill.platform.embedded import EmbeddedPostgres
+from waybill.platform.provisioning import SERVICES, database_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,33 +40,15 @@ if TYPE_CHECKING:
     from benchmarks.kafka_broker import Kafka
     from benchmarks.platform_processes import PlatformProcesses
 
-TOPIC: Final = "order-events"
 EVENTS_A_SECOND_MAX: Final = 120_000
 SEED_EVENTS_A_SECOND_MAX: Final = 250
 """More than each relay carries: its backlog lasts for the window."""
 BURST_EVENTS: Final = 400_000
 """Of one transaction, for the rate under a snapshot: some seconds of the relay's work."""
 LATENCY_EVENTS_A_SECOND: Final = 50.0
-CHUNK: Final = 1_000
-VALUE_BYTES: Final = 450
-"""About what OrderCreated of two lines has."""
 READ_SECONDS_MAX: Final = 30.0
 BURST_SECONDS_MAX: Final = 60.0
 _RELAYED: Final = "UPDATE messaging.outbox_meta SET mode = 'relay'"
-_APPEND: Final = f"""
-SELECT count(appended) FROM generate_series(1, $1::integer) AS chunk, LATERAL (
-    SELECT messaging.outbox_append(
-        array_agg((crc32(key::bytea) % 16)::integer), array_agg(id), array_agg(key),
-        array_agg(payload), NULL, NULL, NULL, NULL, NULL,
-        ARRAY['{TOPIC}'], ARRAY['Measured'], ARRAY[1], ARRAY['Order'], ARRAY['order-service'],
-        ARRAY[clock_timestamp()]
-    ) FROM (
-        SELECT gen_random_uuid() AS id, gen_random_uuid()::text AS key,
-               convert_to(rpad('"', {VALUE_BYTES} - 1, 'x') || '"', 'UTF8') AS payload
-        FROM generate_series(1, {CHUNK}) WHERE chunk > 0
-    ) AS message
-) AS appended
-"""  # noqa: S608 - constants
 _ANY_TIME: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _OUR_ROWS: Final = "SELECT id, created_at FROM messaging.outbox"
 _SEED_ROWS: Final = "SELECT id, created_at FROM outbox_events"
@@ -77,7 +60,7 @@ async def our_relay(data: Path, backlog: int = 0) -> AsyncIterator[tuple[Platfor
     async with EmbeddedPostgres(data), connected(data, "order") as sql:
         if backlog:
             await sql.execute(_RELAYED)
-            await sql.fetchval(_APPEND, backlog // CHUNK)
+            await append(sql, backlog)
     async with running_kafka(data) as kafka:
         await kafka.create([*TOPICS])
         environment = {"KAFKA_BROKERS": kafka.bootstrap}
@@ -167,7 +150,7 @@ async def snapshot_rates(data: Path, effort: Effort) -> tuple[list[float], list[
         sql = await stack.enter_async_context(connected(data, "order"))
         await _burst(sql, kafka)
         before = [await _burst(sql, kafka) for _ in range(effort.snapshot_windows)]
-        await stack.enter_async_context(held_snapshots(data))
+        await stack.enter_async_context(held_snapshots(data, map(database_of, SERVICES)))
         await asyncio.sleep(effort.snapshot_window_seconds)
         held = [await _burst(sql, kafka) for _ in range(effort.snapshot_windows)]
     return before, held
@@ -176,7 +159,7 @@ async def snapshot_rates(data: Path, effort: Effort) -> tuple[list[float], list[
 async def _burst(sql: asyncpg.Connection, kafka: Kafka) -> float:
     """Events a second, from their commit until the broker has them all."""
     wanted = await kafka.records(TOPIC) + BURST_EVENTS
-    await sql.fetchval(_APPEND, BURST_EVENTS // CHUNK)
+    await append(sql, BURST_EVENTS)
     began = time.monotonic()
     async with asyncio.timeout(BURST_SECONDS_MAX):
         while await kafka.records(TOPIC) < wanted:  # noqa: ASYNC110 - a broker has no event

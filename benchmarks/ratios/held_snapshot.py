@@ -1,29 +1,29 @@
-"""R13: what a snapshot that somebody holds open does to the readers of the outboxes.
+"""R13: what a snapshot that somebody holds open does to who reads outboxes.
 
-One run is one long load at full speed. Its first window is the baseline. Then a snapshot is opened
-in every database and held; the last window under it is compared. Both are cut into parts, which
-make the pairs. That the tables grow meanwhile is counted against the held side.
+A consumer alone, with nothing to do for a message, before and under the snapshot; and the platform
+at full speed: its first window is the baseline, the last one under the snapshot is compared. Both
+windows are cut into parts, which make the pairs. That the tables grow meanwhile is counted against
+the held side.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.cluster import connected
+from benchmarks import reader_side
+from benchmarks.cluster import connected, held_snapshots
 from benchmarks.load_side import Scenario, fill, look, rates_between, settled, under_load
 from benchmarks.pairs import Spread, alternate, ratio
 from benchmarks.platform_processes import running
 from benchmarks.proof import prove
-from benchmarks.report import Result
+from benchmarks.report import Result, shown
 from waybill.platform.embedded import EmbeddedPostgres
-from waybill.platform.provisioning import SERVICES, SIMULATOR
+from waybill.platform.provisioning import SERVICES, SIMULATOR, database_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from benchmarks.bench import Bench
@@ -41,7 +41,7 @@ WHERE inhparent = 'messaging.outbox'::regclass
 
 @dataclass(frozen=True)
 class Run:
-    """Messages read a second in each part of both windows, and rows of outboxes that died."""
+    """Messages read a second in each part of both windows; rows of outboxes that died."""
 
     before: list[float]
     held: list[float]
@@ -49,25 +49,37 @@ class Run:
 
 
 async def measure(bench: Bench, budget: Budget) -> list[Result]:
-    """Some runs, each on fresh data."""
+    """The platform once, then a consumer alone some times; each on fresh data."""
+    platform = await _platform(bench)
+    sides: dict[str, list[float]] = {"before": [], "held": []}
 
-    async def side() -> Run:
-        with bench.scratch.fresh(bench.name("snapshot")) as data:
-            found = await _run(data, bench.effort)
-        bench.say(f"  {found}")
-        return found
+    async def side() -> None:
+        with bench.scratch.fresh(bench.name("reader")) as data:
+            before, held = await reader_side.snapshot_rates(data, bench.effort)
+        bench.say(f"  a consumer alone, messages/s: before {before}, held {held}")
+        sides["before"] += before
+        sides["held"] += held
 
-    found = await alternate({"runs": side}, bench.effort.snapshot_rounds, budget)
-    runs = found["runs"]
-    before = [rate for run in runs for rate in run.before]
-    held = [rate for run in runs for rate in run.held]
-    dead = [float(run.dead) for run in runs]
-    sides = {"held, messages/s": Spread.of(held), "before": Spread.of(before)}
-    note = f"the snapshot was open for {bench.effort.snapshot_seconds:g} s, in every database"
+    await alternate({"runs": side}, bench.effort.snapshot_rounds, budget)
+    seconds = f"the snapshot was open for {bench.effort.snapshot_seconds:g} s, in every database"
+    whole = shown(ratio(platform.held, platform.before), "x")
     return [
-        Result("R13 reader", ratio(held, before), sides, notes=[note], details={"runs": runs}),
-        Result("R13 dead", Spread.of(dead), details={"runs": runs}),
+        Result(
+            "R13 reader",
+            ratio(sides["held"], sides["before"]),
+            {f"{name}, messages/s": Spread.of(sides[name]) for name in ("held", "before")},
+            notes=[seconds, f"all of the platform flat out, its rows of stock included: {whole}"],
+            details=sides,
+        ),
+        Result("R13 dead", Spread.of([float(platform.dead)]), details={"run": platform}),
     ]
+
+
+async def _platform(bench: Bench) -> Run:
+    with bench.scratch.fresh(bench.name("snapshot")) as data:
+        found = await _run(data, bench.effort)
+    bench.say(f"  {found}")
+    return found
 
 
 async def _run(data: Path, effort: Effort) -> Run:
@@ -78,7 +90,7 @@ async def _run(data: Path, effort: Effort) -> Run:
         async with under_load(platform, effort, Scenario(), seconds):
             await asyncio.sleep(effort.warm_up_seconds)
             before = await _window(platform, effort)
-            async with held_snapshots(data):
+            async with held_snapshots(data, map(database_of, SERVICES)):
                 await asyncio.sleep(hold - window)
                 held = await _window(platform, effort)
         await settled(data)
@@ -93,17 +105,6 @@ async def _window(platform: PlatformProcesses, effort: Effort) -> list[float]:
         await asyncio.sleep(effort.snapshot_window_seconds / effort.snapshot_windows)
         looks.append(await look(platform))
     return [rates_between(*two).read for two in pairwise(looks)]
-
-
-@asynccontextmanager
-async def held_snapshots(data: Path) -> AsyncIterator[None]:
-    """Nothing that was there when this began can be vacuumed before it ends."""
-    async with AsyncExitStack() as stack:
-        for service in SERVICES:
-            connection = await stack.enter_async_context(connected(data, service))
-            await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-            await connection.fetchval("SELECT count(*) FROM pg_class")  # takes the snapshot
-        yield
 
 
 async def _dead(data: Path) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
+from benchmarks import reader_side
 from benchmarks.cluster import scratch, value
 from benchmarks.effort import QUICK
 from benchmarks.load_side import Scenario, measure
@@ -31,9 +32,9 @@ LETTERS = "SELECT count(*) FROM messaging.dead_letters WHERE verdict = $1"
 
 @pytest.mark.acceptance
 async def test_what_the_ratios_do_to_a_platform_leaves_its_books_clean(
-    session_directory: Path,
+    session_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """R10, R12, R16: each part ends with the audit of all of it (benchmarks/README.md)."""
+    """R10, R12, R13, R16: each part ends with the audit of all of it (benchmarks/README.md)."""
     async with scratch(session_directory) as place:
         data = place.copy("data")
         failing = Scenario(
@@ -54,3 +55,8 @@ async def test_what_the_ratios_do_to_a_platform_leaves_its_books_clean(
         async with EmbeddedPostgres(data):
             assert await value(data, "order", ORDERS) > 4 * placed
             assert await value(data, "inventory", LETTERS, "DISCARDED") > 0
+        monkeypatch.setattr(reader_side, "BURST_EVENTS", 2_000)
+        effort = replace(BRIEF, snapshot_seconds=0.0, snapshot_windows=1)
+        (before,), (held,) = await reader_side.snapshot_rates(place.copy("reader"), effort)
+        assert before > 0
+        assert held > 0
