@@ -16,7 +16,8 @@ from waybill.commerce.caching.cache import LATER_MAX, WriteBehind
 from waybill.commerce.caching.catalogue import CatalogueCache
 from waybill.commerce.caching.dedupe import DedupeCache
 from waybill.commerce.caching.idempotency import Asked, IdempotencyCache
-from waybill.commerce.caching.redis_cache import RedisCache, RedisSettings
+from waybill.commerce.caching.redis_cache import RedisCache
+from waybill.commerce.caching.settings import RedisSettings
 from waybill.messaging.core.breaker import BreakerPolicy, BreakerState
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.core.identity import new_id

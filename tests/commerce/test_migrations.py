@@ -134,7 +134,7 @@ REFUSED = {
         "DELETE FROM app.reservations",
     ),
     "payment": ("DELETE FROM app.payment_answers", "DELETE FROM messaging.deliveries"),
-    "notification": ("DELETE FROM app.notifications",),
+    "notification": ("DELETE FROM app.notifications", "DROP TABLE personal.contacts"),
     "provider": (
         "UPDATE app.charges SET amount = 0",
         "DELETE FROM app.charges",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from scripts.kafka.properties import FIXED
 
 from waybill.platform.databases import urls_of
+from waybill.platform.outside import NOTHING_OUTSIDE, Outside
 from waybill.platform.own_databases import OwnDatabases
 from waybill.platform.own_server import tables_of
 from waybill.platform.server_steps import script
@@ -69,6 +71,7 @@ def test_its_environment_makes_settings_that_load(
     for variable, text in containers[name]["environment"].items():
         monkeypatch.setenv(variable, str(text))
     assert Settings.load().host == "0.0.0.0"  # noqa: S104 - within the container
+    assert Outside.from_environment(containers[name]["environment"]) == NOTHING_OUTSIDE
     own = OwnDatabases.from_environment(containers[name]["environment"])
     assert own is not None
     for service in tables_of([OURS[name]]):
@@ -80,11 +83,35 @@ def test_its_environment_makes_settings_that_load(
 def test_a_container_holds_no_secret_of_another(containers: Services, name: str) -> None:
     """With Kafka nobody reads another's database: a container has its owner and service roles."""
     held = {key for key in containers[name]["environment"] if "PASSWORD" in key}
+    if name == "notification-service":
+        held.remove("SMTP_PASSWORD")
     owned = [service.upper() for service in tables_of([OURS[name]])]
     assert held == {
         f"WAYBILL_{service}_{kind}_PASSWORD" for service in owned for kind in ("OWNER", "SERVICE")
     }
     assert containers[name]["environment"]["KAFKA_BROKERS"] == "kafka:9092"
+
+
+def test_a_cache_and_a_mail_server_are_asked_for_by_variables(
+    containers: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R269: given in .env, they are in the containers that need them, by the names of seed 004."""
+    given = {
+        "REDIS_URL": "redis://redis:6379/0",
+        "SMTP_HOST": "post.example",
+        "FROM_EMAIL": "orders@shop.example",
+    }
+    for name in OURS:
+        environment = containers[name]["environment"]
+        assert set(given) <= set(environment)
+        for variable, text in (environment | given).items():
+            monkeypatch.setenv(variable, str(text))
+        outside = Outside.from_environment(os.environ)
+        assert outside.redis is not None
+        assert outside.redis.url == given["REDIS_URL"]
+        assert outside.smtp is not None
+        assert (outside.smtp.host, outside.smtp.port) == ("post.example", 587)
+    assert containers["redis"]["profiles"] == ["redis"]
 
 
 def test_nobody_is_root_or_reachable_from_outside(containers: Services) -> None:

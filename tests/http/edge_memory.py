@@ -11,11 +11,12 @@ import httpx2
 import msgspec
 from prometheus_client import CollectorRegistry, Counter
 
-from waybill.commerce.http.surface import Surface, encoded
+from waybill.commerce.http.surface import encoded, joined
 from waybill.commerce.inventory import api as inventory_api
 from waybill.commerce.inventory.views import ProductView
 from waybill.commerce.notifications import api as notifications_api
-from waybill.commerce.notifications.views import NotificationView
+from waybill.commerce.notifications.contacts_api import contacts_surface
+from waybill.commerce.notifications.views import Contact, NotificationView
 from waybill.commerce.orders import api as orders_api
 from waybill.commerce.orders.api import NotCancellable
 from waybill.commerce.orders.request import KeyReused, Placed, PlaceOrder
@@ -183,6 +184,23 @@ class MemoryNotifications:
         return [NotificationView(order_id, order_id, "OrderConfirmed", "Thanks", "SENT", NOON)]
 
 
+class MemoryContacts:
+    """Addresses by user."""
+
+    def __init__(self) -> None:
+        self.by_user: dict[str, Contact] = {}
+
+    async def contact(self, user_id: str) -> Contact | None:
+        return self.by_user.get(user_id)
+
+    async def put(self, user_id: str, email: str) -> Contact:
+        self.by_user[user_id] = Contact(user_id, email, NOON)
+        return self.by_user[user_id]
+
+    async def erase(self, user_id: str) -> None:
+        self.by_user.pop(user_id, None)
+
+
 @dataclass
 class Responses:
     """An observer that keeps what it is told."""
@@ -228,6 +246,7 @@ def make_edge(
         inventory_api.products_surface(products, UuidFactory()),
         payments_api.surface(reads=MemoryPayments()),
         notifications_api.surface(reads=MemoryNotifications()),
+        contacts_surface(MemoryContacts()),
     ]
     registry = CollectorRegistry()
     Counter("orders_created", "Orders created", ["application"], registry=registry).labels(
@@ -246,14 +265,7 @@ def make_edge(
         limits=limits or HttpLimits(),
         admit_write=admit_write,
     )
-    application = create_application(
-        Surface(
-            routes=[route for surface in surfaces for route in surface.routes],
-            hot=[route for surface in surfaces for route in surface.hot],
-            structs=[struct for surface in surfaces for struct in surface.structs],
-        ),
-        parts,
-    )
+    application = create_application(joined(*surfaces), parts)
     return Edge(application, orders, products, health, responses)
 
 

@@ -254,3 +254,51 @@ async def test_the_books_of_an_order_are_shown() -> None:
         notifications = (await client.get(f"/api/notifications?orderId={NOBODY}")).json()
     assert payments["items"][0]["orderId"] == NOBODY
     assert notifications["items"][0]["eventType"] == "OrderConfirmed"
+
+
+async def test_a_contact_is_put_shown_and_erased() -> None:
+    """C38: PUT /api/v1/contacts/{userId}; erasing may be repeated."""
+    async with make_edge().client() as client:
+        put = await client.put("/api/v1/contacts/usr_001", json={"email": "ana@shop.example"})
+        shown = await client.get("/api/v1/contacts/usr_001")
+        erased = [await client.delete("/api/v1/contacts/usr_001") for _ in range(2)]
+        gone = await client.get("/api/v1/contacts/usr_001")
+    assert put.json() == shown.json()
+    assert put.json()["email"] == "ana@shop.example"
+    assert [(each.status_code, each.content) for each in erased] == [(204, b"")] * 2
+    assert (gone.status_code, gone.json()["code"]) == (404, "contact_not_found")
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"email": "ana"}, "#/email"),
+        ({"email": "a@b"}, "#/email"),
+        ({"email": "a b@shop.example"}, "#/email"),
+        ({"email": "a@shop.example\r\nBcc: x@shop.example"}, "#/email"),
+        ({"email": "a" * 60 + "@" + "b." * 120 + "example"}, "#/email"),
+        ({"email": 7}, "#/email"),
+        ({}, "#/email"),
+        ({"email": "a@shop.example", "phone": "1"}, "#/phone"),
+    ],
+)
+async def test_what_is_no_address_is_refused_and_not_repeated(body: object, pointer: str) -> None:
+    """Nothing that would break out of a header is kept, and no answer or log shows it."""
+    async with make_edge().client() as client:
+        answer = await client.put("/api/v1/contacts/usr_001", json=body)
+        gone = await client.get("/api/v1/contacts/usr_001")
+    assert (answer.status_code, gone.status_code) == (400, 404)
+    assert [each["pointer"] for each in answer.json()["errors"]] == [pointer]
+    assert "shop.example" not in answer.text
+
+
+@pytest.mark.parametrize("user_id", ["x" * 65, "a%20b", "%00", "%C3%A9"])
+async def test_a_user_id_is_short_and_plain(user_id: str) -> None:
+    """What the table would refuse is refused at the door."""
+    async with make_edge().client() as client:
+        for answer in (
+            await client.get(f"/api/v1/contacts/{user_id}"),
+            await client.put(f"/api/v1/contacts/{user_id}", json={"email": "a@shop.example"}),
+            await client.delete(f"/api/v1/contacts/{user_id}"),
+        ):
+            assert (answer.status_code, answer.json()["code"]) == (400, "validation_failed")

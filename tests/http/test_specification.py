@@ -53,8 +53,10 @@ async def test_operation_ids_are_stable() -> None:
         "cancelOrder",
         "changeProduct",
         "createProduct",
+        "eraseContact",
         "getActuator",
         "getApiDocs",
+        "getContact",
         "getHealth",
         "getHealthShort",
         "getInfo",
@@ -77,6 +79,7 @@ async def test_operation_ids_are_stable() -> None:
         "listPayments",
         "listProducts",
         "placeOrder",
+        "putContact",
     ]
 
 

@@ -129,6 +129,26 @@ async def test_an_auditor_reads_every_table_and_changes_nothing(
     await connection.close()
 
 
+async def test_addresses_are_for_the_notification_service_only(
+    provisioned: EmbeddedPostgres,
+) -> None:
+    """C38: neither who proves the books nor who reads an outbox sees a customer's address."""
+    urls = urls_of(provisioned, "notification")
+    for url in (urls.auditor, urls.reader):
+        connection = await asyncpg.connect(url)
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.fetch("TABLE personal.contacts")
+        await connection.close()
+    connection = await asyncpg.connect(urls.service)
+    for statement in (
+        "INSERT INTO personal.contacts VALUES ('u', 'a@b.example', now(), now())",
+        "UPDATE personal.contacts SET email = 'c@b.example'",
+        "DELETE FROM personal.contacts",
+    ):
+        assert (await connection.execute(statement)).endswith(" 1")
+    await connection.close()
+
+
 async def test_e4_only_owners_see_what_other_sessions_do(provisioned: EmbeddedPostgres) -> None:
     """Protocol E4: upkeep can name an old transaction, whoever holds it; services see their own."""
     for role, sees in (("owner", True), ("service", False), ("reader", False), ("auditor", False)):

@@ -131,6 +131,8 @@ class Blueprint:
     stock: Stock = Stock()
     tell: Callable[[object], Notification | None] = notification_of
     """What an ending tells the customer."""
+    known_by_address: bool = False
+    """Whether its events say where mail to the customer goes; else contacts do (contracts C38)."""
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError for a wiring that could not work."""

@@ -169,7 +169,13 @@ def tell(event: object) -> Notification | None:
     status = {"OrderConfirmed": CONFIRMED, "OrderFailed": FAILED}.get(kind, CANCELED)
     text = f"your order is {status}"
     line = f"Email to {event.customer_email}: {text}"
-    return Notification(event.order_id, kind, f"Order {event.order_id}: {text}", line)
+    return Notification(
+        event.order_id,
+        kind,
+        f"Order {event.order_id}: {text}",
+        line,
+        customer=event.customer_email,
+    )
 
 
 class _Flat(msgspec.Struct, rename="camel"):
@@ -226,4 +232,5 @@ RESERVATION = Blueprint(
     ),
     stock=Stock(reject=_rejected, surface=sku_surface),
     tell=tell,
+    known_by_address=True,
 )

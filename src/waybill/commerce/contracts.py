@@ -59,7 +59,12 @@ class OrderCreated(Event, frozen=True, kw_only=True):
 
 
 class OrderConfirmed(Event, frozen=True, kw_only=True):
-    """By orders, once, when every step is done. Inventory then books reserved stock as sold."""
+    """By orders, once, when every step is done. Inventory then books reserved stock as sold.
+
+    `customer_id` is there where customers are told by mail (`naming_customers`).
+    """
+
+    customer_id: UUID | None = None
 
 
 class OrderCancelled(Event, frozen=True, kw_only=True):
@@ -67,6 +72,7 @@ class OrderCancelled(Event, frozen=True, kw_only=True):
 
     reason: Reason
     detail: str | None = None
+    customer_id: UUID | None = None
 
 
 class StockReleaseRequested(Event, frozen=True, kw_only=True):

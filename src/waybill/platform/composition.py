@@ -27,6 +27,7 @@ from waybill.messaging.runtime.doorbell import Doorbell
 from waybill.messaging.runtime.policy import ConsumerPolicy
 from waybill.messaging.runtime.relay_settings import RelayFigures, RelaySettings
 from waybill.messaging.service import DAY_SECONDS, MessagingService, MessagingSettings
+from waybill.platform.caches import caches_of
 from waybill.platform.chosen import chosen
 from waybill.platform.databases import urls_of
 from waybill.platform.disk import disk_used
@@ -37,6 +38,7 @@ from waybill.platform.http.limits import HttpLimits
 from waybill.platform.http.server import HttpServer, bind
 from waybill.platform.looks import show_figures
 from waybill.platform.metrics import ServiceMetrics
+from waybill.platform.outside import Outside
 from waybill.platform.own_server import prepare
 from waybill.platform.provisioning import SIMULATOR, provision
 from waybill.platform.service_context import in_service
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+    from waybill.platform.caches import Caches
     from waybill.platform.own_databases import OwnDatabases
     from waybill.platform.services import Built, ServicePlan
     from waybill.platform.settings import Settings
@@ -73,6 +76,7 @@ class RunningService:
     built: Built
     health: Health
     server: HttpServer
+    caches: Caches
 
 
 class Platform:
@@ -101,6 +105,7 @@ class Platform:
             self._blueprint.service(name)  # one that it does not have is told here
         self._progress = progress
         self._kafka = KafkaSettings.from_environment(os.environ)
+        self._outside = Outside.from_environment(os.environ)
         self._alone = isinstance(server, EmbeddedPostgres) and set(self._names) == set(self._plans)
         """Every consumer is here: nobody else needs hints or may hold a lease."""
         # All of them before any service reads another's.
@@ -147,7 +152,7 @@ class Platform:
         await asyncio.gather(*(service.server.stop() for service in self.running.values()))
         await asyncio.gather(*(service.messaging.stop() for service in self.running.values()))
         for service in self.running.values():
-            for each in (*service.built.databases, *service.built.clients):
+            for each in (*service.built.databases, *service.built.clients, service.caches):
                 await each.close()
         self.running.clear()
         await self._stack.aclose()
@@ -169,6 +174,7 @@ class Platform:
         )
         messaging = self._messaging(name, plan, metrics)
         await messaging.connect()
+        caches = await caches_of(self._outside.redis, messaging, metrics)
         built = await plan.build(
             Workshop(
                 blueprint=self._blueprint,
@@ -176,6 +182,8 @@ class Platform:
                 metrics=metrics,
                 settings=self._settings,
                 provider_url=self._provider_url(name),
+                outside=self._outside,
+                caches=caches,
             )
         )
         # The disk of a server of the user's is not seen from here.
@@ -193,7 +201,7 @@ class Platform:
         )
         brake = Brake("disk brake", disks, ports=messaging.ports)
         messaging.add(brake)
-        health = Health(_checks(messaging))
+        health = Health(_checks(messaging) | caches.checks)
         limits = HttpLimits(
             in_flight_max=self._settings.http_in_flight_max,
             graceful_seconds=max(1, int(self._settings.drain_seconds_max * REQUESTS_DRAIN_SHARE)),
@@ -210,7 +218,7 @@ class Platform:
         )
         application = create_application(built.surface, parts)
         server = HttpServer(application, self._sockets[name], limits)
-        return RunningService(plan, messaging, built, health, server)
+        return RunningService(plan, messaging, built, health, server, caches)
 
     def _provider_url(self, name: str) -> str:
         """Of the simulator's ledger, which only the payment service has a password for."""

@@ -18,16 +18,15 @@ if TYPE_CHECKING:
 
 SECRET_BYTES: Final = 24
 
-UNREAD: Final = {
-    "REDIS_HOST": "localhost",
-    "REDIS_PORT": "6379",
-    "SMTP_HOST": "smtp.example.com",
+REDIS: Final = {"REDIS_HOST": "", "REDIS_PORT": "6379"}
+SMTP: Final = {
+    "SMTP_HOST": "",
     "SMTP_PORT": "587",
     "SMTP_USER": "",
     "SMTP_PASSWORD": "",
     "FROM_EMAIL": "orders@example.com",
 }
-"""Seed 004 names them; this release has no Redis and writes its mails to the log."""
+"""Seed 004's names. Empty hosts: no cache, and mails go to the log."""
 
 
 def lines(secret: Callable[[], str]) -> Iterator[str]:
@@ -54,8 +53,11 @@ def lines(secret: Callable[[], str]) -> Iterator[str]:
     yield "# Grafana's user admin"
     yield f"GRAFANA_PASSWORD={secret()}"
     yield ""
-    yield "# Named by the documents; nothing in this release reads them"
-    yield from (f"{name}={value}" for name, value in UNREAD.items())
+    yield "# A cache in front of the databases, if REDIS_HOST names one"
+    yield from (f"{name}={value}" for name, value in REDIS.items())
+    yield ""
+    yield "# Mail to customers, if SMTP_HOST names a server; else it is a line in the log"
+    yield from (f"{name}={value}" for name, value in SMTP.items())
 
 
 def write(path: Path) -> None:

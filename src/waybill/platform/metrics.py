@@ -30,6 +30,7 @@ from waybill.platform.metrics_catalogue import (
 )
 from waybill.platform.metrics_collectors import (
     BreakerCalls,
+    CacheCollector,
     LoopsCollector,
     RelayCollector,
     StatementsCollector,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
+    from waybill.commerce.caching.cache import WriteBehind
+    from waybill.commerce.caching.redis_cache import RedisCache
     from waybill.messaging.core.breaker import Breaker
     from waybill.messaging.runtime.relay_settings import RelayFigures
     from waybill.messaging.runtime.supervisor import Supervisor
@@ -184,6 +187,10 @@ class ServiceMetrics:
     def follow_relay(self, figures: RelayFigures) -> None:
         """Show what the relay of this process has done."""
         self._relay.figures = figures
+
+    def follow_cache(self, cache: RedisCache, writes: WriteBehind) -> None:
+        """Show what this service's cache was asked, and what it answered."""
+        self.registry.register(CacheCollector(cache, writes))
 
     def count_calls(self, name: str, breaker: Breaker) -> None:
         """Show what became of the calls that asked this breaker."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
+    from waybill.commerce.caching.cache import WriteBehind
+    from waybill.commerce.caching.redis_cache import RedisCache
     from waybill.messaging.core.breaker import Breaker
     from waybill.messaging.runtime.supervisor import Supervisor
 
@@ -67,6 +69,26 @@ class RelayCollector(Collector):
             yield CounterMetricFamily(name, text, value=value)
         yield GaugeMetricFamily("relay_lanes_leased", "Lanes it sends", value=found.lanes)
         yield GaugeMetricFamily("relay_in_flight", "Messages under way", value=found.in_flight)
+
+
+class CacheCollector(Collector):
+    """What became of what a service asked its cache; registered only where it has one."""
+
+    def __init__(self, cache: RedisCache, writes: WriteBehind) -> None:
+        self._cache = cache
+        self._writes = writes
+
+    def collect(self) -> Iterator[Metric]:
+        """Counters since the start of the process, and whether the cache is asked now."""
+        text = "Keys that were asked for (hit, miss), and commands that came to nothing"
+        asked = CounterMetricFamily("cache_requests", text, labels=("result",))
+        for result, count in self._cache.counts.items():
+            asked.add_metric([result], count)
+        yield asked
+        text = "Entries that were not written because too many waited"
+        yield CounterMetricFamily("cache_writes_dropped", text, value=self._writes.dropped)
+        text = "1 if the cache answered when it was last asked; else the database answers"
+        yield GaugeMetricFamily("cache_up", text, value=float(self._cache.is_up))
 
 
 class LoopsCollector(Collector):

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from waybill.commerce.http.client import ClientSettings
-from waybill.commerce.http.surface import Surface
 from waybill.commerce.inventory.catalogue import Catalogue
 from waybill.commerce.inventory.own_orders import OwnStock
 from waybill.commerce.notifications.http_notify import (
@@ -67,15 +66,6 @@ async def own_products(stock: ShopStock, ports: ServicePorts) -> Catalogue:
     for product_id, name, count in stock.first:
         await catalogue.create(product_id, name, count)
     return catalogue
-
-
-def united(one: Surface, other: Surface) -> Surface:
-    """The routes of both."""
-    return Surface(
-        routes=[*one.routes, *other.routes],
-        hot=[*one.hot, *other.hot],
-        structs=[*one.structs, *other.structs],
-    )
 
 
 class NoticesOut:

@@ -7,17 +7,20 @@ from datetime import timedelta
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, Protocol
 
+from waybill.commerce.http.surface import joined
 from waybill.commerce.inventory import handlers as inventory_handlers
 from waybill.commerce.inventory.catalogue import Catalogue
 from waybill.commerce.notifications import api as notification_api
 from waybill.commerce.notifications import handlers as notification_handlers
-from waybill.commerce.notifications.mailer import LogMailer
+from waybill.commerce.notifications.contacts import Contacts, named_address
+from waybill.commerce.notifications.contacts_api import contacts_surface
 from waybill.commerce.notifications.notify_api import ReceivedNotices, notify_surface
 from waybill.commerce.notifications.store import NotificationPages
 from waybill.commerce.orders import api as order_api
 from waybill.commerce.orders import handlers as order_handlers
 from waybill.commerce.orders.cancellation import Cancellation
 from waybill.commerce.orders.deadlines import Deadlines
+from waybill.commerce.orders.domain import naming_customers
 from waybill.commerce.orders.intake import OrderFlush, OrderIntake
 from waybill.commerce.orders.reads import OrderPages
 from waybill.commerce.orders.stocked_intake import StockedFlush
@@ -33,7 +36,9 @@ from waybill.messaging.runtime.brake import Brake, Measure
 from waybill.messaging.runtime.capacity import Capacity
 from waybill.messaging.runtime.delivery import DeliveryPolicy
 from waybill.messaging.runtime.group_commit import GroupCommitPolicy
-from waybill.platform.notifying import NoticesOut, ShopTaker, notices_out, own_products, united
+from waybill.platform.caches import NO_CACHES, Caches
+from waybill.platform.notifying import NoticesOut, ShopTaker, notices_out, own_products
+from waybill.platform.outside import NOTHING_OUTSIDE, Outside
 from waybill.platform.sampling import follow_breaker
 from waybill.platform.settings import reached_at, variable_of
 
@@ -42,6 +47,9 @@ if TYPE_CHECKING:
 
     from waybill.blueprints.definition import Blueprint, Service
     from waybill.commerce.http.surface import Surface
+    from waybill.commerce.notifications.api import NotificationReads
+    from waybill.commerce.notifications.contacts_api import ContactBook
+    from waybill.commerce.orders.domain import Makers
     from waybill.messaging.core.ports import Database
     from waybill.messaging.runtime.ports import ServicePorts
     from waybill.messaging.runtime.unit import Handler
@@ -61,16 +69,25 @@ class Workshop:
     metrics: ServiceMetrics
     settings: Settings
     provider_url: str
+    outside: Outside = NOTHING_OUTSIDE
+    caches: Caches = NO_CACHES
 
     @property
     def wiring(self) -> Service:
         """What the blueprint has this service read and write."""
         return self.blueprint.services[self.messaging.name]
 
+    @property
+    def makers(self) -> Makers:
+        """How the order service makes its events; endings name their customer if mail goes out."""
+        makers = self.blueprint.orders.makers
+        return naming_customers(makers) if self.outside.smtp is not None else makers
+
     def consume(self, handle: Handler) -> None:
-        """Have what the service acts on decided by this handler."""
+        """Have the service act on what the blueprint says, by this handler."""
         wiring = self.wiring
-        self.messaging.consume(wiring.name, wiring.events, handle, patient=wiring.patient)
+        remembering = self.caches.remembering(wiring.name, handle)
+        self.messaging.consume(wiring.name, wiring.events, remembering, patient=wiring.patient)
 
 
 class Closes(Protocol):
@@ -103,24 +120,20 @@ async def build_order(shop: Workshop) -> Built:
         flush, ports, policy=policy, brake=brake.check, capacity=_capacity(ports, settings)
     )
     shop.metrics.follow("intake_queue_length", lambda: float(intake.queued))
-    handler = order_handlers.OrderHandler(
-        shop.blueprint.process, shop.metrics, shop.blueprint.orders.makers
-    )
+    handler = order_handlers.OrderHandler(shop.blueprint.process, shop.metrics, shop.makers)
     messaging.add(intake.loop)
     notifier = notices_of(shop, handler)
     shop.consume(handler.handle if notifier is None else notifier.handle)
-    deadlines = Deadlines(
-        ports, process=shop.blueprint.process, makers=shop.blueprint.orders.makers
-    )
+    deadlines = Deadlines(ports, process=shop.blueprint.process, makers=shop.makers)
     messaging.every(DEADLINE_POLL_SECONDS, "order deadlines", deadlines.ask)
     surface = order_api.surface(
-        intake=intake,
+        intake=shop.caches.intake(intake),
         reads=OrderPages(ports.database, shop.blueprint.process, contract.show),
         cancellations=Cancellation(ports, handler, contract.show),
         contract=contract,
     )
     if own is not None and products is not None:
-        surface = united(surface, own.surface(products))
+        surface = joined(surface, own.surface(shop.caches.products(products)))
     return Built(surface=surface, clients=(notifier,) if notifier is not None else ())
 
 
@@ -128,7 +141,7 @@ def _flush(shop: Workshop) -> OrderFlush:
     orders = shop.blueprint.orders
     parts: dict[str, Any] = {
         "process": shop.blueprint.process,
-        "makers": orders.makers,
+        "makers": shop.makers,
         "placed": orders.contract.placed,
         "deadline": timedelta(seconds=shop.settings.order_deadline_seconds),
         "counters": shop.metrics,
@@ -169,7 +182,7 @@ async def build_inventory(shop: Workshop) -> Built:
     ports = shop.messaging.ports
     handler = inventory_handlers.InventoryHandler(shop.metrics, shop.blueprint.stock.reject)
     shop.consume(handler.handle)
-    catalogue = Catalogue(ports.database, ports.clock.now)
+    catalogue = shop.caches.products(Catalogue(ports.database, ports.clock.now))
     return Built(surface=shop.blueprint.stock.surface(catalogue, ports.new_id))
 
 
@@ -224,23 +237,38 @@ async def build_payment(shop: Workshop) -> Built:
 
 
 async def build_notification(shop: Workshop) -> Built:
-    """Mails as deliveries; or the receiving end of the order service's notices."""
+    """Mails as deliveries, and whom they go to; or the receiving end of the orders' notices."""
     messaging, ports = shop.messaging, shop.messaging.ports
     if shop.blueprint.orders.notices is not None:
         return Built(surface=notify_surface(ReceivedNotices(ports)))
-    calls = notification_handlers.EmailCalls(LogMailer())
+    contacts = Contacts(ports.database, ports.clock.now)
+    addresses = named_address if shop.blueprint.known_by_address else contacts.address
+    mailer = shop.outside.mailer(addresses, ports.clock.now)
+    calls = notification_handlers.EmailCalls(mailer)
     emails = messaging.deliver(
         notification_handlers.EMAIL,
         calls.call,
         calls.settled,
-        policy=DeliveryPolicy(concurrency_max=shop.settings.batch_size_max),
+        policy=DeliveryPolicy(
+            concurrency_max=shop.outside.mails_at_once(shop.settings.batch_size_max)
+        ),
     )
     follow_breaker(shop.metrics, emails.kind, emails.breaker, ports.clock.monotonic)
     handler = notification_handlers.NotificationHandler(
         emails=emails, new_id=ports.new_id, tell=shop.blueprint.tell
     )
     shop.consume(handler.handle)
-    return Built(surface=notification_api.surface(reads=NotificationPages(ports.database)))
+    reads = NotificationPages(ports.database)
+    return Built(surface=_notification_surface(shop.blueprint, reads, contacts))
+
+
+def _notification_surface(
+    blueprint: Blueprint, reads: NotificationReads, contacts: ContactBook
+) -> Surface:
+    surface = notification_api.surface(reads=reads)
+    if blueprint.known_by_address:  # nobody would ask for a contact
+        return surface
+    return joined(surface, contacts_surface(contacts))
 
 
 def notices_of(shop: Workshop, handler: order_handlers.OrderHandler) -> NoticesOut | None:
@@ -266,7 +294,7 @@ def _order_routes(blueprint: Blueprint) -> Surface:
         contract=blueprint.orders.contract,
     )
     stock = blueprint.orders.stock
-    return surface if stock is None else united(surface, stock.surface(_NOTHING))
+    return surface if stock is None else joined(surface, stock.surface(_NOTHING))
 
 
 def _payment_routes(_blueprint: Blueprint) -> Surface:
@@ -280,7 +308,7 @@ def _inventory_routes(blueprint: Blueprint) -> Surface:
 def _notification_routes(blueprint: Blueprint) -> Surface:
     if blueprint.orders.notices is not None:
         return notify_surface(_NOTHING)
-    return notification_api.surface(reads=_NOTHING)
+    return _notification_surface(blueprint, _NOTHING, _NOTHING)
 
 
 @dataclass(frozen=True)

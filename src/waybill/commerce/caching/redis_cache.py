@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -17,46 +16,17 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from waybill.messaging.core.breaker import Breaker, BreakerPolicy, BreakerState
-from waybill.messaging.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from waybill.commerce.caching.settings import RedisSettings
     from waybill.messaging.runtime.clock import Clock
 
 Result = TypeVar("Result")
 
 BREAKER = BreakerPolicy(calls_min=5, slow_seconds=0.1, open_seconds=2.0, half_open_calls=1)
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RedisSettings:
-    """Where it is, and every limit. `timeout_seconds` is what a dead Redis may cost a request.
-
-    A request that would be the one above `commands_max` at once goes without the cache.
-    """
-
-    url: str = field(repr=False)
-    timeout_seconds: float = 0.1
-    commands_max: int = 64
-    value_bytes_max: int = 65_536
-    prefix: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.url.startswith(("redis://", "rediss://", "unix://")):
-            raise ConfigurationError("REDIS_URL: give redis://host:port/database, or rediss://")
-        if self.timeout_seconds <= 0 or self.commands_max < 1 or self.value_bytes_max < 1:
-            raise ConfigurationError("REDIS_* limits are above 0")
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Self | None:
-        """REDIS_URL, or the documents' REDIS_HOST and REDIS_PORT; None without either."""
-        given = {name: text for name, text in environment.items() if text}
-        url = given.get("REDIS_URL", "")
-        if not url and "REDIS_HOST" in given:
-            url = f"redis://{given['REDIS_HOST']}:{given.get('REDIS_PORT', '6379')}/0"
-        return cls(url=url) if url else None
 
 
 class RedisCache:
@@ -83,6 +53,15 @@ class RedisCache:
             retry=Retry(NoBackoff(), 0),
             max_connections=settings.commands_max,
         )
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it answered when it was last asked; if not, the database answers everything."""
+        return self.breaker.state(self._clock.monotonic()) is BreakerState.CLOSED
+
+    async def answers(self) -> bool:
+        """Ask it. Within its time, like all else."""
+        return bool(await self._do(self._redis.ping))
 
     async def close(self) -> None:
         """Close every connection."""

@@ -45,6 +45,15 @@ class Surface:
     structs: Sequence[type[msgspec.Struct]] = field(default=())
 
 
+def joined(*surfaces: Surface) -> Surface:
+    """All of these as one."""
+    return Surface(
+        routes=[route for surface in surfaces for route in surface.routes],
+        hot=[route for surface in surfaces for route in surface.hot],
+        structs=[struct for surface in surfaces for struct in surface.structs],
+    )
+
+
 def encoded(value: object) -> bytes:
     """JSON: money as numbers that keep their digits, times in ISO 8601 with Z."""
     return _ENCODER.encode(value)

@@ -24,7 +24,7 @@ REVISIONS = {
     "order": ("order_0001", "order_0002", "order_0003", "order_0004"),
     "inventory": ("inventory_0001", "inventory_0002", "inventory_0003"),
     "payment": ("payment_0001", "payment_0002"),
-    "notification": ("notification_0001", "notification_0002"),
+    "notification": ("notification_0001", "notification_0002", "notification_0003"),
     "provider": ("provider_0001",),
 }
 """Every revision that this release knows of each service, oldest first."""

@@ -24,12 +24,17 @@ _TEXTS = {
 
 
 class Notification(msgspec.Struct, frozen=True):
-    """One text for one customer. `kind` is the event's name; unique with the order's id."""
+    """One text for one customer. `kind` is the event's name; unique with the order's id.
+
+    `customer` is who it is for, where the event says it: mail needs it to find an address.
+    """
 
     order_id: UUID
     kind: str
     message: str
     log_line: str
+    subject: str = ""
+    customer: str = ""
 
     @property
     def key(self) -> str:
@@ -58,6 +63,7 @@ def notification_of(event: object) -> Notification | None:
             _CONFIRMED,
             f"Order {order_id} has been confirmed. Thank you for your purchase!",
             f"[EMAIL] Sending confirmation email for order {order_id}",
+            customer=_customer(event),
         )
     if isinstance(event, OrderCancelled):
         order_id = event.order_id
@@ -67,8 +73,13 @@ def notification_of(event: object) -> Notification | None:
             _CANCELLED,
             f"Order {order_id} has been cancelled. Reason: {why}",
             f"[EMAIL] Sending cancellation email for order {order_id}: {why}",
+            customer=_customer(event),
         )
     return None
+
+
+def _customer(event: OrderConfirmed | OrderCancelled) -> str:
+    return str(event.customer_id) if event.customer_id is not None else ""
 
 
 def decide(

@@ -34,6 +34,11 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Email).decode
 
 
+def email_of(delivery: Delivery) -> Email:
+    """The mail that a delivery of kind EMAIL is about."""
+    return _decode(delivery.request)
+
+
 class NotificationHandler:
     """Owes the mails that tell customers. One statement a batch."""
 
@@ -61,6 +66,8 @@ class NotificationHandler:
             kind=notification.kind,
             text=notification.message,
             log_line=notification.log_line,
+            subject=notification.subject,
+            customer=notification.customer,
         )
         return Delivery(
             id=self._new_id(),
@@ -81,7 +88,7 @@ class EmailCalls:
 
     async def call(self, delivery: Delivery) -> Outcome:
         """Send one mail."""
-        return await self._mailer.send(_decode(delivery.request))
+        return await self._mailer.send(email_of(delivery))
 
     async def settled(
         self, unit: UnitOfWork, settled: Sequence[tuple[Delivery, Settlement]]

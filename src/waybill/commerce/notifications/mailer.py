@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 class Email(msgspec.Struct, frozen=True, omit_defaults=True):
     """One mail. `message_id` is the same at every attempt, so that a mailbox can drop repeats.
 
-    `customer` is whom it is for, where the order's id does not say it; never an address (C38).
+    `customer` is whom it is for; an address only where a document's events hold one (C38).
     """
 
     message_id: str

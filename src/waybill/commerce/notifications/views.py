@@ -24,3 +24,11 @@ class NotificationList(msgspec.Struct, frozen=True, rename="camel"):
     """The notifications of one order, oldest first."""
 
     items: tuple[NotificationView, ...]
+
+
+class Contact(msgspec.Struct, frozen=True, rename="camel"):
+    """Where mail to a customer goes."""
+
+    user_id: str
+    email: str
+    updated_at: Instant

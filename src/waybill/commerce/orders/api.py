@@ -38,6 +38,7 @@ from waybill.commerce.http.surface import (
 from waybill.commerce.http.trace import traceparent_of
 from waybill.commerce.orders.contract import SEED_003, OrderContract, Shown
 from waybill.commerce.orders.request import (
+    KEYLESS,
     KeyReused,
     NotTaken,
     Outcome,
@@ -172,7 +173,7 @@ class OrderPlacement:
         """A request without a key is one of its own, where the document allows it."""
         if values or self._contract.key_required:
             return idempotency_key(values)
-        return f"none {secrets.token_hex(16)}"
+        return f"{KEYLESS}{secrets.token_hex(16)}"
 
 
 class OrderReading:

@@ -147,6 +147,21 @@ MAKERS: Makers = {
 """What the names that a process emits stand for, where a blueprint has no maker of its own."""
 
 
+def naming_customers(makers: Makers) -> Makers:
+    """The same, with the customer in every ending: whom a mail about it is for."""
+
+    def naming(make: Callable[[Order], Event]) -> Callable[[Order], Event]:
+        def made(order: Order) -> Event:
+            event = make(order)
+            if isinstance(event, OrderConfirmed | OrderCancelled):
+                return msgspec.structs.replace(event, customer_id=order.customer_id)
+            return event
+
+        return made
+
+    return {name: naming(make) for name, make in makers.items()}
+
+
 def total_of(items: Iterable[Line]) -> Decimal:
     """The exact sum of quantity times price."""
     return sum((line.quantity * line.unit_price for line in items), Decimal(0))

@@ -33,6 +33,8 @@ from waybill.commerce.orders.usual_request import UsualLine, plain_price, usual_
 CURRENCY_DEFAULT = "EUR"
 LINES_MAX = 100
 QUANTITY_MAX = 10_000
+KEYLESS = "none "
+"""How the key of a request begins that came without one: nobody can repeat it."""
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")

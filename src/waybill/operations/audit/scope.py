@@ -41,7 +41,7 @@ class Need(Enum):
     PROVIDER_LEDGER = "its payment provider keeps no ledger that could be read"
     NOTIFICATIONS = "it tells customers nothing"
     BROKER = "needs KAFKA_BROKERS: in direct mode the outbox is the topic"
-    SMTP_LEDGER = "needs an SMTP server's ledger: mail goes to the log here"
+    SMTP_LEDGER = "needs an SMTP server's ledger, which is not a database of ours"
     IN_PROGRESS = "void: a key and its order are one commit, there is no state in between"
     HISTORY = "needs a client's history: --history FILE"
 
