@@ -141,7 +141,8 @@ def up(
 @app.command(short_help="Run one service in a process of its own.")
 def serve(
     service: Annotated[
-        Literal["order", "payment", "inventory", "notification"], typer.Argument(help="Which one.")
+        Literal["order", "payment", "inventory", "notification", "orchestrator"],
+        typer.Argument(help="Which one."),
     ],
     data: Data = None,
     port_base: PortBase = None,
@@ -276,7 +277,7 @@ def reset(
 @app.command(short_help="Open a service's database, read-only.")
 def psql(
     service: Annotated[
-        Literal["order", "payment", "inventory", "notification", "provider"],
+        Literal["order", "payment", "inventory", "notification", "orchestrator", "provider"],
         typer.Argument(help="Whose database; provider is the payment simulator's ledger."),
     ],
     data: Data = None,
@@ -303,7 +304,7 @@ def psql(
 @app.command()
 def url(
     service: Annotated[
-        Literal["order", "payment", "inventory", "notification"],
+        Literal["order", "payment", "inventory", "notification", "orchestrator"],
         typer.Argument(help="Whose database."),
     ],
     data: Data = None,

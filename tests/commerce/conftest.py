@@ -8,6 +8,7 @@ import pytest
 from tests.commerce.certificate import Certificate, self_signed
 from tests.commerce.support import Service
 
+from waybill.blueprints import orchestration_wire
 from waybill.commerce.migrations.migrate import REVISIONS, upgrade
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase, PostgresSettings
 
@@ -49,6 +50,8 @@ def open_service(
         database = await PostgresDatabase.connect(
             databases.server.url(name), PostgresSettings(pool_max=12)
         )
+        if service == "orchestrator":
+            return Service(database, service, orchestration_wire.codec())
         return Service(database, f"{service}-service")
 
     yield open_
@@ -73,3 +76,4 @@ inventory = _service("inventory")
 payment = _service("payment")
 notification = _service("notification")
 provider = _service("provider")
+orchestrator = _service("orchestrator")

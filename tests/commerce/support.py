@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from waybill.commerce.contracts import Event
     from waybill.messaging.adapters.postgres.connection import PostgresDatabase
+    from waybill.messaging.core.codec import Codec
     from waybill.messaging.core.ports import Row, Transaction
     from waybill.messaging.core.unit import UnitOfWork
 
@@ -133,7 +134,8 @@ class Handler(Protocol):
 class Service:
     """One service's database, and units of work in it."""
 
-    def __init__(self, database: PostgresDatabase, name: str) -> None:
+    def __init__(self, database: PostgresDatabase, name: str, codec: Codec | None = None) -> None:
+        self.codec = codec or choreography.codec()
         self.database = CountedDatabase(database)
         self.tally = Tally()
         self.clock = StillClock()
@@ -143,7 +145,7 @@ class Service:
             outbox=outbox,
             inbox=PostgresInbox(),
             dead_letters=PostgresDeadLetters(database, outbox),
-            codec=choreography.codec(),
+            codec=self.codec,
             producer=name,
             clock=self.clock,
         )
@@ -172,11 +174,10 @@ class Service:
 
     async def published(self, *, after: int = 0) -> list[Any]:
         """The events in the outbox above `after`, in order."""
-        codec = choreography.codec()
         rows = await self.database.fetch(
             "SELECT * FROM messaging.outbox WHERE seq > $1 ORDER BY seq", after
         )
-        return [codec.decode(_message(row)) for row in rows]
+        return [self.codec.decode(_message(row)) for row in rows]
 
     async def rows(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
         """The rows of a statement as tuples."""

@@ -7,10 +7,10 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from waybill.commerce.contracts import EVENTS, Event, OrderConfirmed, Reason
+from waybill.commerce.contracts import EVENTS, ORCHESTRATED, Event, OrderConfirmed, Reason
 
 
-@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.__name__)
+@pytest.mark.parametrize("event", [*EVENTS, *ORCHESTRATED], ids=lambda event: event.__name__)
 def test_every_event_names_its_order(event: type[Event]) -> None:
     """The order's id is the partition key of them all, in camel case, and says who emits it."""
     assert event.__struct_fields__[0] == "order_id"
@@ -22,7 +22,7 @@ def test_every_event_names_its_order(event: type[Event]) -> None:
 
 def test_no_event_is_forgotten() -> None:
     """Every event type that exists is in the list that blueprints and audits go by."""
-    assert set(Event.__subclasses__()) == set(EVENTS)
+    assert set(Event.__subclasses__()) == {*EVENTS, *ORCHESTRATED}
 
 
 def test_events_do_not_change() -> None:

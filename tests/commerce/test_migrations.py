@@ -46,6 +46,10 @@ DOCUMENTED = {
         "processed_events": "event_id processed_at",
     },
     "provider": {},
+    "orchestrator": {
+        "outbox_events": "id aggregate_type aggregate_id event_type payload created_at published",
+        "processed_events": "event_id processed_at",
+    },
 }
 """Contracts 1.5."""
 
@@ -141,6 +145,7 @@ REFUSED = {
         "UPDATE app.refunds SET amount = 0",
         "DELETE FROM app.refunds",
     ),
+    "orchestrator": ("DELETE FROM app.sagas", "DROP TABLE app.sagas"),
 }
 
 

@@ -30,17 +30,16 @@ from waybill.commerce.contracts import (
     StockReserved,
 )
 from waybill.commerce.orders.domain import (
-    ASK_BACKOFF,
     Decision,
     Order,
     PlaceOrder,
-    TimelineEntry,
     ask,
     cancel,
     decide,
     place,
     total_of,
 )
+from waybill.commerce.timeline import ASK_BACKOFF, TimelineEntry
 from waybill.messaging.core.errors import PermanentError
 
 if TYPE_CHECKING:

@@ -109,7 +109,7 @@ async def test_the_same_key_replays_the_first_body_byte_for_byte(
     order.clock.instant += timedelta(hours=30)
     (again,) = await place(flush, first)
     assert isinstance(placed, Placed)
-    assert again == Placed(placed.body, replayed=True)
+    assert again == Placed(placed.body, replayed=True, order_id=placed.order_id)
     assert await order.rows(COUNTS) == [(1, 1, 1, 1)]
 
 
@@ -155,7 +155,7 @@ async def test_one_flush_sorts_out_new_repeated_and_reused_keys(
         (Placed, False),
     ]
     assert isinstance(old, Placed)
-    assert results[1] == Placed(old.body, replayed=True)
+    assert results[1] == Placed(old.body, replayed=True, order_id=old.order_id)
     assert await order.rows(COUNTS) == [(3, 3, 3, 3)]
 
 

@@ -14,7 +14,7 @@ from waybill.messaging.core.errors import TransientError
 from waybill.messaging.core.identity import new_id
 from waybill.messaging.testing.memory_service import MemoryService
 from waybill.platform.metrics import ServiceMetrics
-from waybill.platform.sampling import Backlog, Instance, Sampler
+from waybill.platform.sampling import Backlog, Hosted, Instance, Sampler
 
 if TYPE_CHECKING:
     from tests.conftest import ServiceDatabases
@@ -89,7 +89,8 @@ async def test_what_has_gone_shows_nothing_left(service_databases: ServiceDataba
     await fill(url)
     database = await PostgresDatabase.connect(url, PostgresSettings(pool_max=2))
     metrics = ServiceMetrics("order-service", version="1")
-    backlog = Backlog(database, metrics, consumers=["order-service"], hosts_process="choreography")
+    hosted = Hosted("choreography")
+    backlog = Backlog(database, metrics, consumers=["order-service"], hosts_process=hosted)
     await backlog.look()
     parked = 'deliveries_waiting{application="order-service",kind="charge",state="parked"}'
     letters = 'messaging_dead_letters_open{application="order-service",consumer="order-service"}'

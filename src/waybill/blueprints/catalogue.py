@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Final
 
 from waybill.blueprints.choreography import CHOREOGRAPHY
 from waybill.blueprints.notify import NOTIFY
+from waybill.blueprints.orchestration import ORCHESTRATION
 from waybill.blueprints.reservation import RESERVATION
 from waybill.messaging.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from waybill.blueprints.definition import Blueprint
 
-BLUEPRINTS: Final = {blueprint.name: blueprint for blueprint in (CHOREOGRAPHY, RESERVATION, NOTIFY)}
+BLUEPRINTS: Final = {
+    blueprint.name: blueprint for blueprint in (CHOREOGRAPHY, ORCHESTRATION, RESERVATION, NOTIFY)
+}
 DEFAULT: Final = CHOREOGRAPHY
 
 

@@ -10,10 +10,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from waybill.commerce.inventory.api import products_surface
-from waybill.commerce.inventory.domain import reject
+from waybill.commerce.inventory.domain import reject, wants
 from waybill.commerce.notifications.domain import notification_of
 from waybill.commerce.orders.contract import SEED_003
 from waybill.commerce.orders.domain import MAKERS
+from waybill.commerce.payments.domain import captured, charges
 from waybill.messaging.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
     from waybill.commerce.contracts import Event
     from waybill.commerce.http.surface import Surface
     from waybill.commerce.inventory.api import Products
-    from waybill.commerce.inventory.domain import Reject
+    from waybill.commerce.inventory.domain import Reject, Wants
     from waybill.commerce.inventory.own_orders import Lack
     from waybill.commerce.notifications.domain import Notification
+    from waybill.commerce.orchestrator.domain import Orchestration
     from waybill.commerce.orders.contract import OrderContract
     from waybill.commerce.orders.domain import Makers
     from waybill.commerce.orders.request import NotTaken
+    from waybill.commerce.payments.domain import Captured, Charges
     from waybill.commerce.process import Process
     from waybill.messaging.core.codec import Codec
     from waybill.messaging.core.message import ForeignRecord, Message
@@ -38,15 +41,17 @@ if TYPE_CHECKING:
 class Service:
     """One service: its name is its consumer id (and producer's name).
 
-    `publishes` are the topics that it alone writes, `acts_on` what it reads: by topic, the events
-    that it does something about; it skips the topic's others (protocol C9). Of those nobody waits
-    for the `patient` ones: the service may keep them for a moment, to do several at once.
+    `publishes` are the topics that it writes, `acts_on` what it reads: by topic, the events that
+    it does something about; it skips the topic's others (protocol C9). Of those nobody waits for
+    the `patient` ones: the service may keep them for a moment, to do several at once. `tells` are
+    the events that it writes, where others write into the same topics.
     """
 
     name: str
     publishes: tuple[str, ...]
     acts_on: Mapping[str, tuple[type[Event], ...]]
     patient: tuple[type[Event], ...] = ()
+    tells: tuple[type[Event], ...] = ()
 
     @property
     def database(self) -> str:
@@ -60,7 +65,17 @@ class Service:
 
     def reads_of(self, other: Service) -> tuple[str, ...]:
         """The topics of another service that it acts on."""
-        return tuple(topic for topic in other.publishes if topic in self.acts_on)
+        return tuple(topic for topic in other.publishes if self.hears(other, topic))
+
+    def hears(self, other: Service, topic: str) -> tuple[type[Event], ...]:
+        """What it acts on of that which a service writes into a topic.
+
+        Of a topic that it shares with others it does not hear itself.
+        """
+        if topic not in other.publishes or (other.tells and other.name == self.name):
+            return ()
+        events = self.acts_on.get(topic, ())
+        return tuple(event for event in events if not other.tells or event in other.tells)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +104,10 @@ class Notices:
 
 @dataclass(frozen=True, kw_only=True)
 class Orders:
-    """What the order service is told: its HTTP, and how it makes the events of its process."""
+    """What the order service is told: its HTTP, and how it makes the events of its process.
+
+    `follows` is the order's process as this service sees it, where another one decides.
+    """
 
     contract: OrderContract = SEED_003
     makers: Makers = field(default_factory=lambda: MAKERS)
@@ -97,23 +115,34 @@ class Orders:
     """None: somebody else keeps it."""
     notices: Notices | None = None
     """None: it calls nobody."""
+    follows: Process | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stock:
-    """What inventory is told: how it refuses, and its HTTP."""
+    """What inventory is told: what asks for stock, how it refuses, and its HTTP."""
 
+    wants: Wants = wants
     reject: Reject = reject
     surface: Callable[[Products, Callable[[], UUID]], Surface] = products_surface
 
 
 @dataclass(frozen=True, kw_only=True)
-class Blueprint:
-    """One documented system. Refuses, at construction, topics that nobody or two services write.
+class Payments:
+    """What payments are told: what asks for a charge, and how a capture is told."""
 
-    `title` says in a few words how it works, `source` which document it comes from. `topics` has
-    the events that stand in each. `codec` is their form on the wire; `read_foreign` understands a
-    stranger's record without headers of ours.
+    charges: Charges = charges
+    captured: Captured = captured
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blueprint:
+    """One documented system. Refuses, at construction, topics that nobody writes.
+
+    And those of several writers who do not say which events are whose. `title` says in a few words
+    how it works, `source` which document it comes from. `topics` has the events that stand in
+    each. `codec` is their form on the wire; `read_foreign` understands a stranger's record without
+    headers of ours.
     """
 
     name: str
@@ -124,11 +153,18 @@ class Blueprint:
     services: Mapping[str, Service]
     codec: Callable[[], Codec]
     read_foreign: Callable[[ForeignRecord], Message]
+    host: str = "order"
+    """The service that brings orders to their end, by its database: it holds their process."""
+    order_prefix: str = ""
+    """What stands before an order's id wherever the document shows it."""
     dead_letter_suffix: str = ".DLT"
     personal: tuple[str, ...] = ()
     """Members of its documented events that hold personal data (contracts C38)."""
     orders: Orders = Orders()
     stock: Stock = Stock()
+    payments: Payments = Payments()
+    orchestrator: Orchestration | None = None
+    """What the orchestrator is told, where there is one."""
     tell: Callable[[object], Notification | None] = notification_of
     """What an ending tells the customer."""
     known_by_address: bool = False
@@ -138,11 +174,23 @@ class Blueprint:
         """Raise ConfigurationError for a wiring that could not work."""
         written = [topic for service in self.services.values() for topic in service.publishes]
         read = {topic for service in self.services.values() for topic in service.acts_on}
-        if sorted(written) != sorted(self.topics) or not read <= {*self.topics}:
+        if {*written} != {*self.topics} or not read <= {*self.topics}:
             raise ConfigurationError(
                 f"blueprint {self.name!r}: every topic needs one service that writes it; written "
                 f"are {sorted(written)}, read {sorted(read)}, defined {sorted(self.topics)}"
             )
+        shared = {topic for topic in written if written.count(topic) > 1}
+        for service in self.services.values():
+            if shared.intersection(service.publishes) and not service.tells:
+                raise ConfigurationError(
+                    f"blueprint {self.name!r}: others write into topics of {service.name} too, so "
+                    "it must say which events it tells"
+                )
+
+    @property
+    def order_process(self) -> Process:
+        """An order's process as the order service shows it."""
+        return self.orders.follows or self.process
 
     @cached_property
     def events(self) -> tuple[type[Event], ...]:
@@ -158,8 +206,17 @@ class Blueprint:
         raise ConfigurationError(f"{self.name} has no service {database!r}: it has {known}")
 
     def writer(self, topic: str) -> Service:
-        """The service that writes this topic."""
-        return next(each for each in self.services.values() if topic in each.publishes)
+        """The service that writes this topic; of several, the first."""
+        return self.writers(topic)[0]
+
+    def writers(self, topic: str) -> tuple[Service, ...]:
+        """The services that write this topic."""
+        return tuple(each for each in self.services.values() if topic in each.publishes)
+
+    def teller(self, event: type[Event]) -> Service:
+        """The service that writes this event, in the first place."""
+        topic = next(topic for topic, events in self.topics.items() if event in events)
+        return next(each for each in self.writers(topic) if not each.tells or event in each.tells)
 
     def wire_name(self, name: str) -> str:
         """What the event of this canonical name is called on the wire."""

@@ -21,7 +21,7 @@ def flow(blueprint: Blueprint) -> str:
     lines.append("    client -->|HTTP| order")
     for writer in services:
         for reader in services:
-            events = [e for t in reader.reads_of(writer) for e in reader.acts_on[t]]
+            events = [e for t in reader.reads_of(writer) for e in reader.hears(writer, t)]
             if events:
                 names = ",<br/>".join(blueprint.wire_names(tuple(events)))
                 lines.append(f"    {writer.database} -->|{names}| {reader.database}")
@@ -32,7 +32,7 @@ def flow(blueprint: Blueprint) -> str:
 
 def states(blueprint: Blueprint) -> str:
     """The state machine of an order."""
-    process = blueprint.process
+    process = blueprint.order_process
     lines = ["stateDiagram-v2", f"    [*] --> {process.initial}"]
     for here, nexts in process.lifecycle.items():
         lines += [f"    {here} --> {there}" for there in sorted(nexts)]
@@ -47,7 +47,12 @@ def sequence(blueprint: Blueprint) -> str:
     lines += [f"    participant {each.database}" for each in blueprint.services.values()]
     lines.append(f"    client->>order: an order ({process.initial})")
     told: set[str] = set()
+    steps = [step for step in process.steps if step.refused]
     for step in process.steps:
+        if step not in steps:
+            told.add(step.ask)
+            lines += _told(blueprint, [step.ask, *_progress(blueprint, step)])
+    for step in steps:
         lines += _told(blueprint, [name for name in [step.ask] if name not in told])
         told.add(step.ask)
         if blueprint.orders.notices:
@@ -55,11 +60,17 @@ def sequence(blueprint: Blueprint) -> str:
         lines.append(f"    alt {step.name} refused")
         lines += _told(blueprint, [step.refused, *_failure(process.steps, step, process.failed)])
         lines.append(f"    else {step.name} done")
-        lines += _told(blueprint, [step.done])
+        lines += _told(blueprint, [step.done, *_progress(blueprint, step)])
     lines += _told(blueprint, _told_of(process.confirmed))
     lines.append(f"    Note over order: {process.confirmed.status}")
-    lines += ["    end"] * len(process.steps)
+    lines += ["    end"] * len(steps)
     return "\n".join(lines)
+
+
+def _progress(blueprint: Blueprint, step: Step) -> list[str]:
+    """How an orchestrator tells that this step is done."""
+    told = blueprint.orchestrator.progress if blueprint.orchestrator else {}
+    return [told[step.status]] if step.status and step.status in told else []
 
 
 def _failure(steps: Sequence[Step], refused: Step, failed: Ending) -> Iterator[str]:
@@ -81,8 +92,7 @@ def _told(blueprint: Blueprint, names: Iterable[str]) -> Iterator[str]:
     for event in (events[name] for name in names if name in events):
         name = event.__name__
         (wire_name,) = blueprint.wire_names((event,))
-        topic = next(topic for topic, each in blueprint.topics.items() if event in each)
-        writer = blueprint.writer(topic)
+        writer = blueprint.teller(event)
         for reader in _readers(blueprint, name):
             yield f"    {writer.database}->>{reader.database}: {wire_name}"
 

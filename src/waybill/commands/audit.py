@@ -149,11 +149,15 @@ async def _audit(
     settings: Settings, options: AuditOptions, progress: Callable[[str], None]
 ) -> Report:
     from waybill.operations.audit import audit as run  # noqa: PLC0415 - fast help
-    from waybill.platform.databases import reached, urls_of  # noqa: PLC0415 - as above
-    from waybill.platform.own_databases import SERVICES  # noqa: PLC0415 - as above
+    from waybill.platform.databases import (  # noqa: PLC0415 - as above
+        databases_of,
+        reached,
+        urls_of,
+    )
 
+    names = databases_of(options.blueprint)
     async with reached(settings) as server:
-        urls = {service: urls_of(server, service).auditor for service in SERVICES}
+        urls = {service: urls_of(server, service).auditor for service in names}
         return await run(urls, options, progress=progress)
 
 

@@ -22,7 +22,7 @@ Services = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[SERVICE]...",
-        help="order, payment, inventory, notification, provider. Default: all.",
+        help="order, payment, inventory, … Default: all of the blueprint.",
     ),
 ]
 
@@ -45,7 +45,7 @@ def provision(
     """
     from waybill.platform.server_steps import script  # noqa: PLC0415 - fast help
 
-    chosen = _chosen(services)
+    chosen = _chosen(services, data, port_base)
     if sql:
         say("\n".join(script(chosen)))
         return
@@ -64,7 +64,7 @@ def migrate(services: Services = None, data: Data = None, port_base: PortBase = 
 
     Example: waybill migrate order
     """
-    run(_migrate(_own(data, port_base), _chosen(services)))
+    run(_migrate(_own(data, port_base), _chosen(services, data, port_base)))
 
 
 def env(
@@ -81,8 +81,7 @@ def env(
     """
     from waybill.platform.env_file import write  # noqa: PLC0415 - fast help
 
-    settings_of(data, port_base)  # a misspelt variable is told
-    write(file)
+    write(file, _chosen(None, data, port_base))
     say(f"written: {file} (it holds passwords: keep it, and keep it secret)")
 
 
@@ -108,12 +107,16 @@ def _own(data: Path | None, port_base: int | None) -> OwnDatabases:
     return own
 
 
-def _chosen(services: Sequence[str] | None) -> tuple[str, ...]:
-    from waybill.platform.own_databases import SERVICES  # noqa: PLC0415 - fast help
+def _chosen(
+    services: Sequence[str] | None, data: Path | None, port_base: int | None
+) -> tuple[str, ...]:
+    from waybill.platform.chosen import chosen  # noqa: PLC0415 - fast help
+    from waybill.platform.databases import databases_of  # noqa: PLC0415 - as above
+    from waybill.platform.own_databases import KNOWN  # noqa: PLC0415 - as above
 
-    unknown = [service for service in services or () if service not in SERVICES]
+    unknown = [service for service in services or () if service not in KNOWN]
     if unknown:
         raise ConfigurationError(
-            f"there is no service {', '.join(unknown)}: one of {', '.join(SERVICES)}"
+            f"there is no service {', '.join(unknown)}: one of {', '.join(KNOWN)}"
         )
-    return tuple(services or SERVICES)
+    return tuple(services or databases_of(chosen(settings_of(data, port_base))))

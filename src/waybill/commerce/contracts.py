@@ -75,6 +75,18 @@ class OrderCancelled(Event, frozen=True, kw_only=True):
     customer_id: UUID | None = None
 
 
+class OrderCancelRequested(Event, frozen=True, kw_only=True):
+    """By orders, where an orchestrator decides: the customer wants the order to end (M8)."""
+
+
+class OrderProcessing(Event, frozen=True, kw_only=True):
+    """By the orchestrator: it has taken the order. Repeated when asked again."""
+
+
+class OrderPaid(Event, frozen=True, kw_only=True):
+    """By the orchestrator: the order is paid. Repeated when asked again."""
+
+
 class StockReleaseRequested(Event, frozen=True, kw_only=True):
     """By orders: the undo of a reservation. Again, with a new id, until it is answered."""
 
@@ -152,3 +164,6 @@ EVENTS: tuple[type[Event], ...] = (
     PaymentRefunded,
 )
 """Every event of commerce; an event's name is its class's name."""
+
+ORCHESTRATED: tuple[type[Event], ...] = (OrderCancelRequested, OrderProcessing, OrderPaid)
+"""Those besides that only an orchestrator tells or hears."""

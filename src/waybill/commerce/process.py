@@ -16,7 +16,7 @@ import msgspec
 from waybill.messaging.core.errors import ConfigurationError, PermanentError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 CANCEL_REQUESTED = "CancelRequested"
 """The fact that the customer wants the order to end."""
@@ -67,6 +67,12 @@ class Process:
     """How an order ends that its customer cancels; None: as every other failure."""
     late_cancel: bool = False
     """Whether a confirmed order may still be cancelled: its steps are undone then."""
+    taken: str | None = None
+    """The fact before which nothing is decided: what comes earlier is kept until then."""
+    follows: bool = False
+    """Whether another service decides: the endings are facts here, and are told by that one."""
+    wish: str | None = None
+    """How a follower tells whoever decides that the customer wants to cancel (protocol M8)."""
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError for a process that breaks M1 or leaves its lifecycle."""
@@ -158,21 +164,26 @@ def advance(process: Process, progress: Progress, fact: Fact) -> Advance:
     if process.is_terminal(progress.status) or (process.has_ended(progress.status) and not late):
         after = Progress(progress.status, facts, progress.reason, progress.detail)
         return Advance(after, (), _difference(process, progress, after))
+    if process.taken is not None and process.taken not in facts:
+        after = _kept(process, progress, facts, fact)
+        return Advance(after, (), _difference(process, progress, after))
     refused = _refused_by(process, facts)
     if refused is not None:
-        reason = fact.reason or refused
+        why = fact if fact.reason else progress  # what was kept says it, if this does not
         status = process.failure(facts).status
-        after = Progress(status, facts, reason, fact.detail)
-        edges: tuple[tuple[str, str], ...] = ((progress.status, status),)
+        passed = [*_statuses_before_the_end(process, progress.status, facts), status]
+        after = Progress(status, facts, why.reason or refused, why.detail)
     else:
         passed = _statuses_to(process, progress.status, facts)
         after = Progress(passed[-1], facts)
-        edges = tuple(pairwise(passed))
-    return Advance(after, edges, _difference(process, progress, after))
+    return Advance(after, tuple(pairwise(passed)), _difference(process, progress, after))
 
 
 def owed(process: Process, progress: Progress) -> tuple[str, ...]:
     """Every event that the facts seen so far call for and no fact has answered yet."""
+    if process.follows:
+        wishes = CANCEL_REQUESTED in progress.facts and not process.has_ended(progress.status)
+        return (process.wish,) if process.wish and wishes else ()
     if progress.status == process.confirmed.status:
         return _told(process.confirmed)
     if progress.status in process.failures:
@@ -207,7 +218,7 @@ def unanswered(process: Process, progress: Progress) -> tuple[str, ...]:
         return tuple(reversed([*_undos_unanswered(process, progress.facts)]))
     for step in process.steps:
         if step.done not in progress.facts:
-            return (step.ask,)
+            return (step.ask, *(owed(process, progress) if process.follows else ()))
     return ()
 
 
@@ -222,8 +233,15 @@ def _difference(process: Process, before: Progress, after: Progress) -> tuple[st
     return tuple(name for name in owed(process, after) if name not in already)
 
 
+def _kept(process: Process, progress: Progress, facts: frozenset[str], fact: Fact) -> Progress:
+    """Nothing is decided yet, but why it will be refused is not forgotten."""
+    if process.follows or progress.reason:
+        return Progress(progress.status, facts, progress.reason, progress.detail)
+    return Progress(progress.status, facts, fact.reason, fact.detail)
+
+
 def _refused_by(process: Process, facts: frozenset[str]) -> str | None:
-    if CANCEL_REQUESTED in facts:
+    if CANCEL_REQUESTED in facts and not process.follows:
         return "customer_cancelled"
     for step in process.steps:
         if step.refused in facts or step.undone in facts:
@@ -244,6 +262,14 @@ def _statuses_to(process: Process, status: str, facts: frozenset[str]) -> list[s
     return chain[chain.index(status) :]
 
 
+def _statuses_before_the_end(process: Process, status: str, facts: frozenset[str]) -> Sequence[str]:
+    """A failure is told in the status where the order stands, unless much was kept until now."""
+    if process.taken is None:
+        return [status]
+    passed = _statuses_to(process, status, facts)
+    return [each for each in passed if each != process.confirmed.status]
+
+
 def _undos_unanswered(process: Process, facts: frozenset[str]) -> Iterator[str]:
     for step in process.steps:
         if step.undone in facts:
@@ -261,7 +287,9 @@ def _check_names(process: Process) -> None:
         for name in (step.done, step.refused, step.undone, step.undo)
         if name
     ]
-    names += [*(name for ending in process.endings for name in _told(ending)), CANCEL_REQUESTED]
+    if not process.follows:  # to a follower they are facts
+        names += [name for ending in process.endings for name in _told(ending)]
+    names.append(CANCEL_REQUESTED)
     if not process.steps or len(names) != len(set(names)):
         raise ConfigurationError(
             f"process {process.name!r}: it needs a step, and each fact, undo and ending a name of "
@@ -287,7 +315,8 @@ def _check_lifecycle(process: Process) -> None:
     chain = [process.initial, *(step.status for step in process.steps if step.status)]
     whole = pairwise([*chain, process.confirmed.status])
     edges = [(here, there) for here, there in whole if here != there]
-    edges += [(status, failure) for status in chain for failure in sorted(process.failures)]
+    decided = chain[1:] if process.taken else chain
+    edges += [(status, failure) for status in decided for failure in sorted(process.failures)]
     if process.late_cancel:
         canceled = process.canceled or process.failed
         edges.append((process.confirmed.status, canceled.status))

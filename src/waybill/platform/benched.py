@@ -20,11 +20,12 @@ from waybill.messaging.core.errors import ConfigurationError
 from waybill.operations.bench.target import Target
 from waybill.platform.background import holders, readiness
 from waybill.platform.chosen import DATABASE, chosen
+from waybill.platform.databases import databases_of
 from waybill.platform.embedded import EmbeddedPostgres
 from waybill.platform.embedded.cluster import Cluster
 from waybill.platform.embedded.processes import processes_of
 from waybill.platform.empty_topics import require_empty_topics
-from waybill.platform.provisioning import SERVICES, urls_of
+from waybill.platform.provisioning import urls_of
 from waybill.platform.services import plans_of
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def target_of(settings: Settings, pids: Sequence[int]) -> Target:
     """How to reach and to watch the platform of these processes."""
     data = settings.data_directory.absolute()
     server = EmbeddedPostgres(data)
-    urls = {service: urls_of(server, service) for service in SERVICES}
+    urls = {service: urls_of(server, service) for service in databases_of(chosen(settings))}
     ports = [settings.port_base + plan.port_offset for plan in plans_of(chosen(settings)).values()]
     return Target(
         blueprint=chosen(settings),

@@ -61,8 +61,9 @@ def _topics(blueprint: Blueprint) -> Iterator[str]:
     yield _table("Topic", "Written by", "Events", "Read by")
     for topic, events in blueprint.topics.items():
         readers = [each.name for each in blueprint.services.values() if topic in each.acts_on]
-        names = ", ".join(f"`{name}`" for name in blueprint.wire_names(events))
-        yield f"| `{topic}` | {blueprint.writer(topic).name} | {names} | {', '.join(readers)} |"
+        names = ", ".join(f"`{name}`" for name in dict.fromkeys(blueprint.wire_names(events)))
+        writers = ", ".join(each.name for each in blueprint.writers(topic))
+        yield f"| `{topic}` | {writers} | {names} | {', '.join(readers)} |"
 
 
 def _endpoints(blueprint: Blueprint) -> Iterator[str]:

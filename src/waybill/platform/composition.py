@@ -29,7 +29,7 @@ from waybill.messaging.runtime.relay_settings import RelayFigures, RelaySettings
 from waybill.messaging.service import DAY_SECONDS, MessagingService, MessagingSettings
 from waybill.platform.caches import caches_of
 from waybill.platform.chosen import chosen
-from waybill.platform.databases import urls_of
+from waybill.platform.databases import databases_of, urls_of
 from waybill.platform.disk import disk_used
 from waybill.platform.embedded import EmbeddedPostgres
 from waybill.platform.http.application import HttpParts, create_application
@@ -41,6 +41,7 @@ from waybill.platform.metrics import ServiceMetrics
 from waybill.platform.outside import Outside
 from waybill.platform.own_server import prepare
 from waybill.platform.provisioning import SIMULATOR, provision
+from waybill.platform.sampling import Hosted
 from waybill.platform.service_context import in_service
 from waybill.platform.services import Workshop, plans_of
 
@@ -55,8 +56,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-HOST = "order"
-"""The service that brings orders to their end: it holds their process."""
 REQUESTS_DRAIN_SHARE, LOOPS_DRAIN_SHARE = 0.45, 0.4
 """Of the time to drain; the rest is for the database."""
 UPKEEP_SECONDS_MAX = 10.0
@@ -159,7 +158,8 @@ class Platform:
 
     async def _prepare(self) -> None:
         if isinstance(self._server, EmbeddedPostgres):
-            await provision(self._server, progress=self._progress)
+            names = databases_of(self._blueprint)
+            await provision(self._server, names, progress=self._progress)
         else:
             for name in self._names:
                 self._sources(self._plans[name])  # one that is not configured is told first (D8)
@@ -196,7 +196,7 @@ class Platform:
             owner_url=owner_url,
             disks=disks,
             wiring=self._blueprint.services[plan.name],
-            hosts=self._blueprint.process.name if name == HOST else None,
+            hosts=self._hosted(plan) if name == self._blueprint.host else None,
             kafka=self._kafka,
         )
         brake = Brake("disk brake", disks, ports=messaging.ports)
@@ -219,6 +219,9 @@ class Platform:
         application = create_application(built.surface, parts)
         server = HttpServer(application, self._sockets[name], limits)
         return RunningService(plan, messaging, built, health, server, caches)
+
+    def _hosted(self, plan: ServicePlan) -> Hosted:
+        return Hosted(self._blueprint.process.name, plan.processes)
 
     def _provider_url(self, name: str) -> str:
         """Of the simulator's ledger, which only the payment service has a password for."""

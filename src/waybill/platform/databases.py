@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from waybill.platform.own_databases import OwnDatabases, database_of, roles_of
+from waybill.platform.own_databases import SERVICES, OwnDatabases, database_of, roles_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from waybill.blueprints.definition import Blueprint
     from waybill.platform.settings import Settings
 
 
@@ -57,6 +58,12 @@ class ServiceUrls:
 def urls_of(server: Server, service: str) -> ServiceUrls:
     """The URLs of one service's roles."""
     return ServiceUrls(server, service)
+
+
+def databases_of(blueprint: Blueprint) -> tuple[str, ...]:
+    """The databases of a platform of this blueprint, by service."""
+    names = [service.database for service in blueprint.services.values()]
+    return (*SERVICES, *(name for name in names if name not in SERVICES))
 
 
 def own_databases() -> OwnDatabases | None:

@@ -13,7 +13,7 @@ from waybill.messaging.core.errors import ConfigurationError
 from waybill.platform.own_databases import SERVICES, password_variable, roles_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 SECRET_BYTES: Final = 24
@@ -29,7 +29,7 @@ SMTP: Final = {
 """Seed 004's names. Empty hosts: no cache, and mails go to the log."""
 
 
-def lines(secret: Callable[[], str]) -> Iterator[str]:
+def lines(secret: Callable[[], str], services: Iterable[str] = SERVICES) -> Iterator[str]:
     """The file's lines; `secret` gives each password."""
     yield "# Written by `make env`. Keep it secret. compose.yaml reads it; without containers:"
     yield "#   set -a; . ./.env; set +a; .venv/bin/waybill serve order"
@@ -44,7 +44,7 @@ def lines(secret: Callable[[], str]) -> Iterator[str]:
     yield "POSTGRES_DB=postgres"
     yield "POSTGRES_USER=administrator"
     yield f"POSTGRES_PASSWORD={secret()}"
-    for service in SERVICES:
+    for service in services:
         yield ""
         yield f"# The roles of {service}'s database"
         for role in roles_of(service):
@@ -60,9 +60,9 @@ def lines(secret: Callable[[], str]) -> Iterator[str]:
     yield from (f"{name}={value}" for name, value in SMTP.items())
 
 
-def write(path: Path) -> None:
+def write(path: Path, services: Iterable[str] = SERVICES) -> None:
     """Make the file, for its owner's eyes only. Raises ConfigurationError if it is there."""
-    text = "\n".join(lines(lambda: secrets.token_urlsafe(SECRET_BYTES))) + "\n"
+    text = "\n".join(lines(lambda: secrets.token_urlsafe(SECRET_BYTES), services)) + "\n"
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

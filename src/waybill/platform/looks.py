@@ -10,6 +10,7 @@ from waybill.platform.sampling import (
     SAMPLE_SECONDS,
     Backlog,
     GroupBacklog,
+    Hosted,
     Instance,
     Sampler,
 )
@@ -31,12 +32,12 @@ def show_figures(
     owner_url: str,
     disks: Sequence[Measure],
     wiring: Service,
-    hosts: str | None,
+    hosts: Hosted | None,
     kafka: KafkaSettings | None,
 ) -> None:
     """Put every gauge of a service in its place. After its consumers and calls are registered.
 
-    `hosts` is the name of the process whose orders it brings to an end, if it does.
+    `hosts` is the process whose orders it brings to an end, if it does.
     """
     name, kinds = messaging.name, messaging.kinds
     consumers = [name] if wiring.acts_on else []

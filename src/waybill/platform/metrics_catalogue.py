@@ -34,7 +34,10 @@ class Duration:
     labels: Mapping[str, Sequence[str]]
 
 
-_EVERY = ("order-service", "payment-service", "inventory-service", "notification-service")
+_EVERY = (
+    *("order-service", "payment-service", "inventory-service", "notification-service"),
+    "orchestrator",
+)
 _ORDER = ("order-service",)
 _INVENTORY = ("inventory-service",)
 _PAYMENT = ("payment-service",)

@@ -18,7 +18,10 @@ from waybill.messaging.core.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SERVICES: Final = tuple(commerce.REVISIONS)
+KNOWN: Final = tuple(commerce.REVISIONS)
+"""Every service that has a database in some blueprint."""
+SERVICES: Final = ("order", "inventory", "payment", "notification", "provider")
+"""Those whose databases a platform has, whatever its blueprint."""
 KINDS: Final = ("owner", "service", "reader", "auditor")
 HOST, PORT = "POSTGRES_HOST", "POSTGRES_PORT"
 """Seed 004's names: one server for every database that has no URL of its own."""
@@ -49,7 +52,7 @@ def password_variable(role: str) -> str:
 
 def variables() -> Iterator[str]:
     """Every variable of ours that is read here."""
-    for service in SERVICES:
+    for service in KNOWN:
         yield url_variable(service)
         for role in roles_of(service):
             yield password_variable(role)
@@ -74,7 +77,7 @@ class OwnDatabases:
         places = dict(_places(given, mistakes))
         if not places and not mistakes:
             return None
-        roles = [role for service in SERVICES for role in roles_of(service)]
+        roles = [role for service in KNOWN for role in roles_of(service)]
         passwords = {
             role: password
             for role in roles
@@ -127,7 +130,7 @@ def _places(given: Mapping[str, str], mistakes: list[str]) -> Iterator[tuple[str
     host, port = given.get(HOST), given.get(PORT, str(DEFAULT_PORT))
     if host is not None and (not port.isdecimal() or not 0 < int(port) <= 65_535):  # noqa: PLR2004 - TCP's
         mistakes.append(f"{PORT}={port}: it must be a port, 1 to 65535")
-    for service in SERVICES:
+    for service in KNOWN:
         database, variable = database_of(service), url_variable(service)
         if (url := given.get(variable)) is not None:
             problem, place = _checked(url.strip(), database)

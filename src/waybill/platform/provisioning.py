@@ -23,7 +23,7 @@ from waybill.platform.own_databases import SERVICES, database_of, roles_of
 from waybill.platform.server_steps import OWNER_SEES, SESSION_LIMITS, steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from waybill.platform.databases import Server
     from waybill.platform.embedded import EmbeddedPostgres
@@ -46,23 +46,28 @@ _LOCK: Final = 1_462_846_540
 
 
 async def provision(
-    server: EmbeddedPostgres, *, progress: Callable[[str], None] = lambda _: None
+    server: EmbeddedPostgres,
+    services: Sequence[str] = SERVICES,
+    *,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Bring our server to this release's databases, roles, rights and schemas.
+    """Bring our server to this release's databases, roles, rights and schemas of these services.
 
     Raises ConfigurationError in one line if a newer release wrote any of the schemas.
     """
     connection = await asyncpg.connect(server.url())
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
-        if await _is_current(connection, server) and await _schemas_are_current(server):
+        if await _is_current(connection, server, services) and await _schemas_are_current(
+            server, services
+        ):
             return
         progress("preparing the databases")
         await _lock_the_servers_own(connection)
-        for service in SERVICES:
+        for service in services:
             await _make(connection, server, service)
             await migrate(server, service)
-        await _remember(connection)
+        await _remember(connection, services)
     finally:
         await connection.close()
 
@@ -110,19 +115,21 @@ def _auditor_grants(service: str, role: str) -> Iterator[str]:
         yield f"GRANT SELECT ON ALL {kind} IN SCHEMA {schemas} TO {role}"
 
 
-async def _is_current(connection: asyncpg.Connection, server: EmbeddedPostgres) -> bool:
+async def _is_current(
+    connection: asyncpg.Connection, server: EmbeddedPostgres, services: Sequence[str]
+) -> bool:
     """Whether roles, databases and rights are what this release makes."""
-    new = server.secrets.ensure([role for service in SERVICES for role in roles_of(service)])
+    new = server.secrets.ensure([role for service in services for role in roles_of(service)])
     known = await connection.fetchval(
         "SELECT shobj_description(oid, 'pg_database') FROM pg_database "
         "WHERE datname = current_database()"
     )
-    return not new and known == _fingerprint()
+    return not new and known == _fingerprint(services)
 
 
-async def _schemas_are_current(server: EmbeddedPostgres) -> bool:
+async def _schemas_are_current(server: EmbeddedPostgres, services: Sequence[str]) -> bool:
     """Asked of each database, since one may have been restored alone."""
-    owners = [(service, urls_of(server, service).owner) for service in SERVICES]
+    owners = [(service, urls_of(server, service).owner) for service in services]
     states = await asyncio.gather(
         *(messaging.schema_state(url) for service, url in owners if service != SIMULATOR),
         *(commerce.schema_state(url, service) for service, url in owners),
@@ -146,20 +153,20 @@ async def _make(connection: asyncpg.Connection, server: EmbeddedPostgres, servic
             await connection.execute(step.statement)
 
 
-async def _remember(connection: asyncpg.Connection) -> None:
-    await connection.execute(f"COMMENT ON DATABASE postgres IS '{_fingerprint()}'")
+async def _remember(connection: asyncpg.Connection, services: Sequence[str]) -> None:
+    await connection.execute(f"COMMENT ON DATABASE postgres IS '{_fingerprint(services)}'")
 
 
-def _fingerprint() -> str:
+def _fingerprint(services: Sequence[str]) -> str:
     """Changes whenever a release makes different roles, rights or schemas."""
-    return hashlib.sha256("\n".join(_ingredients()).encode()).hexdigest()
+    return hashlib.sha256("\n".join(_ingredients(services)).encode()).hexdigest()
 
 
-def _ingredients() -> Iterator[str]:
+def _ingredients(services: Sequence[str]) -> Iterator[str]:
     yield HEAD_REVISION
     yield OWNER_SEES
     yield from roles.grants("service", "reader")
     yield from _auditor_grants("service", "auditor")
     yield from (f"{name} {value}" for name, value in SESSION_LIMITS.items())
-    for service, revisions in commerce.REVISIONS.items():
-        yield f"{service} {revisions[-1]}"
+    for service in services:
+        yield f"{service} {commerce.REVISIONS[service][-1]}"

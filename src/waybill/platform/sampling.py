@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -44,7 +45,7 @@ UP_BY: Final = {"backlog": "database_up", "kafka": "kafka_up"}
 _INDEX_ONLY = "SELECT set_config('enable_seqscan', 'off', true)"
 _UNSETTLED = """
 SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8
-FROM app.orders WHERE settled_at IS NULL
+FROM app.{} WHERE settled_at IS NULL
 """
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,14 @@ def follow_breaker(
     metrics.count_calls(kind, breaker)
 
 
+@dataclass(frozen=True)
+class Hosted:
+    """A process by its name, and the table of those that are under way."""
+
+    saga: str
+    table: str = "orders"
+
+
 class Backlog:
     """Gauges of one service's database. What has gone shows 0, it does not keep its last value."""
 
@@ -73,7 +82,7 @@ class Backlog:
         *,
         consumers: Iterable[str] = (),
         deliveries: Iterable[str] = (),
-        hosts_process: str | None = None,
+        hosts_process: Hosted | None = None,
     ) -> None:
         self._database = database
         self._metrics = metrics
@@ -139,10 +148,11 @@ class Backlog:
             age = pending.oldest_seconds if pending else 0.0
             show("deliveries_oldest_pending_age_seconds", age, kind=kind)
 
-    async def _show_process(self, saga: str) -> None:
+    async def _show_process(self, hosted: Hosted) -> None:
+        saga, unsettled = hosted.saga, _UNSETTLED.format(hosted.table)
         async with self._database.transaction() as transaction:
             await transaction.fetch(_INDEX_ONLY)
-            ((count, oldest),) = [(row[0], row[1]) for row in await transaction.fetch(_UNSETTLED)]
+            ((count, oldest),) = [(row[0], row[1]) for row in await transaction.fetch(unsettled)]
         self._metrics.set("saga_active", count, saga=saga)
         self._metrics.set("saga_oldest_active_age_seconds", max(0.0, oldest), saga=saga)
 

@@ -16,6 +16,9 @@ from waybill.commerce.notifications.contacts import Contacts, named_address
 from waybill.commerce.notifications.contacts_api import contacts_surface
 from waybill.commerce.notifications.notify_api import ReceivedNotices, notify_surface
 from waybill.commerce.notifications.store import NotificationPages
+from waybill.commerce.orchestrator import api as orchestrator_api
+from waybill.commerce.orchestrator.api import SagaPages
+from waybill.commerce.orchestrator.handlers import OrchestratorHandler, SagaDeadlines
 from waybill.commerce.orders import api as order_api
 from waybill.commerce.orders import handlers as order_handlers
 from waybill.commerce.orders.cancellation import Cancellation
@@ -32,6 +35,7 @@ from waybill.commerce.payments.simulator import SimulatedProvider, SimulatorSett
 from waybill.commerce.payments.store import PaymentPages
 from waybill.messaging.adapters.postgres.backlog import unread_rows
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase
+from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.runtime.brake import Brake, Measure
 from waybill.messaging.runtime.capacity import Capacity
 from waybill.messaging.runtime.delivery import DeliveryPolicy
@@ -111,6 +115,7 @@ async def build_order(shop: Workshop) -> Built:
     """Orders: intake, facts, cancel, deadline."""
     messaging, ports, settings = shop.messaging, shop.messaging.ports, shop.settings
     contract, own = shop.blueprint.orders.contract, shop.blueprint.orders.stock
+    process = shop.blueprint.order_process
     products = await own_products(own, ports) if own is not None else None
     flush = _flush(shop)
     policy = GroupCommitPolicy(queue_max=settings.intake_queue_size_max)
@@ -120,15 +125,15 @@ async def build_order(shop: Workshop) -> Built:
         flush, ports, policy=policy, brake=brake.check, capacity=_capacity(ports, settings)
     )
     shop.metrics.follow("intake_queue_length", lambda: float(intake.queued))
-    handler = order_handlers.OrderHandler(shop.blueprint.process, shop.metrics, shop.makers)
+    handler = order_handlers.OrderHandler(process, shop.metrics, shop.makers)
     messaging.add(intake.loop)
     notifier = notices_of(shop, handler)
     shop.consume(handler.handle if notifier is None else notifier.handle)
-    deadlines = Deadlines(ports, process=shop.blueprint.process, makers=shop.makers)
+    deadlines = Deadlines(ports, process=process, makers=shop.makers)
     messaging.every(DEADLINE_POLL_SECONDS, "order deadlines", deadlines.ask)
     surface = order_api.surface(
         intake=shop.caches.intake(intake),
-        reads=OrderPages(ports.database, shop.blueprint.process, contract.show),
+        reads=OrderPages(ports.database, process, contract.show, contract.show_way),
         cancellations=Cancellation(ports, handler, contract.show),
         contract=contract,
     )
@@ -140,7 +145,7 @@ async def build_order(shop: Workshop) -> Built:
 def _flush(shop: Workshop) -> OrderFlush:
     orders = shop.blueprint.orders
     parts: dict[str, Any] = {
-        "process": shop.blueprint.process,
+        "process": shop.blueprint.order_process,
         "makers": shop.makers,
         "placed": orders.contract.placed,
         "deadline": timedelta(seconds=shop.settings.order_deadline_seconds),
@@ -180,7 +185,8 @@ def _unread(database: Database, settings: Settings) -> Measure:
 async def build_inventory(shop: Workshop) -> Built:
     """Stock: reserve, release, sell; the catalogue."""
     ports = shop.messaging.ports
-    handler = inventory_handlers.InventoryHandler(shop.metrics, shop.blueprint.stock.reject)
+    stock = shop.blueprint.stock
+    handler = inventory_handlers.InventoryHandler(shop.metrics, stock.reject, stock.wants)
     shop.consume(handler.handle)
     catalogue = shop.caches.products(Catalogue(ports.database, ports.clock.now))
     return Built(surface=shop.blueprint.stock.surface(catalogue, ports.new_id))
@@ -206,7 +212,7 @@ async def build_payment(shop: Workshop) -> Built:
         messaging.add(loop)
     charge, refund = ChargeCalls(provider), RefundCalls(provider)
     settled, refunded = (
-        payment_handlers.ChargesSettled(shop.metrics),
+        payment_handlers.ChargesSettled(shop.metrics, shop.blueprint.payments.captured),
         payment_handlers.RefundsSettled(),
     )
     policy = DeliveryPolicy(concurrency_max=settings.batch_size_max)
@@ -229,7 +235,12 @@ async def build_payment(shop: Workshop) -> Built:
     for deliverer in (charges, refunds):
         follow_breaker(shop.metrics, deliverer.kind, deliverer.breaker, ports.clock.monotonic)
     handler = payment_handlers.PaymentHandler(
-        charges=charges, refunds=refunds, deliveries=messaging.deliveries, new_id=ports.new_id
+        charges=charges,
+        refunds=refunds,
+        deliveries=messaging.deliveries,
+        new_id=ports.new_id,
+        asked_by=shop.blueprint.payments.charges,
+        captured=shop.blueprint.payments.captured,
     )
     shop.consume(handler.handle)
     surface = payment_api.surface(reads=PaymentPages(ports.database))
@@ -269,6 +280,21 @@ def _notification_surface(
     if blueprint.known_by_address:  # nobody would ask for a contact
         return surface
     return joined(surface, contacts_surface(contacts))
+
+
+async def build_orchestrator(shop: Workshop) -> Built:
+    """Sagas: facts, deadline, and who is told how each order ended."""
+    messaging, ports, blueprint = shop.messaging, shop.messaging.ports, shop.blueprint
+    if blueprint.orchestrator is None:
+        raise ConfigurationError(f"{blueprint.name} has no orchestrator")
+    handler = OrchestratorHandler(blueprint.process, blueprint.orchestrator)
+    shop.consume(handler.handle)
+    deadlines = SagaDeadlines(
+        ports, process=blueprint.process, orchestration=blueprint.orchestrator
+    )
+    messaging.every(DEADLINE_POLL_SECONDS, "order deadlines", deadlines.ask)
+    reads = SagaPages(ports.database)
+    return Built(surface=orchestrator_api.surface(reads=reads, id_prefix=blueprint.order_prefix))
 
 
 def notices_of(shop: Workshop, handler: order_handlers.OrderHandler) -> NoticesOut | None:
@@ -311,6 +337,10 @@ def _notification_routes(blueprint: Blueprint) -> Surface:
     return _notification_surface(blueprint, _NOTHING, _NOTHING)
 
 
+def _orchestrator_routes(blueprint: Blueprint) -> Surface:
+    return orchestrator_api.surface(reads=_NOTHING, id_prefix=blueprint.order_prefix)
+
+
 @dataclass(frozen=True)
 class ServicePlan:
     """A service: its documented name, its port above the base, whose outboxes it reads."""
@@ -320,6 +350,8 @@ class ServicePlan:
     build: Callable[[Workshop], Awaitable[Built]]
     surface: Callable[[Blueprint], Surface]
     """Its routes alone, for their documentation: nothing stands behind them."""
+    processes: str = "orders"
+    """Its table of processes, if it hosts them."""
 
 
 PLANS = {
@@ -328,6 +360,9 @@ PLANS = {
     "inventory": ServicePlan("inventory-service", 3, build_inventory, _inventory_routes),
     "notification": ServicePlan(
         "notification-service", 4, build_notification, _notification_routes
+    ),
+    "orchestrator": ServicePlan(
+        "orchestrator", 5, build_orchestrator, _orchestrator_routes, "sagas"
     ),
 }
 """Every service that a blueprint may have, by its name on the command line."""

@@ -51,12 +51,13 @@ def check(
     faults: Sequence[Limits] = FAULTS,
     *,
     sells: bool = True,
+    may_lose: Callable[[str, object], bool] | None = None,
     judge: Judge | None = None,
 ) -> Walk:
     """Walk everything that can happen to one order, with enough stock and without any.
 
-    `sells`: see `ending`, which `judge` may replace. The walks' counts are added up; the first
-    counterexample ends it.
+    `sells`: see `ending`, which `judge` may replace; `may_lose`: see `is_repeated`. The walks'
+    counts are added up; the first counterexample ends it.
     """
 
     def balanced(states: Mapping[str, Any]) -> str | None:
@@ -65,7 +66,8 @@ def check(
     states = endings = 0
     for limits in faults:
         for available in (0, UNITS):
-            world = World(build(process, limits, available), may_lose, limits)
+            actors = build(process, limits, available)
+            world = World(actors, may_lose or is_repeated, limits)
             one = walk(world, judge or balanced, states_max=limits.states_max)
             states, endings = states + one.states, endings + one.endings
             if one.counterexample is not None:
@@ -73,7 +75,7 @@ def check(
     return Walk(states, endings, None)
 
 
-def may_lose(actor: str, event: object) -> bool:
+def is_repeated(actor: str, event: object) -> bool:
     """Whether an operator may discard this message: something will ask for its effect again.
 
     Nobody repeats an ending: its sale of stock and its notification wait for the redrive.

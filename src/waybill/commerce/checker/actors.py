@@ -25,7 +25,6 @@ from waybill.commerce.contracts import (
     Line,
     OrderCancelled,
     OrderConfirmed,
-    OrderCreated,
     StockReleaseRequested,
 )
 from waybill.commerce.inventory import domain as inventory
@@ -57,7 +56,8 @@ class OrderActor:
         self._particulars = particulars
         self._process = process
         self._decide = decide
-        self._endings = {each.status: each.event for each in process.endings if each.event}
+        told = () if process.follows else process.endings
+        self._endings = {each.status: each.event for each in told if each.event}
 
     def start(self) -> Result:
         """The order is placed."""
@@ -85,7 +85,7 @@ class OrderActor:
         now = clock(late=late)
         if not self._process.is_terminal(state.progress.status):
             wish = orders.cancel(self._process, state, now, **self._made)
-            if wish is not None:
+            if wish is not None and wish.orders:
                 yield Move("the customer cancels", Kind.OPTIONAL, self._after(state, wish))
         question = orders.ask(self._process, state, now, lambda: 0.0, **self._made)
         if question is not None and self._process.has_deadline:
@@ -142,8 +142,11 @@ class InventoryActor:
         decide: Callable[..., inventory.Decision] = inventory.decide,
         *,
         sells: bool = True,
+        wants: inventory.Wants = inventory.wants,
     ) -> None:
-        self._asks = inventory.ASKS if sells else (OrderCreated, StockReleaseRequested)
+        self._wants = wants
+        sale: tuple[type[Event], ...] = (OrderConfirmed,) if sells else ()
+        self._asks: tuple[type[Event], ...] = (StockReleaseRequested, *sale)
         self._available = available
         self._decide = decide
 
@@ -153,14 +156,18 @@ class InventoryActor:
 
     def reads(self, event: Event) -> bool:
         """What inventory acts on."""
-        return isinstance(event, self._asks)
+        return isinstance(event, self._asks) or self._wants(event) is not None
 
     def receive(self, state: InventoryState, event: Event, *, late: bool) -> Result:
         """Decide one message; the units must add up afterwards (P7)."""
         known = {} if state.reservation is None else {ORDER_ID: state.reservation}
         try:
             decision = self._decide(
-                {PRODUCT_ID: state.level}, known, received(event), clock(late=late)
+                {PRODUCT_ID: state.level},
+                known,
+                received(event),
+                clock(late=late),
+                wants=self._wants,
             )
         except PermanentError as error:
             raise ViolationError(str(error)) from error
@@ -184,6 +191,12 @@ class NotificationActor:
 
     name = "notification"
 
+    def __init__(
+        self,
+        tell: Callable[[object], notifications.Notification | None] = notifications.notification_of,
+    ) -> None:
+        self._tell = tell
+
     def start(self) -> Result:
         """Nothing told yet."""
         return Result((0, 0))
@@ -194,7 +207,7 @@ class NotificationActor:
 
     def receive(self, state: tuple[int, int], event: Event, *, late: bool) -> Result:  # noqa: ARG002 - timeless
         """One notification an order and kind, however often it is told."""
-        notification = notifications.notification_of(event)
+        notification = self._tell(event)
         if notification is None:
             raise ViolationError("an ending without a text")
         confirmed = notification.kind == "OrderConfirmed"

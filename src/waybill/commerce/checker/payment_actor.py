@@ -8,14 +8,14 @@ import msgspec
 
 from waybill.commerce.checker.model import Kind, Move, Result, ViolationError
 from waybill.commerce.checker.one_order import ORDER_ID, PAYMENT_ID, clock, received
-from waybill.commerce.contracts import OrderCancelled, RefundRequested, StockReserved
+from waybill.commerce.contracts import OrderCancelled, RefundRequested
 from waybill.commerce.payments import domain as payments
 from waybill.messaging.core.outcome import Delivered, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from waybill.commerce.contracts import Event
+    from waybill.commerce.contracts import Event, PaymentSucceeded
 
 
 class PaymentState(NamedTuple):
@@ -25,6 +25,7 @@ class PaymentState(NamedTuple):
     """
 
     payment: payments.Payment | None = None
+    asked: bytes = b""
     charge: str = ""
     cancelled: bool = False
     refund_owed: bool = False
@@ -50,8 +51,12 @@ class PaymentActor:
         *,
         unknowns: int = 1,
         strays: int = 1,
+        charges: payments.Charges = payments.charges,
+        captured: payments.Captured = payments.captured,
     ) -> None:
         self._decide = decide
+        self._charges = charges
+        self._captured = captured
         self._first = PaymentState(unknowns=unknowns, strays=strays)
 
     def start(self) -> Result:
@@ -60,21 +65,29 @@ class PaymentActor:
 
     def reads(self, event: Event) -> bool:
         """What payments act on."""
-        return isinstance(event, (StockReserved, OrderCancelled, RefundRequested))
+        asked = self._charges(event) is not None
+        return asked or isinstance(event, (OrderCancelled, RefundRequested))
 
     def receive(self, state: PaymentState, event: Event, *, late: bool) -> Result:
         """Decide one message; a second charge of one order must never be owed (P6)."""
         known = {} if state.payment is None else {ORDER_ID: state.payment}
         decision = self._decide(
-            known, received(event), now=clock(late=late), new_id=lambda: PAYMENT_ID
+            known,
+            received(event),
+            now=clock(late=late),
+            new_id=lambda: PAYMENT_ID,
+            charges=self._charges,
+            captured=self._captured,
         )
         owed = [delivery.kind for delivery in decision.deliveries]
         if payments.CHARGE in owed and state.charge:
             raise ViolationError("the order is charged a second time")
         if payments.REFUND in owed and (state.refund_owed or state.refunded):
             raise ViolationError("the payment is refunded a second time")
+        asked = [each.request for each in decision.deliveries if each.kind == payments.CHARGE]
         after = state._replace(
             payment=_uncounted(decision.payments.get(ORDER_ID, state.payment)),
+            asked=asked[0] if asked else state.asked,
             charge="owed" if payments.CHARGE in owed else state.charge,
             refund_owed=state.refund_owed or payments.REFUND in owed,
             cancelled=state.cancelled or bool(decision.cancels),
@@ -91,7 +104,7 @@ class PaymentActor:
             yield from self._unknown(state)
         if state.stray and not state.captured:
             label = "the stray call is captured after all"
-            yield Move(label, Kind.OPTIONAL, _captured(state))
+            yield Move(label, Kind.OPTIONAL, self._capture(state))
         if state.refund_owed:
             yield Move("the provider refunds", Kind.DUE, _refunded(state))
 
@@ -103,7 +116,7 @@ class PaymentActor:
             yield Move("the provider is called", Kind.DUE, Result(state._replace(charge="called")))
 
     def _called(self, state: PaymentState) -> Iterable[Move]:
-        yield Move("the provider captures", Kind.DUE, _captured(state))
+        yield Move("the provider captures", Kind.DUE, self._capture(state))
         if not state.captured:
             yield Move("the provider refuses", Kind.DUE, _refused(state, "declined"))
         if state.unknowns:
@@ -118,9 +131,13 @@ class PaymentActor:
             stray = state._replace(charge="owed", strays=state.strays - 1, stray=True)
             yield Move("the lease of the call is lost", Kind.DUE, Result(stray))
 
+    def _capture(self, state: PaymentState) -> Result:
+        request = _charge_of(state.asked)
+        return _settled(state._replace(captured=True), Delivered(), lambda: self._captured(request))
+
     def _unknown(self, state: PaymentState) -> Iterable[Move]:
         if state.captured:
-            yield Move("the provider is asked: it captured", Kind.DUE, _captured(state))
+            yield Move("the provider is asked: it captured", Kind.DUE, self._capture(state))
         else:
             owed = Result(state._replace(charge="owed"))
             yield Move("the provider is asked: it knows of no call", Kind.DUE, owed)
@@ -130,19 +147,22 @@ def _uncounted(payment: payments.Payment | None) -> payments.Payment | None:
     return None if payment is None else msgspec.structs.replace(payment, version=0)
 
 
-def _settled(state: PaymentState, settlement: Delivered | Refused) -> Result:
+_charge_of = msgspec.json.Decoder(payments.ChargeRequest).decode
+
+
+def _settled(
+    state: PaymentState,
+    settlement: Delivered | Refused,
+    tell: Callable[[], PaymentSucceeded] | None = None,
+) -> Result:
     if state.payment is None:
         raise ViolationError("a charge is settled that is not in the books")
-    done = payments.charge_settled(state.payment, settlement)
+    done = payments.charge_settled(state.payment, settlement, tell)
     if done is None:
         return Result(state._replace(charge="settled"))
     payment, publication = done
     after = state._replace(charge="settled", payment=_uncounted(payment))
     return Result(after, (publication.event,))
-
-
-def _captured(state: PaymentState) -> Result:
-    return _settled(state._replace(captured=True), Delivered())
 
 
 def _refused(state: PaymentState, why: str) -> Result:

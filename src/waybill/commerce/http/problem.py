@@ -41,10 +41,11 @@ class ProblemBody(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel
     error: str
     path: str
     errors: tuple[FieldError, ...] = ()
+    order_id: str | None = None
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457's own name
-    """Refuse this request. `headers` go out with the answer."""
+    """Refuse this request. `headers` go out with the answer; `order_id` is whose order it is."""
 
     def __init__(
         self,
@@ -54,6 +55,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own name
         *,
         errors: Sequence[FieldError] = (),
         headers: Mapping[str, str] | None = None,
+        order_id: str | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -61,6 +63,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own name
         self.detail = detail
         self.errors = tuple(errors[:FIELD_ERRORS_MAX])
         self.headers = dict(headers or {})
+        self.order_id = order_id
 
     def body(self, *, path: str, trace_id: str, timestamp: str) -> bytes:
         """The JSON of this problem; `path` is cut, whatever its length."""
@@ -78,6 +81,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own name
                 error=HTTPStatus(self.status).phrase,
                 path=shown,
                 errors=self.errors,
+                order_id=self.order_id,
             )
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 import msgspec
@@ -30,11 +30,45 @@ from waybill.messaging.core.errors import PermanentError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
+    from decimal import Decimal
 
     from waybill.messaging.core.unit import Received
 
 ASKS = (OrderCreated, StockReleaseRequested, OrderConfirmed)
 """The events that inventory acts on."""
+
+
+class Wanted(Protocol):
+    """What an event says that asks for stock."""
+
+    @property
+    def order_id(self) -> UUID:
+        """Whose."""
+
+    @property
+    def items(self) -> tuple[Line, ...]:
+        """What, at least one line."""
+
+    @property
+    def total_amount(self) -> Decimal:
+        """Told on."""
+
+    @property
+    def currency(self) -> str:
+        """Told on."""
+
+    @property
+    def not_after(self) -> datetime | None:
+        """After it nothing is held any more (protocol M2)."""
+
+
+Wants = Callable[[object], "Wanted | None"]
+"""The event as a wish for stock, if it is one."""
+
+
+def wants(event: object) -> Wanted | None:
+    """A new order wants its lines."""
+    return event if isinstance(event, OrderCreated) else None
 
 
 class ReservationStatus(StrEnum):
@@ -121,6 +155,8 @@ def decide(
     received: Iterable[Received],
     now: datetime,
     rejection: Reject | None = None,
+    *,
+    wants: Wants = wants,
 ) -> Decision:
     """Decide a batch over the locked levels of every product that it names.
 
@@ -130,8 +166,8 @@ def decide(
     batch = _Batch(stock, reservations, now, rejection or reject)
     for item in received:
         event = item.event
-        if isinstance(event, OrderCreated):
-            batch.reserve(item, event)
+        if (ask := wants(event)) is not None:
+            batch.reserve(item, ask)
         elif isinstance(event, OrderConfirmed):
             batch.commit(item, event)
         elif isinstance(event, StockReleaseRequested):
@@ -139,15 +175,15 @@ def decide(
     return batch.decision()
 
 
-def products_of(received: Iterable[Received]) -> set[UUID]:
+def products_of(received: Iterable[Received], wants: Wants = wants) -> set[UUID]:
     """The products that a batch's orders name.
 
     `decide` needs their levels, locked, and those of what the orders' reservations hold.
     """
     wanted: set[UUID] = set()
     for item in received:
-        if isinstance(item.event, OrderCreated):
-            wanted.update([line.product_id for line in item.event.items])
+        if (ask := wants(item.event)) is not None:
+            wanted.update([line.product_id for line in ask.items])
     return wanted
 
 
@@ -212,7 +248,7 @@ class _Batch:
             )
         return Decision(levels, self._written, self._moves, self._publications)
 
-    def reserve(self, item: Received, ask: OrderCreated) -> None:
+    def reserve(self, item: Received, ask: Wanted) -> None:
         """All lines or nothing; asked again, the recorded answer is repeated (M3)."""
         known = self._reservation(ask.order_id) or self._first_answer(ask)
         if known.status in (ReservationStatus.RESERVED, ReservationStatus.COMMITTED):
@@ -256,7 +292,7 @@ class _Batch:
     def _reservation(self, order_id: UUID) -> Reservation | None:
         return self._written.get(order_id) or self._before.get(order_id)
 
-    def _first_answer(self, ask: OrderCreated) -> Reservation:
+    def _first_answer(self, ask: Wanted) -> Reservation:
         quantities = _together(ask)
         refusal = self._refusal(ask, quantities)
         if refusal is not None:
@@ -268,9 +304,7 @@ class _Batch:
             self._move(MoveKind.RESERVE, each, ask.order_id)
         return Reservation(ask.order_id, ReservationStatus.RESERVED, 0, quantities)
 
-    def _refusal(
-        self, ask: OrderCreated, quantities: Sequence[Quantity]
-    ) -> tuple[Reason, str] | None:
+    def _refusal(self, ask: Wanted, quantities: Sequence[Quantity]) -> tuple[Reason, str] | None:
         if ask.not_after is not None and self._now > ask.not_after:
             return Reason.DEADLINE, "The order's deadline passed before stock was reserved"
         for each in quantities:
@@ -286,7 +320,7 @@ class _Batch:
         return None
 
     def _answer_nothing_held(
-        self, item: Received, known: Reservation, ask: OrderCreated | None = None
+        self, item: Received, known: Reservation, ask: Wanted | None = None
     ) -> None:
         if known.status is ReservationStatus.REJECTED:
             lines = ask.items if ask else ()
@@ -326,7 +360,7 @@ class _Batch:
         self._moves.append(Move(kind, product_id, order_id, available, reserved, sold))
 
 
-def _together(ask: OrderCreated) -> tuple[Quantity, ...]:
+def _together(ask: Wanted) -> tuple[Quantity, ...]:
     """The order's lines, those of one product added up."""
     if len(ask.items) == 1:
         line = ask.items[0]

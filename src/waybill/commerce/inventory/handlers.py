@@ -5,50 +5,50 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from waybill.commerce.contracts import (
+    Event,
     OrderConfirmed,
-    OrderCreated,
     StockReleaseRequested,
     StockReserved,
 )
 from waybill.commerce.inventory import store
-from waybill.commerce.inventory.domain import ASKS, MoveKind, decide, products_of, reject
+from waybill.commerce.inventory.domain import MoveKind, decide, products_of, reject, wants
 from waybill.commerce.publishing import count, publish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from waybill.commerce.inventory.domain import Reject
+    from waybill.commerce.inventory.domain import Reject, Wants
     from waybill.commerce.publishing import Counters
     from waybill.messaging.core.unit import Received, UnitOfWork
 
 CONSUMER = "inventory-service"
 
-_MOVE_OF = {
-    OrderCreated.__name__: MoveKind.RESERVE,
-    StockReleaseRequested.__name__: MoveKind.RELEASE,
-    OrderConfirmed.__name__: MoveKind.COMMIT,
-}
+_MOVES = ((StockReleaseRequested, MoveKind.RELEASE), (OrderConfirmed, MoveKind.COMMIT))
 
 
 class InventoryHandler:
     """Reserves, releases and sells. Two statements a batch, whatever its size."""
 
-    def __init__(self, counters: Counters, rejection: Reject = reject) -> None:
+    def __init__(
+        self, counters: Counters, rejection: Reject = reject, wants: Wants = wants
+    ) -> None:
         self._counters = counters
         self._reject = rejection
+        self._wants = wants
 
     async def handle(self, unit: UnitOfWork, received: Sequence[Received]) -> None:
         """Apply a batch of ASKS in this unit."""
         causes: dict[tuple[UUID, str], UUID] = {}
         for item in received:
-            if isinstance(item.event, ASKS):
-                move = _MOVE_OF[type(item.event).__name__].value
-                causes.setdefault((item.event.order_id, move), item.message.id)
+            move = self._move_of(item.event)
+            if move is not None and isinstance(item.event, Event):
+                causes.setdefault((item.event.order_id, move.value), item.message.id)
         transaction = unit.transaction
         orders = {order_id for order_id, _ in causes}
-        before, stock = await store.lock(transaction, orders, products_of(received))
-        decision = decide(stock, before, received, unit.now, self._reject)
+        products = products_of(received, self._wants)
+        before, stock = await store.lock(transaction, orders, products)
+        decision = decide(stock, before, received, unit.now, self._reject, wants=self._wants)
         if decision.reservations:
             await store.save_batch(
                 transaction, decision, before=before, causes=causes, now=unit.now
@@ -60,3 +60,8 @@ class InventoryHandler:
             if isinstance(publication.event, StockReserved) and publication.aggregate_version == 1
         )
         count(unit, self._counters, "stock_reserved_total", reserved)
+
+    def _move_of(self, event: object) -> MoveKind | None:
+        if self._wants(event) is not None:
+            return MoveKind.RESERVE
+        return next((move for kind, move in _MOVES if isinstance(event, kind)), None)

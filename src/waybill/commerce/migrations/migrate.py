@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 REVISIONS = {
-    "order": ("order_0001", "order_0002", "order_0003", "order_0004"),
+    "order": ("order_0001", "order_0002", "order_0003", "order_0004", "order_0005"),
     "inventory": ("inventory_0001", "inventory_0002", "inventory_0003"),
     "payment": ("payment_0001", "payment_0002"),
     "notification": ("notification_0001", "notification_0002", "notification_0003"),
     "provider": ("provider_0001",),
+    "orchestrator": ("orchestrator_0001",),
 }
 """Every revision that this release knows of each service, oldest first."""
 

@@ -6,14 +6,22 @@ admitted before the body is read. The rest are ordinary FastAPI routes.
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+)
 
 from waybill.commerce.http.body import read_body
 from waybill.commerce.http.negotiation import idempotency_key, require_json_content
@@ -42,6 +50,7 @@ from waybill.commerce.orders.request import (
     KeyReused,
     NotTaken,
     Outcome,
+    Placed,
     PlaceOrder,
     fingerprint,
 )
@@ -58,7 +67,6 @@ _UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _CORRELATION = re.compile("[!-~]{1,64}")
 """What of a client goes into logs and headers; anything else counts as nothing."""
 _ANY_UUID = TypeAdapter(UUID)
-OrderId = Annotated[UUID, Path(alias="id")]
 
 
 class NotCancellable(msgspec.Struct, frozen=True):
@@ -155,13 +163,27 @@ class OrderPlacement:
                 self._contract.key_reused_status,
                 "idempotency_key_reused",
                 "This Idempotency-Key was used with another payload",
+                order_id=self._first(outcome),
             )
         if isinstance(outcome, NotTaken):
             raise Problem(outcome.status, outcome.code, outcome.detail)
+        if outcome.replayed and self._contract.refuses_replays:
+            raise Problem(
+                self._contract.key_reused_status,
+                "idempotency_key_reused",
+                "This Idempotency-Key has placed an order already",
+                order_id=self._first(outcome),
+            )
         if outcome.replayed:
             await send_json(send, outcome.body, 200, (b"idempotent-replayed", b"true"))
         else:
             await send_json(send, outcome.body, self._contract.placed_status)
+
+    def _first(self, outcome: Placed | KeyReused) -> str | None:
+        """The order that the key placed, for those who are told of it."""
+        if not self._contract.refuses_replays or outcome.order_id is None:
+            return None
+        return f"{self._contract.id_prefix}{outcome.order_id}"
 
     def _correlation_id(self, headers: dict[bytes, bytes]) -> str | None:
         if not self._contract.client_correlates:
@@ -179,12 +201,15 @@ class OrderPlacement:
 class OrderReading:
     """GET of one order as a plain ASGI application: clients ask until their order ends."""
 
-    def __init__(self, reads: OrderReads) -> None:
+    def __init__(self, reads: OrderReads, id_prefix: str = "") -> None:
         self._reads = reads
+        self._id_prefix = id_prefix
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:  # noqa: ARG002 - ASGI; there is no body
         """Answer one request."""
-        order = await self._reads.order(_order_id(scope["path_params"]["id"]))
+        order = await self._reads.order(
+            _order_id(scope["path_params"]["id"].removeprefix(self._id_prefix))
+        )
         if order is None:
             raise not_found("order")
         await send_json(send, encoded(order))
@@ -209,20 +234,35 @@ def surface(
     contract: OrderContract = SEED_003,
 ) -> Surface:
     """All routes of the order service."""
-    path, placing = contract.path, OrderPlacement(intake, contract)
     cancelling = _cancelling(cancellations, contract).routes if contract.cancellable else []
     return Surface(
         routes=[*_reading(reads, contract).routes, *cancelling],
-        hot=[
-            HotRoute("POST", path, placing, contract.place_operation),
-            HotRoute("GET", path + "/{id}", OrderReading(reads), contract.get_operation),
-        ],
+        hot=[*_hot(intake, reads, contract)],
         structs=[*contract.structs, Timeline],
     )
 
 
+def _hot(intake: Intake, reads: OrderReads, contract: OrderContract) -> Iterator[HotRoute]:
+    place, read = OrderPlacement(intake, contract), OrderReading(reads, contract.id_prefix)
+    for number, path in enumerate((contract.path, *contract.aliases)):
+        placing, getting = dict(contract.place_operation), dict(contract.get_operation)
+        if number:  # an operation's id is unique
+            placing["operationId"] += f"At{number}"
+            getting["operationId"] += f"At{number}"
+        yield HotRoute("POST", path, place, placing)
+        yield HotRoute("GET", path + "/{id}", read, getting)
+
+
+def _order_id_in_path(contract: OrderContract) -> Any:  # noqa: ANN401 - an annotation
+    if not contract.id_prefix:
+        return Annotated[UUID, Path(alias="id")]
+    bare = BeforeValidator(lambda text: str(text).removeprefix(contract.id_prefix))
+    return Annotated[UUID, Path(alias="id"), bare]
+
+
 def _reading(reads: OrderReads, contract: OrderContract) -> APIRouter:
     router, path = APIRouter(tags=["orders"]), contract.path
+    order_id_in_path: Any = _order_id_in_path(contract)
     known: Any = Literal[contract.statuses]
     query_model: Any = create_model(
         "OrderQuery",
@@ -259,7 +299,7 @@ def _reading(reads: OrderReads, contract: OrderContract) -> APIRouter:
             **refuses(_400="The id is no UUID", _404="There is no such order"),
         },
     )
-    async def get_timeline(order_id: OrderId) -> Response:
+    async def get_timeline(order_id: order_id_in_path) -> Response:
         entries = await reads.timeline(order_id)
         if entries is None:
             raise not_found("order")
@@ -270,14 +310,20 @@ def _reading(reads: OrderReads, contract: OrderContract) -> APIRouter:
 
 def _cancelling(cancellations: Cancellations, contract: OrderContract) -> APIRouter:
     router = APIRouter(tags=["orders"])
+    order_id_in_path: Any = _order_id_in_path(contract)
 
     @router.post(
         contract.path + "/{id}/cancel",
+        status_code=contract.cancel_status,
         operation_id="cancelOrder",
         summary="Cancel on behalf of the customer; may be repeated",
         description="The request is kept as a fact; undoing what was done follows by events.",
         responses={
-            **answers(200, contract.view, "The order as it stands: PENDING until all is undone"),
+            **answers(
+                contract.cancel_status,
+                contract.view,
+                "The order as it stands: PENDING until all is undone",
+            ),
             **refuses(
                 _400="The id is no UUID",
                 _404="There is no such order",
@@ -285,12 +331,12 @@ def _cancelling(cancellations: Cancellations, contract: OrderContract) -> APIRou
             ),
         },
     )
-    async def cancel_order(request: Request, order_id: OrderId) -> Response:
+    async def cancel_order(request: Request, order_id: order_id_in_path) -> Response:
         outcome = await cancellations.cancel(order_id, traceparent=traceparent_of(request.scope))
         if outcome is None:
             raise not_found("order")
         if isinstance(outcome, NotCancellable):
             raise Problem(409, "order_not_cancellable", f"The order is {outcome.status}")
-        return json_answer(outcome)
+        return json_answer(outcome, contract.cancel_status)
 
     return router

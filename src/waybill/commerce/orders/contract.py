@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from waybill.commerce.orders.documentation import GET_ORDER, PLACE_ORDER, OrderRequest
 from waybill.commerce.orders.request import OrderContent, parse_order
-from waybill.commerce.orders.views import OrderPage, OrderView
+from waybill.commerce.orders.views import OrderPage, OrderView, TimelineEntry
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -28,6 +28,10 @@ Show = Callable[[OrderView, bytes | None], Shown]
 """What an answer says of an order; beside it, what the blueprint kept of the request."""
 
 
+ShowWay = Callable[[OrderView, bytes | None, Sequence[TimelineEntry]], Shown]
+"""The same, with its way, oldest entry first."""
+
+
 def as_it_is(order: OrderView, _particulars: bytes | None) -> Shown:
     """Seed 003 shows every order whole."""
     return order
@@ -43,12 +47,21 @@ class OrderContract:
 
     path: str = "/api/orders"
     """All routes of the service stand below it."""
+    aliases: tuple[str, ...] = ()
+    """Where POST of an order and GET of one answer, too; a key is the same key there."""
+    id_prefix: str = ""
+    """What may stand before an order's id in a path."""
     parse: Callable[[bytes], OrderContent] = parse_order
     placed: Show = as_it_is
     show: Show = as_it_is
+    show_way: ShowWay | None = None
+    """What GET of one order shows, where that has its timeline; None: as `show`."""
     placed_status: int = 201
+    refuses_replays: bool = False
+    """Whether a used key is refused whatever the payload, with the first order's id (C5)."""
     cancellable: bool = True
     """Whether there is a route for the customer's cancel."""
+    cancel_status: int = 200
     statuses: tuple[str, ...] = ("PENDING", "STOCK_RESERVED", "CONFIRMED", "CANCELLED")
     key_required: bool = True
     client_correlates: bool = False

@@ -36,8 +36,8 @@ from waybill.commerce.process import (
     unanswered,
 )
 from waybill.commerce.publication import Publication
+from waybill.commerce.timeline import ASK_BACKOFF, TimelineEntry
 from waybill.messaging.core.errors import ConfigurationError, PermanentError
-from waybill.messaging.core.retry import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,9 +47,6 @@ if TYPE_CHECKING:
 
 Makers = Mapping[str, "Callable[[Order], Event]"]
 """How the order service makes each event that its process emits."""
-
-ASK_BACKOFF = Backoff(base_seconds=5.0, factor=2.0, cap_seconds=60.0)
-"""Between the questions after a deadline (protocol M3)."""
 
 
 class PlaceOrder(msgspec.Struct, frozen=True):
@@ -84,19 +81,6 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     particulars: bytes | None = None
-
-
-class TimelineEntry(msgspec.Struct, frozen=True):
-    """One thing that happened to an order; `to_status` is None if its status did not change."""
-
-    order_id: UUID
-    seq: int
-    event: str
-    from_status: str | None
-    to_status: str | None
-    at: datetime
-    message_id: UUID | None = None
-    detail: str | None = None
 
 
 class Decision(msgspec.Struct, frozen=True):

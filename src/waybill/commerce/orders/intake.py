@@ -21,6 +21,7 @@ from waybill.commerce.orders.request import KeyReused, NotTaken, Outcome, Placed
 from waybill.commerce.orders.store import Key, KeyRecord
 from waybill.commerce.publication import Publication
 from waybill.commerce.publishing import count, publish
+from waybill.commerce.timeline import TimelineEntry
 from waybill.messaging.core import crash_points
 from waybill.messaging.core.errors import OverloadedError
 from waybill.messaging.runtime.group_commit import GroupCommit
@@ -57,7 +58,7 @@ class Draft(msgspec.Struct, frozen=True):
 
     entry: Entry
     order: domain.Order
-    first: domain.TimelineEntry
+    first: TimelineEntry
     created: Publication
     record: KeyRecord
 
@@ -213,4 +214,4 @@ def _result(entry: Entry, record: KeyRecord | NotTaken, leader: Entry) -> Outcom
     if record.request_hash != entry.request.fingerprint:
         return KeyReused(record.order_id)
     own = record.order_id == entry.order_id and entry is leader
-    return Placed(record.response, replayed=not own)
+    return Placed(record.response, replayed=not own, order_id=record.order_id)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from waybill.commerce.orders.contract import as_it_is
 from waybill.commerce.orders.representation import lines_as_stored
 from waybill.commerce.orders.store import as_bytes, decode_lines
 from waybill.commerce.orders.views import OrderView, TimelineEntry
+from waybill.commerce.timeline import StoredEntry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from waybill.commerce.orders.contract import Show, Shown
+    from waybill.commerce.orders.contract import Show, Shown, ShowWay
     from waybill.commerce.process import Process
     from waybill.messaging.core.ports import Database, Row
 
@@ -21,7 +24,10 @@ _SHOWN = (
     "id, customer_id, status, total_amount, currency, lines, created_at, updated_at, particulars"
 )
 _ONE = f"SELECT {_SHOWN} FROM app.orders WHERE id = $1"  # noqa: S608 - a constant
+_ONE_WITH_WAY = f"SELECT {_SHOWN}, timeline FROM app.orders WHERE id = $1"  # noqa: S608 - a constant
 _LIST = f"SELECT {_SHOWN} FROM app.orders WHERE {{}} ORDER BY id DESC LIMIT $1"  # noqa: S608 - a constant
+
+_entries_of = msgspec.json.Decoder(list[StoredEntry]).decode
 
 
 def status_conditions(process: Process) -> dict[str, str]:
@@ -44,15 +50,44 @@ WHERE order_id = $1 ORDER BY seq
 class OrderPages:
     """The `OrderReads` of the order service's API."""
 
-    def __init__(self, database: Database, process: Process, show: Show = as_it_is) -> None:
+    def __init__(
+        self,
+        database: Database,
+        process: Process,
+        show: Show = as_it_is,
+        show_way: ShowWay | None = None,
+    ) -> None:
         self._database = database
         self._show = show
+        self._show_way = show_way
         self._conditions = status_conditions(process)
 
     async def order(self, order_id: UUID) -> Shown | None:
         """The order as it stands; None if there is none."""
+        if self._show_way is not None:
+            return await self._with_way(order_id, self._show_way)
         rows = await self._database.fetch(_ONE, order_id)
         return self._shown(rows[0]) if rows else None
+
+    async def _with_way(self, order_id: UUID, show: ShowWay) -> Shown | None:
+        """Both stand in one row, so they are of one instant."""
+        rows = await self._database.fetch(_ONE_WITH_WAY, order_id)
+        if not rows:
+            return None
+        row = rows[0]
+        way = [
+            TimelineEntry(
+                each.seq,
+                each.event,
+                each.from_status,
+                each.to_status,
+                each.at,
+                each.message_id,
+                each.detail,
+            )
+            for each in _entries_of(row["timeline"])
+        ]
+        return show(_view_of(row), as_bytes(row["particulars"]), way)
 
     async def orders(
         self, *, customer_id: UUID | None, status: str | None, before: UUID | None, limit: int

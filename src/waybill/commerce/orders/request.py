@@ -80,6 +80,7 @@ class Placed(msgspec.Struct, frozen=True):
 
     body: bytes
     replayed: bool
+    order_id: UUID | None = None
 
 
 class KeyReused(msgspec.Struct, frozen=True):
@@ -157,11 +158,16 @@ def _product(value: object) -> UUID | None:
 
 
 class Naming(msgspec.Struct, frozen=True):
-    """How a line names its product: in which member, what it stands for, what it must be."""
+    """How a line names its product: in which member, what it stands for, what it must be.
+
+    And in which members it says how many, and at what price.
+    """
 
     member: str
     product: Callable[[object], UUID | None]
     must_be: str
+    quantity: str = "quantity"
+    price: str = "unitPrice"
 
 
 _BY_UUID = Naming("productId", _product, "must be a UUID")
@@ -226,19 +232,19 @@ def _line(
     product_id = naming.product(item.get(naming.member))
     if product_id is None:
         errors.append(FieldError(naming.must_be, pointer=pointer("items", at, naming.member)))
-    quantity = item.get("quantity")
+    quantity = item.get(naming.quantity)
     if type(quantity) is not int or not 1 <= quantity <= QUANTITY_MAX:
         errors.append(
             FieldError(
                 f"must be an integer from 1 to {QUANTITY_MAX}",
-                pointer=pointer("items", at, "quantity"),
+                pointer=pointer("items", at, naming.quantity),
             )
         )
         quantity = None
-    price = _price(item.get("unitPrice"))
+    price = _price(item.get(naming.price))
     defect = "must be a decimal number" if price is None else _price_defect(price, currency)
     if defect is not None:
-        errors.append(FieldError(defect, pointer=pointer("items", at, "unitPrice")))
+        errors.append(FieldError(defect, pointer=pointer("items", at, naming.price)))
     if product_id is None or quantity is None or price is None or defect is not None:
         return None
     return Line(product_id, quantity, normalised(price, currency))

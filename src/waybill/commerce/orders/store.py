@@ -6,7 +6,6 @@ table, and then reads the whole of it for ever.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -16,11 +15,13 @@ from waybill.commerce.columns import column
 from waybill.commerce.contracts import Line
 from waybill.commerce.orders.domain import Order
 from waybill.commerce.process import Progress
+from waybill.commerce.timeline import as_stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
-    from waybill.commerce.orders.domain import TimelineEntry
+    from waybill.commerce.timeline import StoredEntry, TimelineEntry
     from waybill.messaging.core.ports import Row, Transaction
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -93,18 +94,6 @@ WHERE o.scope = ANY($1) AND o.route = ANY($2) AND o.idempotency_key = ANY($3)
 """
 
 
-class _Entry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A timeline entry as it stands in the order's row, by the names of the view's columns."""
-
-    seq: int
-    event: str
-    from_status: str | None
-    to_status: str | None
-    at: datetime
-    message_id: UUID | None = None
-    detail: str | None = None
-
-
 class Key(msgspec.Struct, frozen=True, order=True):
     """The identity that makes a POST safe to repeat (protocol I1)."""
 
@@ -167,13 +156,9 @@ async def save(
     transaction: Transaction, orders: Sequence[Order], entries: Sequence[TimelineEntry]
 ) -> None:
     """Write what facts changed in orders that are locked, and append to their timelines."""
-    new: dict[UUID, list[_Entry]] = {order.id: [] for order in orders}
+    new: dict[UUID, list[StoredEntry]] = {order.id: [] for order in orders}
     for each in entries:
-        entry = _Entry(
-            each.seq, each.event, each.from_status, each.to_status, each.at, each.message_id,
-            each.detail,
-        )  # fmt: skip
-        new[each.order_id].append(entry)
+        new[each.order_id].append(as_stored(each))
     await transaction.fetch_later(
         _SAVE,
         [order.id for order in orders],

@@ -5,14 +5,18 @@ Cancelled and refused rows stay as tombstones, so that nothing late is ever char
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 import msgspec
 
 from waybill.commerce.contracts import (
+    Line,
     OrderCancelled,
     PaymentFailed,
     PaymentRefunded,
@@ -22,12 +26,12 @@ from waybill.commerce.contracts import (
     StockReserved,
 )
 from waybill.commerce.publication import Publication
+from waybill.commerce.sku import SkuLine, sku_of, with_skus
 from waybill.messaging.core.outcome import Delivered, Refused
 from waybill.messaging.core.ports import Delivery, Settlement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from datetime import datetime
+    from collections.abc import Iterable, Mapping
 
     from waybill.commerce.contracts import Event
     from waybill.messaging.core.message import Message
@@ -72,13 +76,15 @@ class Payment(msgspec.Struct, frozen=True):
     refund_id: UUID | None = None
 
 
-class ChargeRequest(msgspec.Struct, frozen=True, rename="camel"):
-    """What a charge's delivery carries."""
+class ChargeRequest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What a charge's delivery carries; `items` where a capture asks for them to be held."""
 
     order_id: UUID
     payment_id: UUID
     amount: Decimal
     currency: str
+    items: tuple[SkuLine, ...] = ()
+    not_after: datetime | None = None
 
 
 class RefundRequest(msgspec.Struct, frozen=True, rename="camel"):
@@ -100,6 +106,49 @@ class Tombstone(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
     currency: str | None = None
 
 
+class Bill(Protocol):
+    """What an event says that asks for a charge."""
+
+    @property
+    def order_id(self) -> UUID:
+        """Whose."""
+
+    @property
+    def items(self) -> tuple[Line, ...]:
+        """For what."""
+
+    @property
+    def total_amount(self) -> Decimal:
+        """How much."""
+
+    @property
+    def currency(self) -> str:
+        """Of what."""
+
+    @property
+    def not_after(self) -> datetime | None:
+        """After it nobody is charged any more (protocol M2)."""
+
+
+Charges = Callable[[object], "Bill | None"]
+"""The event as a wish for a charge, if it is one."""
+
+Captured = Callable[[ChargeRequest], PaymentSucceeded]
+"""How a capture is told."""
+
+
+def charges(event: object) -> Bill | None:
+    """Stock that is held is to be paid."""
+    return event if isinstance(event, StockReserved) else None
+
+
+def captured(request: ChargeRequest) -> PaymentSucceeded:
+    """With its amount, and no lines."""
+    return PaymentSucceeded(
+        order_id=request.order_id, payment_id=request.payment_id, amount=request.amount
+    )
+
+
 class Decision(msgspec.Struct, frozen=True):
     """What a batch changes: payments, outside calls that are owed, charges to mark as cancelled.
 
@@ -119,13 +168,15 @@ def decide(
     *,
     now: datetime,
     new_id: Callable[[], UUID],
+    charges: Charges = charges,
+    captured: Captured = captured,
 ) -> Decision:
     """Decide a batch over the locked rows of its orders; other events are passed over."""
-    batch = _Batch(payments, now, new_id)
+    batch = _Batch(payments, now, new_id, captured)
     for item in received:
         event = item.event
-        if isinstance(event, StockReserved):
-            batch.charge(item.message, event)
+        if (bill := charges(event)) is not None:
+            batch.charge(item.message, bill)
         elif isinstance(event, OrderCancelled):
             batch.cancel(item.message, event)
         elif isinstance(event, RefundRequested):
@@ -146,12 +197,19 @@ def outcomes_of(payment: Payment) -> int:
             return 1
 
 
-def charge_settled(payment: Payment, settlement: Settlement) -> tuple[Payment, Publication] | None:
-    """The row and the event after a charge's last outcome; None if it tells nothing new."""
+def charge_settled(
+    payment: Payment,
+    settlement: Settlement,
+    tell: Callable[[], PaymentSucceeded] | None = None,
+) -> tuple[Payment, Publication] | None:
+    """The row and the event after a charge's last outcome; None if it tells nothing new.
+
+    `tell` makes the event of a capture; without it, from the row.
+    """
     if isinstance(settlement, Delivered):
         if payment.status not in (PaymentStatus.PENDING, PaymentStatus.FAILED):
             return None
-        return _answered(_with(payment, PaymentStatus.SUCCEEDED))
+        return _answered(_with(payment, PaymentStatus.SUCCEEDED), tell=tell)
     if payment.status is not PaymentStatus.PENDING:
         return None
     reason = _REASONS.get(settlement.reason, Reason.PAYMENT_REFUSED)
@@ -186,8 +244,13 @@ class _Batch:
     """The working state of one `decide`."""
 
     def __init__(
-        self, payments: Mapping[UUID, Payment], now: datetime, new_id: Callable[[], UUID]
+        self,
+        payments: Mapping[UUID, Payment],
+        now: datetime,
+        new_id: Callable[[], UUID],
+        captured: Captured,
     ) -> None:
+        self._captured = captured
         self._before = payments
         self._now = now
         self._new_id = new_id
@@ -197,26 +260,23 @@ class _Batch:
         self.cancels: list[UUID] = []
         self.publications: list[Publication] = []
 
-    def charge(self, cause: Message, reserved: StockReserved) -> None:
+    def charge(self, cause: Message, bill: Bill) -> None:
         """Owe a charge, or repeat the recorded answer; past the deadline nobody is charged."""
-        known = self._payment(reserved.order_id)
+        known = self._payment(bill.order_id)
         if known is not None:
-            self._repeat(cause, known)
-        elif reserved.not_after is not None and self._now > reserved.not_after:
-            self._bury(cause, reserved, Reason.DEADLINE, _LATE)
+            self._repeat(cause, known, bill)
+        elif bill.not_after is not None and self._now > bill.not_after:
+            self._bury(cause, bill.order_id, Reason.DEADLINE, _LATE, bill)
         else:
             payment = Payment(
-                reserved.order_id,
+                bill.order_id,
                 self._new_id(),
                 PaymentStatus.PENDING,
-                amount=reserved.total_amount,
-                currency=reserved.currency,
+                amount=bill.total_amount,
+                currency=bill.currency,
             )
             self.written[payment.order_id] = payment
-            request = ChargeRequest(
-                payment.order_id, payment.payment_id, reserved.total_amount, reserved.currency
-            )
-            self._owe(cause, CHARGE, request, reserved.not_after)
+            self._owe(cause, CHARGE, self._asked(payment, bill), bill.not_after)
 
     def cancel(self, cause: Message, cancelled: OrderCancelled) -> None:
         """Stop a charge that is not made yet, and refuse one that was not even asked for.
@@ -226,7 +286,7 @@ class _Batch:
         known = self._payment(cancelled.order_id)
         if known is None:
             if cancelled.reason is not Reason.STOCK_UNAVAILABLE:
-                self._bury(cause, cancelled, Reason.CUSTOMER_CANCELLED, _CANCELLED)
+                self._bury(cause, cancelled.order_id, Reason.CUSTOMER_CANCELLED, _CANCELLED)
         elif known.status is PaymentStatus.PENDING:
             self.cancels.append(known.order_id)
 
@@ -234,7 +294,7 @@ class _Batch:
         """Give back what was captured, once; where nothing was, see to it that nothing will be."""
         known = self._payment(wanted.order_id)
         if known is None:
-            self._bury(cause, wanted, Reason.CUSTOMER_CANCELLED, _CANCELLED)
+            self._bury(cause, wanted.order_id, Reason.CUSTOMER_CANCELLED, _CANCELLED)
         elif known.status is PaymentStatus.PENDING:
             self.cancels.append(known.order_id)
         elif known.status is PaymentStatus.SUCCEEDED:
@@ -245,18 +305,38 @@ class _Batch:
     def _payment(self, order_id: UUID) -> Payment | None:
         return self.written.get(order_id) or self._before.get(order_id)
 
-    def _repeat(self, cause: Message, known: Payment) -> None:
+    def _asked(self, payment: Payment, bill: Bill) -> ChargeRequest:
+        """With the order's lines only where a capture is told with them."""
+        request = ChargeRequest(
+            payment.order_id,
+            payment.payment_id,
+            payment.amount or bill.total_amount,
+            bill.currency,
+        )
+        if self._captured is captured:
+            return request
+        items = with_skus(bill.items, map(sku_of, bill.items))
+        return msgspec.structs.replace(request, items=items, not_after=bill.not_after)
+
+    def _repeat(self, cause: Message, known: Payment, bill: Bill | None = None) -> None:
         """PENDING ones answer when their delivery settles."""
         if known.status is not PaymentStatus.PENDING:
-            payment, publication = _answered(known, cause)
+            tell = None if bill is None else partial(self._captured, self._asked(known, bill))
+            payment, publication = _answered(known, cause, tell=tell)
             self.written[payment.order_id] = payment
             self.publications.append(publication)
 
-    def _bury(self, cause: Message, event: Event, reason: Reason, detail: str) -> None:
-        amount = event.total_amount if isinstance(event, StockReserved) else None
-        currency = event.currency if isinstance(event, StockReserved) else None
+    def _bury(
+        self,
+        cause: Message,
+        order_id: UUID,
+        reason: Reason,
+        detail: str,
+        bill: Bill | None = None,
+    ) -> None:
+        amount, currency = (bill.total_amount, bill.currency) if bill else (None, None)
         tombstone = Payment(
-            event.order_id,
+            order_id,
             self._new_id(),
             PaymentStatus.FAILED,
             amount=amount,
@@ -312,7 +392,12 @@ class _Batch:
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
-def _answered(payment: Payment, cause: Message | None = None) -> tuple[Payment, Publication]:
+def _answered(
+    payment: Payment,
+    cause: Message | None = None,
+    *,
+    tell: Callable[[], PaymentSucceeded] | None = None,
+) -> tuple[Payment, Publication]:
     """The event that tells this row's state, and the row that counts it."""
     version = payment.version + 1
     event: Event
@@ -332,6 +417,8 @@ def _answered(payment: Payment, cause: Message | None = None) -> tuple[Payment, 
             amount=payment.amount,
             refund_id=payment.refund_id,
         )
+    elif tell is not None:
+        event = tell()
     else:
         event = PaymentSucceeded(
             order_id=payment.order_id, payment_id=payment.payment_id, amount=payment.amount

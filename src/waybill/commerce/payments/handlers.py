@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+import msgspec
+
 from waybill.commerce.contracts import (
     Event,
     OrderCancelled,
@@ -16,22 +18,24 @@ from waybill.commerce.contracts import (
     RefundRequested,
     StockReserved,
 )
-from waybill.commerce.payments import store
+from waybill.commerce.payments import domain, store
 from waybill.commerce.payments.domain import (
     CHARGE,
     REFUND,
+    ChargeRequest,
+    Payment,
     charge_settled,
     decide,
     refund_settled,
 )
+from waybill.commerce.publication import Publication
 from waybill.commerce.publishing import count, publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from waybill.commerce.deliveries import Calls
-    from waybill.commerce.payments.domain import Decision, Payment
-    from waybill.commerce.publication import Publication
+    from waybill.commerce.payments.domain import Captured, Charges, Decision
     from waybill.commerce.publishing import Counters
     from waybill.messaging.core.ports import Deliveries, Delivery, Settlement
     from waybill.messaging.core.unit import Received, UnitOfWork
@@ -41,6 +45,9 @@ ASKS: tuple[type[Event], ...] = (StockReserved, OrderCancelled, RefundRequested)
 """The events that the payment service acts on."""
 
 AGGREGATE = "Payment"
+
+_charge_of = msgspec.json.Decoder(ChargeRequest).decode
+_Answer = tuple[Payment, Publication] | None
 
 
 class PaymentHandler:
@@ -53,7 +60,11 @@ class PaymentHandler:
         refunds: Calls,
         deliveries: Deliveries,
         new_id: Callable[[], UUID],
+        asked_by: Charges = domain.charges,
+        captured: Captured = domain.captured,
     ) -> None:
+        self._asked_by = asked_by
+        self._captured = captured
         self._charges = charges
         self._refunds = refunds
         self._deliveries = deliveries
@@ -63,7 +74,14 @@ class PaymentHandler:
         """Apply a batch of ASKS in this unit."""
         ids = {item.event.order_id for item in received if isinstance(item.event, Event)}
         payments = await store.lock(unit.transaction, ids)
-        decision = decide(payments, received, now=unit.now, new_id=self._new_id)
+        decision = decide(
+            payments,
+            received,
+            now=unit.now,
+            new_id=self._new_id,
+            charges=self._asked_by,
+            captured=self._captured,
+        )
         await self._owe(unit, decision)
         await store.tell(unit.transaction, decision.payments.values())
         publish(unit, decision.publications, aggregate_type=AGGREGATE)
@@ -107,19 +125,26 @@ class _Settled:
 class ChargesSettled(_Settled):
     """What the provider answered to charges: books and events in the unit that settles them."""
 
-    def __init__(self, counters: Counters) -> None:
+    def __init__(self, counters: Counters, captured: Captured = domain.captured) -> None:
         super().__init__()
         self._counters = counters
+        self._captured = captured
 
     async def settled(
         self, unit: UnitOfWork, settled: Sequence[tuple[Delivery, Settlement]]
     ) -> None:
         """Record the outcomes of charges that were open until now."""
-        told = await _settle(unit, self._payments(unit), settled, charge_settled)
+        told = await _settle(unit, self._payments(unit), settled, self._answer)
         good = sum(isinstance(publication.event, PaymentSucceeded) for publication in told)
         name = "payments_processed_total"
         count(unit, self._counters, name, good, outcome="success")
         count(unit, self._counters, name, len(told) - good, outcome="failure")
+
+    def _answer(self, payment: Payment, delivery: Delivery, settlement: Settlement) -> _Answer:
+        if self._captured is domain.captured:
+            return charge_settled(payment, settlement)
+        request = delivery.request
+        return charge_settled(payment, settlement, lambda: self._captured(_charge_of(request)))
 
 
 class RefundsSettled(_Settled):
@@ -129,20 +154,24 @@ class RefundsSettled(_Settled):
         self, unit: UnitOfWork, settled: Sequence[tuple[Delivery, Settlement]]
     ) -> None:
         """Record the outcomes of refunds that were open until now."""
-        await _settle(unit, self._payments(unit), settled, refund_settled)
+        await _settle(unit, self._payments(unit), settled, _refund_answer)
+
+
+def _refund_answer(payment: Payment, _delivery: Delivery, settlement: Settlement) -> _Answer:
+    return refund_settled(payment, settlement)
 
 
 async def _settle(
     unit: UnitOfWork,
     payments: Mapping[UUID, Payment],
     settled: Sequence[tuple[Delivery, Settlement]],
-    answer: Callable[[Payment, Settlement], tuple[Payment, Publication] | None],
+    answer: Callable[[Payment, Delivery, Settlement], _Answer],
 ) -> list[Publication]:
     ids = [UUID(delivery.key) for delivery, _ in settled]
     changed: list[Payment] = []
     told: list[Publication] = []
     for order_id, (delivery, settlement) in zip(ids, settled, strict=True):
-        decided = answer(payments[order_id], settlement)
+        decided = answer(payments[order_id], delivery, settlement)
         if decided is None:
             continue
         payment, publication = decided

@@ -8,7 +8,7 @@ from waybill.messaging.core.lanes import ALL_LANES
 from waybill.operations.audit import relayed
 from waybill.operations.audit.outbox import MESSAGING
 from waybill.operations.audit.rule import Books, Kind, Rule, one_after_another, statement
-from waybill.operations.audit.scope import INVENTORY, NOTIFICATION, ORDER, PAYMENT
+from waybill.operations.audit.scope import INVENTORY, NOTIFICATION, ORCHESTRATOR, ORDER, PAYMENT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -224,6 +224,7 @@ RULES = (
             INVENTORY: one_after_another(statement(_MOVES_TWICE), statement(_EVENTS_TWICE)),
             PAYMENT: one_after_another(statement(_CALLS_TWICE), statement(_EVENTS_TWICE)),
             NOTIFICATION: statement(_CALLS_TWICE),
+            ORCHESTRATOR: statement(_EVENTS_TWICE),
         },
         look_at=_INBOX,
     ),
@@ -236,6 +237,7 @@ RULES = (
             INVENTORY: _effects(_MOVES, _EVENTS),
             PAYMENT: _effects(_CALLS, _EVENTS),
             NOTIFICATION: _effects(_CALLS),
+            ORCHESTRATOR: _effects(_EVENTS),
         },
         compare=skipped_left_nothing,
         look_at=_INBOX,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from waybill.operations.audit.rule import Books, Kind, Rule, one_after_another, statement
-from waybill.operations.audit.scope import ORDER, Need
+from waybill.operations.audit.scope import ORCHESTRATOR, ORDER, Need
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +24,13 @@ WHERE status <> ALL ($1::text[]) AND id::text <> ALL ($2::text[])
   AND not_after < now() - interval '{HEAL_SECONDS} seconds'
 ORDER BY id
 """  # noqa: S608 - a constant
+
+# What the orchestrator has heard of, whether the order came or not.
+_OPEN_SAGAS = """
+SELECT order_id, status, settled_at, created_at, ask_at, asks FROM app.sagas
+WHERE (status <> ALL ($1::text[]) OR settled_at IS NULL) AND order_id::text <> ALL ($2::text[])
+ORDER BY order_id
+"""
 
 # A fact that changed nothing has no `to_status`; its `from_status` is the status that stayed.
 _EDGES = """
@@ -113,7 +120,10 @@ RULES = (
         id="I03",
         kind=Kind.QUIESCENT,
         title="every order has ended and is settled, unless it waits for an operator",
-        looks={ORDER: statement(_OPEN, _terminal_and_waiting)},
+        looks={
+            ORDER: statement(_OPEN, _terminal_and_waiting),
+            ORCHESTRATOR: statement(_OPEN_SAGAS, _terminal_and_waiting),
+        },
         look_at=_ROW,
     ),
     Rule(

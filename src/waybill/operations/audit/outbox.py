@@ -11,14 +11,14 @@ from waybill.messaging.core.lanes import DEAD_LETTER_LANE, lane_of
 from waybill.operations.audit import relayed, topics
 from waybill.operations.audit.partitions import without_holes
 from waybill.operations.audit.rule import Books, Kind, Rule, one_after_another, statement
-from waybill.operations.audit.scope import INVENTORY, NOTIFICATION, ORDER, PAYMENT
+from waybill.operations.audit.scope import INVENTORY, NOTIFICATION, ORCHESTRATOR, ORDER, PAYMENT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from waybill.operations.audit.rule import Found
 
-MESSAGING = (ORDER, INVENTORY, PAYMENT, NOTIFICATION)
+MESSAGING = (ORDER, INVENTORY, PAYMENT, NOTIFICATION, ORCHESTRATOR)
 """Databases with an outbox and an inbox."""
 
 _EVENT_IDS = """
@@ -58,7 +58,7 @@ WHERE (lane = $1) <> (topic LIKE '%.DLT' OR topic LIKE '%.dlq')
    OR (lane <> $1 AND (topic <> ALL ($2::text[]) OR type <> ALL ($3::text[]) OR producer <> $4))
    OR aggregateid = '' OR correlation_id = '' OR version < 1 OR headers NOT LIKE '{%}'
    OR (aggregate_version IS NOT NULL
-       AND position(convert_to('"orderId":"' || aggregateid || '"', 'UTF8') IN payload) = 0)
+       AND position(convert_to('"orderId":"' || $5 || aggregateid || '"', 'UTF8') IN payload) = 0)
 ORDER BY seq
 """
 _LANES = """
@@ -71,7 +71,8 @@ def _contract(books: Books, database: str) -> Iterable[object]:
     service = books.scope.services[database]
     events = tuple(each for topic in service.publishes for each in books.scope.topics[topic])
     types = books.scope.blueprint.wire_names(events)
-    return [DEAD_LETTER_LANE, list(service.publishes), list(types), service.name]
+    prefix = books.scope.blueprint.order_prefix
+    return [DEAD_LETTER_LANE, list(service.publishes), list(types), service.name, prefix]
 
 
 async def one_lane_a_key(books: Books, database: str) -> AsyncIterator[Found]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.operations.audit import relayed
-from waybill.operations.audit.scope import ORDER
+from waybill.operations.audit.scope import ORCHESTRATOR, ORDER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,6 +62,11 @@ LIMIT $1
 _UNSETTLED = """
 SELECT count(*) AS rows, coalesce(sum(asks), 0) AS asks FROM app.orders
 WHERE settled_at IS NULL AND id::text <> ALL ($1::text[])
+"""
+
+_UNSETTLED_SAGAS = """
+SELECT count(*) AS rows, coalesce(sum(asks), 0) AS asks FROM app.sagas
+WHERE settled_at IS NULL AND order_id::text <> ALL ($1::text[])
 """
 
 
@@ -123,9 +128,12 @@ async def read_standing(
         else:
             unread = await _unread(draft, scope, route, readings[route.source])
         draft.count(f"unread messages of {consumer} in {source}", unread)
-    (row,) = await readings[ORDER].fetch(_UNSETTLED, sorted(draft.waiting))
-    draft.count("orders that are not settled", row["rows"])
-    draft.marks += [row["rows"], row["asks"], *draft.pending.items()]
+    for database, unsettled in ((ORDER, _UNSETTLED), (ORCHESTRATOR, _UNSETTLED_SAGAS)):
+        if database in scope.services:
+            (row,) = await readings[database].fetch(unsettled, sorted(draft.waiting))
+            draft.count("orders that are not settled", row["rows"])
+            draft.marks += [row["rows"], row["asks"]]
+    draft.marks += [*draft.pending.items()]
     return Standing(
         draft.pending,
         draft.waits,

@@ -28,6 +28,7 @@ INVENTORY = "inventory"
 PAYMENT = "payment"
 NOTIFICATION = "notification"
 PROVIDER = "provider"
+ORCHESTRATOR = "orchestrator"
 """The databases, by the names that `waybill psql` knows."""
 
 
@@ -74,20 +75,21 @@ class Scope:
 
     @property
     def process(self) -> Process:
-        """The blueprint's."""
-        return self.blueprint.process
+        """An order's, as the order service shows it."""
+        return self.blueprint.order_process
 
     @property
     def offers(self) -> frozenset[Need]:
         """The needs that it meets, but for those that depend on the run."""
-        events = {event for events in self.topics.values() for event in events}
+        events = {event.__name__ for events in self.topics.values() for event in events}
         met = {
             Need.TOTAL: "total_amount" in OrderCreated.__struct_fields__,
             Need.DEADLINE: self.process.has_deadline,
             Need.STOCK: self.keeps_its_stock
-            or (StockReserved in events and INVENTORY in self.services),
-            Need.PAYMENT: PaymentSucceeded in events and PAYMENT in self.services,
-            Need.PROVIDER_LEDGER: PaymentSucceeded in events and PROVIDER in self.databases,
+            or (StockReserved.__name__ in events and INVENTORY in self.services),
+            Need.PAYMENT: PaymentSucceeded.__name__ in events and PAYMENT in self.services,
+            Need.PROVIDER_LEDGER: PaymentSucceeded.__name__ in events
+            and PROVIDER in self.databases,
             Need.NOTIFICATIONS: self.notifies or self.mails,
         }
         return frozenset(need for need, is_met in met.items() if is_met)
@@ -149,10 +151,10 @@ class Scope:
         """Who reads what from whom."""
         for consumer, service in self.services.items():
             for topic, events in service.acts_on.items():
-                (source,) = [
-                    name for name, other in self.services.items() if topic in other.publishes
-                ]
-                yield Route(consumer, source, topic, self.blueprint.wire_names(events))
+                for source, other in self.services.items():
+                    if service.hears(other, topic):
+                        types = self.blueprint.wire_names(events)
+                        yield Route(consumer, source, topic, types)
 
     def consumer_id(self, database: str) -> str:
         """The consumer id (and producer's name) of the service with this database."""
@@ -186,5 +188,5 @@ def scope_of(
     )
 
 
-DATABASES = frozenset((ORDER, INVENTORY, PAYMENT, NOTIFICATION, PROVIDER))
-"""All that the embedded platform has."""
+DATABASES = frozenset((ORDER, INVENTORY, PAYMENT, NOTIFICATION, PROVIDER, ORCHESTRATOR))
+"""All that the embedded platform may have."""

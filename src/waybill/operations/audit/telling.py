@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from waybill.operations.audit.rule import Books, Kind, Rule, statement
-from waybill.operations.audit.scope import INVENTORY, ORDER, PAYMENT
+from waybill.operations.audit.scope import INVENTORY, ORCHESTRATOR, ORDER, PAYMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,6 +61,8 @@ def _orders_tell(books: Books, _database: str) -> Iterable[object]:
     begun = wire_name(process.steps[0].ask)
     statuses = {process.initial, *process.lifecycle}
     wanted = [(status, begun) for status in sorted(statuses)]
+    if process.follows:  # its endings are told by whoever decides
+        return [*map(list, zip(*wanted, strict=True)), []]
     endings = [(each.status, wire_name(each.event)) for each in process.endings if each.event]
     wanted += endings
     # An order that is cancelled late was told to be confirmed before.
@@ -68,8 +70,19 @@ def _orders_tell(books: Books, _database: str) -> Iterable[object]:
     return [*map(list, zip(*wanted, strict=True)), once]
 
 
+def _sagas_tell(books: Books, _database: str) -> Iterable[object]:
+    blueprint = books.scope.blueprint
+    process = blueprint.process
+    progress = blueprint.orchestrator.progress if blueprint.orchestrator else {}
+    wanted = [(status, blueprint.wire_name(name)) for status, name in progress.items()]
+    endings = [
+        (each.status, blueprint.wire_name(each.event)) for each in process.endings if each.event
+    ]
+    return [*map(list, zip(*wanted, *endings, strict=True)), [name for _, name in endings]]
+
+
 def _stock_tells(books: Books, _database: str) -> Iterable[object]:
-    (step,) = [step for step in books.scope.process.steps if step.name == "stock"]
+    (step,) = [each for each in books.scope.blueprint.process.steps if each.name == "stock"]
     wanted = [
         ("RESERVED", step.done),
         ("COMMITTED", step.done),
@@ -81,7 +94,7 @@ def _stock_tells(books: Books, _database: str) -> Iterable[object]:
 
 
 def _payments_tell(books: Books, _database: str) -> Iterable[object]:
-    (step,) = [step for step in books.scope.process.steps if step.name == "payment"]
+    (step,) = [each for each in books.scope.blueprint.process.steps if each.name == "payment"]
     wanted = [
         ("SUCCEEDED", step.done),
         ("REFUND_PENDING", step.done),
@@ -102,6 +115,7 @@ RULES = (
             ORDER: statement(_told("orders", "id"), _orders_tell),
             INVENTORY: statement(_told("reservations"), _stock_tells),
             PAYMENT: statement(_told("payments"), _payments_tell),
+            ORCHESTRATOR: statement(_told("sagas"), _sagas_tell),
         },
         look_at=(
             'waybill psql {database} -c "SELECT seq, id, type, aggregate_version FROM '

@@ -103,7 +103,7 @@ class Bus:
         # Only the audit of a platform on Kafka loads its client.
         from waybill.messaging.adapters.kafka.topics import Topics  # noqa: PLC0415
 
-        published = sorted(t for service in scope.services.values() for t in service.publishes)
+        published = sorted({t for service in scope.services.values() for t in service.publishes})
         self._names = [
             name + end for name in published for end in ("", scope.blueprint.dead_letter_suffix)
         ]

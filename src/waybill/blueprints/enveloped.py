@@ -1,0 +1,145 @@
+"""Seed 004's wire form: `{eventId, traceId, type, occurredAt, data}`, and its headers.
+
+A form is the struct of `data` and the functions between it and the event. What is no such object is
+refused with UndecodableMessageError and no other error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
+
+from waybill.commerce.contracts import Instant
+from waybill.messaging.core.errors import ConfigurationError, UndecodableMessageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from waybill.commerce.contracts import Event
+    from waybill.messaging.core.message import Message
+
+VERSION = 1
+Data = TypeVar("Data")
+_TRACEPARENT_PARTS = 4
+_encode_time = msgspec.json.Encoder().encode
+
+
+class Envelope(msgspec.Struct, Generic[Data], rename="camel", kw_only=True, omit_defaults=True):
+    """A record's value. Strangers need no more of it than `type` and `data`."""
+
+    event_id: str | None = None
+    trace_id: str | None = None
+    type: str
+    occurred_at: Instant | None = None
+    data: Data
+
+
+@dataclass(frozen=True)
+class Form:
+    """How some events stand in their topic under one name.
+
+    `read` raises ValueError for what the books must not hold.
+    """
+
+    events: tuple[type[Event], ...]
+    topic: str
+    name: str
+    struct: type[msgspec.Struct]
+    write: Callable[[Any], msgspec.Struct]
+    read: Callable[[Any], Event]
+
+
+class EnvelopedCodec:
+    """Codec of these forms. Events are known by their canonical name, whoever made their class.
+
+    It adds the documented headers that a message's own fields do not give.
+    """
+
+    def __init__(self, forms: Iterable[Form]) -> None:
+        forms = tuple(forms)
+        self._forms: Mapping[str, Form] = {
+            event.__name__: form for form in forms for event in form.events
+        }
+        self._by_name = {form.name: form for form in forms}
+        self._encoder = msgspec.json.Encoder(decimal_format="number")
+        envelope: Any = Envelope
+        self._decoders = {form.name: msgspec.json.Decoder(envelope[form.struct]) for form in forms}
+
+    def topic(self, event: object) -> str:
+        """See Codec."""
+        return self._form(type(event)).topic
+
+    def type_name(self, event: object) -> str:
+        """See Codec."""
+        return self._form(type(event)).name
+
+    def version(self, event: object) -> int:  # noqa: ARG002 - one version so far
+        """See Codec."""
+        return VERSION
+
+    def written(self, event: type[Event]) -> Any:  # noqa: ANN401 - an alias of a struct
+        """The type whose JSON stands in the topic for this event."""
+        envelope: Any = Envelope
+        return envelope[self._form(event).struct]
+
+    def encode(self, event: object, message: Message) -> bytes:
+        """See Codec."""
+        trace_id = _add_headers(message)
+        return self._encoder.encode(
+            Envelope(
+                event_id=str(message.id),
+                trace_id=trace_id or message.correlation_id,
+                type=message.type,
+                occurred_at=message.occurred_at,
+                data=self._form(type(event)).write(event),
+            )
+        )
+
+    def topics(self, types: Iterable[type]) -> frozenset[str]:
+        """See Codec."""
+        return frozenset(self._form(event).topic for event in types)
+
+    def names(self, types: Iterable[type]) -> frozenset[str]:
+        """See Codec."""
+        return frozenset(self._form(event).name for event in types)
+
+    def decode(self, message: Message) -> object | None:
+        """See Codec."""
+        form = self._by_name.get(message.type)
+        if form is None:
+            return None
+        if message.version > VERSION:
+            raise _undecodable(message, f"version {message.version} is newer than this reader's")
+        try:
+            written: Any = self._decoders[message.type].decode(message.value)
+            if written.type != message.type:
+                raise _undecodable(message, f"its envelope says {written.type!r}")
+            return form.read(written.data)
+        except (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError) as error:
+            raise _undecodable(message, str(error)) from error
+
+    def _form(self, event: type) -> Form:
+        try:
+            return self._forms[event.__name__]
+        except KeyError:
+            raise ConfigurationError(
+                f"{event.__name__} is not registered with this codec"
+            ) from None
+
+
+def _add_headers(message: Message) -> str:
+    """The trace id, which the value has as well; empty if the message belongs to no trace."""
+    message.headers["occurredAt"] = _encode_time(message.occurred_at)[1:-1]
+    parts = (message.traceparent or "").split("-")
+    if len(parts) != _TRACEPARENT_PARTS:
+        return ""
+    message.headers["traceId"], message.headers["spanId"] = parts[1].encode(), parts[2].encode()
+    return parts[1]
+
+
+def _undecodable(message: Message, reason: str) -> UndecodableMessageError:
+    return UndecodableMessageError(
+        f"{message.type} {message.id}: {reason}", message_ids=[message.id]
+    )

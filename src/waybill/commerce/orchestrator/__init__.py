@@ -1,0 +1,1 @@
+"""The orchestrator: holds each order's process, decides its end and has undone what was done."""
