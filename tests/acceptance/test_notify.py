@@ -56,6 +56,7 @@ def platform(session_directory: Path, target: Target) -> Iterator[PlatformProces
     platform = notify_platform(
         directory,
         NOTIFY_URL=target.url,
+        NOTIFY_TOKEN="of-this-test",  # noqa: S106 - a test's
         WAYBILL_NOTIFY_TIMEOUT_SECONDS="0.5",
         WAYBILL_NOTIFY_RETRY_INTERVAL_SECONDS="2",
         WAYBILL_ORDER_DEADLINE_SECONDS="6",
@@ -158,6 +159,7 @@ def test_an_order_is_placed_and_notified(platform: PlatformProcess, target: Targ
     (sent,) = rows(platform.data, "order", event, order_id)
     assert asked.headers["idempotency-key"] == sent["id"]
     assert asked.headers["x-correlation-id"] == order_id
+    assert asked.headers["authorization"] == "Bearer of-this-test"
     is_told(platform, order_id, "ORDER_CREATED", processed=True)
     is_told(platform, order_id, "NOTIFY_SUCCESS", processed=True)
 

@@ -5,6 +5,7 @@ The stock's own decisions are inventory's, the notices' calls those of notificat
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,8 @@ from waybill.messaging.adapters.postgres.verdicts import (
     judge_parked_deliveries,
     list_parked_deliveries,
 )
+from waybill.messaging.core.errors import ConfigurationError
+from waybill.platform.own_databases import secret
 from waybill.platform.sampling import follow_breaker
 
 if TYPE_CHECKING:
@@ -98,6 +101,7 @@ def notices_out(
     notifier = HttpNotifier(
         ClientSettings(
             url=settings.notify_url or ours,
+            token=_token(),
             connect_seconds=min(1.0, timeout),
             timeout_seconds=timeout,
         )
@@ -116,6 +120,16 @@ def notices_out(
     messaging.every(settings.notify_retry_interval_seconds, WHO, failed.retry_all)
     handler = NoticeHandler(kind=NOTIFY, calls=calls, new_id=ports.new_id)
     return NoticesOut(notifier, handler)
+
+
+def _token() -> str:
+    """NOTIFY_TOKEN or NOTIFY_TOKEN_FILE. Raises ConfigurationError for one that cannot be sent."""
+    mistakes: list[str] = []
+    given = {name: text for name, text in os.environ.items() if text.strip()}
+    token = secret(given, "NOTIFY_TOKEN", mistakes)
+    if mistakes:
+        raise ConfigurationError("wrong settings: " + "; ".join(mistakes))
+    return token or ""
 
 
 def _parked_and_again(database: Database) -> tuple[Parked, TryAgain]:
