@@ -68,7 +68,7 @@ def test_its_page_has_all_of_it(blueprint: Blueprint) -> None:
         assert f"`{name}`" in page
     for status, nexts in blueprint.order_process.lifecycle.items():
         assert all(f"{status} --> {each}" in page for each in nexts)
-    assert page.count("```mermaid") == 3
+    assert page.count("```mermaid") == 3 + blueprint.process.cancellable
     contract = blueprint.orders.contract
     endpoints = set(endpoints_of(blueprint))
     for path in (contract.path, *contract.aliases):

@@ -90,7 +90,8 @@ class Databases:
         await asyncio.gather(
             *(self._connections[name].execute(sql) for name, sql in self._emptying.items())
         )
-        await self._connections["inventory"].execute(STOCK, list(stock), list(stock.values()), now)
+        keeper = self._connections["inventory" if "inventory" in self._connections else "order"]
+        await keeper.execute(STOCK, list(stock), list(stock.values()), now)
 
     async def set_clock(self, now: datetime) -> None:
         """Servers follow the processes' clock."""

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 from tests.state_machine.faults import Process
 from tests.state_machine.gates import CallGate, ConsumerGate, GatedLog
 
-from waybill.blueprints import choreography
 from waybill.messaging.service import MessagingService
 from waybill.platform.http.application import HttpParts, create_application
 from waybill.platform.http.health import Health
 from waybill.platform.metrics import ServiceMetrics
-from waybill.platform.services import PLANS, Workshop
+from waybill.platform.services import Workshop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from fastapi import FastAPI
     from tests.state_machine.simulation import Simulation
 
     from waybill.messaging.core.unit import Received, UnitOfWork
@@ -38,7 +39,7 @@ class SteppedMessaging(MessagingService):
     """The service's messaging behind gates, in virtual time."""
 
     def __init__(self, life: Life, **arguments: Any) -> None:  # noqa: ANN401 - passed on
-        super().__init__(PLANS[life.service].name, notify=False, **arguments)
+        super().__init__(life.world.plans[life.service].name, notify=False, **arguments)
         self._life = life
         life.messaging = self
 
@@ -103,11 +104,11 @@ class Life:
 
     async def start(self) -> None:
         """Build it as the platform does, and run its loops."""
-        world, plan = self.world, PLANS[self.service]
+        world, plan = self.world, self.world.plans[self.service]
         messaging = SteppedMessaging(
             self,
             url=world.urls[self.service],
-            codec=choreography.codec(),
+            codec=world.blueprint.codec(),
             sources=world.sources(plan.name),
             settings=world.messaging_settings,
             doorbells=world.doorbells,
@@ -116,22 +117,28 @@ class Life:
         metrics = SilentMetrics(plan.name, version="test")
         built = await plan.build(
             Workshop(
-                blueprint=choreography.CHOREOGRAPHY,
+                blueprint=world.blueprint,
                 messaging=messaging,
                 metrics=metrics,
                 settings=world.settings,
-                provider_url=world.urls["provider"],
+                provider_url=world.urls.get("provider", ""),
             )
         )
         messaging.start()
+        self._surface = built.surface
+        self._parts = HttpParts(
+            title=plan.name,
+            version="test",
+            health=Health({}),
+            registry=metrics.registry,
+            observer=metrics,
+            now=world.clock.now,
+        )
         if self.service == "order":
-            parts = HttpParts(
-                title=plan.name,
-                version="test",
-                health=Health({}),
-                registry=metrics.registry,
-                observer=metrics,
-                now=world.clock.now,
-            )
-            transport = httpx2.ASGITransport(app=create_application(built.surface, parts))
+            transport = httpx2.ASGITransport(app=self.application)
             self.client = httpx2.AsyncClient(transport=transport, base_url="http://order")
+
+    @cached_property
+    def application(self) -> FastAPI:
+        """What it serves; made for those who ask, which is not for nothing."""
+        return create_application(self._surface, self._parts)

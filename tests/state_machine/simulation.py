@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import asyncpg
+from tests.state_machine.between import Between
 from tests.state_machine.books import Auditor
+from tests.state_machine.customers import Customers
 from tests.state_machine.databases import Databases
 from tests.state_machine.faults import FaultyDatabase, Process, Turn, reach_point
 from tests.state_machine.gates import Doubts
 from tests.state_machine.life import Life
 from tests.state_machine.virtual_time import VirtualClock, VirtualLoop
 
-from waybill.blueprints import choreography
+from waybill.blueprints.choreography import CHOREOGRAPHY
 from waybill.commerce.payments.simulation import simulated_success
 from waybill.messaging import service as messaging_service
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase
@@ -30,16 +32,17 @@ from waybill.messaging.adapters.postgres.lease import release_all
 from waybill.messaging.core import crash_points
 from waybill.messaging.reading.settings import LogSettings, SourceSpec
 from waybill.platform.composition import messaging_settings
-from waybill.platform.services import PLANS
+from waybill.platform.services import plans_of
 from waybill.platform.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
 
     import httpx2
     import pytest
     from tests.state_machine.gates import Fate, Grant
 
+    from waybill.blueprints.definition import Blueprint
     from waybill.messaging.core.ports import Delivery
 
 SUCCESS_RATE = 0.8
@@ -83,13 +86,26 @@ class Ids:
 class Simulation:
     """Every service, each in a life of its own. `quiet` between any two calls of these methods."""
 
-    def __init__(self, loop: VirtualLoop, urls: dict[str, str], patch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        urls: Mapping[str, str],
+        patch: pytest.MonkeyPatch,
+        blueprint: Blueprint = CHOREOGRAPHY,
+    ) -> None:
         self.loop = loop
-        self.urls = urls
-        self.databases = Databases(urls)
-        self.auditor = Auditor(urls)
+        self.blueprint = blueprint
+        self.plans = plans_of(blueprint)
+        self.customers = Customers(blueprint)
+        self.urls = {name: urls[name] for name in self.plans}
+        if "payment" in self.plans:
+            self.urls["provider"] = urls["provider"]
+        self.databases = Databases(self.urls)
+        self.auditor = Auditor(self.urls, blueprint)
         self.settings = Settings.load(payment_success_rate=SUCCESS_RATE)
-        settings = messaging_settings(self.settings, "state machine")
+        settings = messaging_settings(
+            self.settings, "state machine", dead_letter_suffix=blueprint.dead_letter_suffix
+        )
         self.messaging_settings = dataclasses.replace(
             settings,
             # What is decided together is drawn: nothing stays for company of its own accord.
@@ -103,6 +119,7 @@ class Simulation:
         self._connect = PostgresDatabase.connect
         patch.setattr(PostgresDatabase, "connect", self._connected)
         patch.setattr(crash_points, "hook", reach_point)
+        patch.setattr("httpx2._client.AsyncHTTPTransport", lambda **_: Between(self))
         patch.setattr(messaging_service, "SystemRandom", SteadyRandom)
         _count_statements(patch, loop)
 
@@ -135,7 +152,7 @@ class Simulation:
         self.lives: dict[str, Life] = {}
         await self.databases.reset(stock, self.clock.now())
         await self.databases.set_clock(self.clock.now())
-        for name in PLANS:
+        for name in self.plans:
             await self._start(name)
         await self.loop.quiet()
 
@@ -182,10 +199,10 @@ class Simulation:
 
     def sources(self, service: str) -> dict[str, SourceSpec]:
         """Whose outboxes this service reads, as the platform derives it."""
-        wiring = choreography.SERVICES[service]
+        wiring = self.blueprint.services[service]
         found = {}
-        for other, plan in PLANS.items():
-            if topics := wiring.reads_of(choreography.SERVICES[plan.name]):
+        for other, plan in self.plans.items():
+            if topics := wiring.reads_of(self.blueprint.services[plan.name]):
                 found[plan.name] = SourceSpec(self.urls[other], frozenset(topics))
         return found
 

@@ -8,16 +8,23 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from tests.state_machine.conftest import LONG
+from tests.state_machine.gates import Fate, Grant
 from tests.state_machine.machine import OrdersMachine
 from tests.state_machine.scripts import ONE, SCRIPTS
 from tests.state_machine.simulation import Simulation
 from tests.state_machine.virtual_time import VirtualLoop
 
+from waybill.blueprints.catalogue import BLUEPRINTS, DEFAULT
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.conftest import ServiceDatabases
     from tests.state_machine.scripts import Script
+
+    from waybill.blueprints.definition import Blueprint
+
+    World = Callable[[Blueprint], Simulation]
 
 SHORT: dict[str, Any] = {
     "max_examples": 40,
@@ -26,28 +33,61 @@ SHORT: dict[str, Any] = {
     "database": None,
 }
 """About a minute on two cores."""
-
-SERVICES = ("order", "payment", "inventory", "notification", "provider")
+SHORTER = {**SHORT, "max_examples": 12}
+"""For the other blueprints: the services are the same."""
 
 
 @pytest.fixture
-def world(
+def new_world(
     service_databases: ServiceDatabases, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Simulation]:
-    """The platform on databases of its own."""
-    loop = VirtualLoop()
-    urls = {service: service_databases[service] for service in SERVICES}
-    simulation = Simulation(loop, urls, monkeypatch)
-    simulation.run(simulation.open())
-    yield simulation
-    simulation.run(simulation.close())
-    loop.close()
+) -> Iterator[World]:
+    """The platform of a blueprint, on databases of its own."""
+    made: list[Simulation] = []
+
+    def make(blueprint: Blueprint) -> Simulation:
+        made.append(Simulation(VirtualLoop(), service_databases, monkeypatch, blueprint))
+        made[-1].run(made[-1].open())
+        return made[-1]
+
+    yield make
+    for simulation in made:
+        simulation.run(simulation.close())
+        simulation.loop.close()
 
 
-def test_the_books_add_up_after_every_step(world: Simulation) -> None:
+@pytest.fixture
+def world(new_world: World) -> Simulation:
+    """The default's."""
+    return new_world(DEFAULT)
+
+
+@pytest.mark.parametrize("blueprint", BLUEPRINTS.values(), ids=list(BLUEPRINTS))
+def test_the_books_add_up_after_every_step(new_world: World, blueprint: Blueprint) -> None:
     """P1-P9 under any sequence of rules: kind A after each one, kind Q after healing and rest."""
-    OrdersMachine.world = world
-    run_state_machine_as_test(OrdersMachine, settings=chosen())
+    OrdersMachine.world = new_world(blueprint)
+    short = SHORT if blueprint is DEFAULT else SHORTER
+    run_state_machine_as_test(OrdersMachine, settings=chosen(short))
+
+
+@pytest.mark.parametrize("blueprint", BLUEPRINTS.values(), ids=list(BLUEPRINTS))
+def test_an_order_is_confirmed_and_another_cancelled(
+    new_world: World, blueprint: Blueprint
+) -> None:
+    """What the machine drives is the blueprint: its own orders come to both of their ends."""
+    world = OrdersMachine.world = new_world(blueprint)
+    machine = OrdersMachine()
+    machine.begin(wanted=ONE)
+    machine.flow(order=0, fates=[Fate.ANSWERED] * 12)
+    machine.place(order=ONE[0])
+    machine.cancel(which=1)
+    for service in world.plans:
+        machine.deliver(batches=[(service, Grant(repeats=5), None)] * 2)
+    machine.teardown()
+    statuses = world.run(world.databases.fetch("order", "SELECT status FROM app.orders"))
+    process = blueprint.process
+    ends = {row["status"] for row in statuses}
+    assert process.confirmed.status in ends
+    assert ends & process.failures or not process.cancellable
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
@@ -67,10 +107,10 @@ def test_the_books_add_up_in_runs_that_chance_rarely_finds(
     machine.teardown()
 
 
-def chosen() -> settings:
+def chosen(short: dict[str, Any]) -> settings:
     """The same short run each time; a long one, never the same, by `--hypothesis-profile=long`."""
     long = settings.get_current_profile_name() == LONG
-    profile = settings() if long else settings(**SHORT)
+    profile = settings() if long else settings(**short)
     return settings(
         profile, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
     )

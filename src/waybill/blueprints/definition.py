@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from waybill.commerce.inventory.api import products_surface
 from waybill.commerce.inventory.domain import reject, wants
@@ -15,6 +15,7 @@ from waybill.commerce.notifications.domain import notification_of
 from waybill.commerce.orders.contract import SEED_003
 from waybill.commerce.orders.domain import MAKERS
 from waybill.commerce.payments.domain import captured, charges
+from waybill.messaging.core.codec import Codec
 from waybill.messaging.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -33,8 +34,17 @@ if TYPE_CHECKING:
     from waybill.commerce.orders.request import NotTaken
     from waybill.commerce.payments.domain import Captured, Charges
     from waybill.commerce.process import Process
-    from waybill.messaging.core.codec import Codec
     from waybill.messaging.core.message import ForeignRecord, Message
+
+
+class WireCodec(Codec, Protocol):
+    """A codec that also tells what its events look like: descriptions are derived from it."""
+
+    def written(self, event: type[Event]) -> Any:  # noqa: ANN401 - a struct, or an alias of one
+        """The type whose JSON stands in the topic for this event, as msgspec describes it."""
+
+    def written_version(self, event: type[Event]) -> int:
+        """The version in which this event is written today."""
 
 
 @dataclass(frozen=True)
@@ -151,12 +161,14 @@ class Blueprint:
     process: Process
     topics: Mapping[str, tuple[type[Event], ...]]
     services: Mapping[str, Service]
-    codec: Callable[[], Codec]
+    codec: Callable[[], WireCodec]
     read_foreign: Callable[[ForeignRecord], Message]
     host: str = "order"
     """The service that brings orders to their end, by its database: it holds their process."""
     order_prefix: str = ""
     """What stands before an order's id wherever the document shows it."""
+    headers: tuple[str, ...] = ()
+    """What its records have beside the headers of every blueprint (docs/events.md)."""
     dead_letter_suffix: str = ".DLT"
     personal: tuple[str, ...] = ()
     """Members of its documented events that hold personal data (contracts C38)."""
@@ -191,6 +203,11 @@ class Blueprint:
     def order_process(self) -> Process:
         """An order's process as the order service shows it."""
         return self.orders.follows or self.process
+
+    @property
+    def summary(self) -> str:
+        """The title as a sentence begins."""
+        return self.title[:1].upper() + self.title[1:]
 
     @cached_property
     def events(self) -> tuple[type[Event], ...]:

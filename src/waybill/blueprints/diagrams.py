@@ -103,3 +103,20 @@ def _readers(blueprint: Blueprint, name: str) -> list[Service]:
         for service in blueprint.services.values()
         if name in {event.__name__ for event in service.events}
     ]
+
+
+def cancel(blueprint: Blueprint) -> str:
+    """A customer cancels an order whose steps are all done; what is not done is never asked for."""
+    process = blueprint.process
+    lines = ["sequenceDiagram", "    participant client"]
+    lines += [f"    participant {each.database}" for each in blueprint.services.values()]
+    lines.append("    client->>order: cancel")
+    wish = blueprint.order_process.wish
+    lines += _told(blueprint, [wish] if wish else [])
+    ending = process.canceled or process.failed
+    lines += _told(blueprint, _told_of(ending))
+    for step in reversed(process.steps):
+        if step.undo and step.undone:
+            lines += _told(blueprint, [step.undo, step.undone])
+    lines.append(f"    Note over order: {ending.status}")
+    return "\n".join(lines)

@@ -80,9 +80,14 @@ class EnvelopedCodec:
         return VERSION
 
     def written(self, event: type[Event]) -> Any:  # noqa: ANN401 - an alias of a struct
-        """The type whose JSON stands in the topic for this event."""
+        """See WireCodec."""
         envelope: Any = Envelope
         return envelope[self._form(event).struct]
+
+    def written_version(self, event: type[Event]) -> int:
+        """See WireCodec."""
+        self._form(event)
+        return VERSION
 
     def encode(self, event: object, message: Message) -> bytes:
         """See Codec."""

@@ -7,26 +7,33 @@ is no such object is refused with UndecodableMessageError and no other error.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from waybill.blueprints.versions import RAISES, newer, raised
 from waybill.messaging.core.errors import ConfigurationError, UndecodableMessageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from waybill.blueprints.versions import Upcast
     from waybill.commerce.contracts import Event
     from waybill.messaging.core.message import Message
 
 VERSION = 1
+"""Of an event that has had no other."""
+
+_members = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
 
 
 @dataclass(frozen=True)
 class Form:
     """How an event stands in its topic. `read` raises ValueError for what the books must not hold.
 
-    The topic is named as the type.
+    The topic is named as the type. `upcasts`: what turns the object of version 1 into that of 2,
+    of 2 into 3 and so on, but for `version` itself.
     """
 
     event: type[Event]
@@ -34,6 +41,12 @@ class Form:
     struct: type[msgspec.Struct]
     write: Callable[[Any, Message], msgspec.Struct]
     read: Callable[[Any], Event]
+    upcasts: tuple[Upcast, ...] = ()
+
+    @property
+    def version(self) -> int:
+        """Today's."""
+        return VERSION + len(self.upcasts)
 
 
 class FlatCodec:
@@ -55,9 +68,17 @@ class FlatCodec:
         """See Codec."""
         return self._form(type(event)).name
 
-    def version(self, event: object) -> int:  # noqa: ARG002 - one version so far
+    def version(self, event: object) -> int:
         """See Codec."""
-        return VERSION
+        return self._form(type(event)).version
+
+    def written(self, event: type[Event]) -> Any:  # noqa: ANN401 - see WireCodec
+        """See WireCodec."""
+        return self._form(event).struct
+
+    def written_version(self, event: type[Event]) -> int:
+        """See WireCodec."""
+        return self._form(event).version
 
     def encode(self, event: object, message: Message) -> bytes:
         """See Codec."""
@@ -76,15 +97,24 @@ class FlatCodec:
         form = self._by_name.get(message.type)
         if form is None:
             return None
-        if message.version > VERSION:
-            raise _undecodable(message, f"version {message.version} is newer than this reader's")
+        if message.version > form.version:
+            raise _undecodable(message, newer(message.version, form.version))
         try:
-            written: Any = self._decoders[message.type].decode(message.value)
-            if written.event_type != message.type or written.version != VERSION:
+            written = self._read(form, message)
+            if written.event_type != message.type or written.version != form.version:
                 raise _undecodable(message, f"it is {written.event_type} {written.version}")
             return form.read(written)
-        except (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError) as error:
+        except RAISES as error:
             raise _undecodable(message, str(error)) from error
+
+    def _read(self, form: Form, message: Message) -> Any:  # noqa: ANN401 - the form's struct
+        if message.version == form.version:
+            return self._decoders[message.type].decode(message.value)
+        members = _members(message.value)
+        if members.get("version") != message.version:
+            raise ValueError(f"it says version {members.get('version')!r}")
+        members = raised(form.upcasts, message.version, members)
+        return msgspec.convert({**members, "version": form.version}, form.struct)
 
     def _form(self, event: type) -> Form:
         try:

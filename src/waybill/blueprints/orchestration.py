@@ -370,6 +370,7 @@ ORCHESTRATION = Blueprint(
     read_foreign=read_foreign,
     host="orchestrator",
     order_prefix=ORDER_PREFIX,
+    headers=("occurredAt", "traceId", "spanId"),
     dead_letter_suffix=".dlq",
     orders=Orders(
         contract=orchestration_http.CONTRACT,

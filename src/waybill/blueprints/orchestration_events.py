@@ -5,18 +5,14 @@ Ids are shown with a prefix: `ord_`, `pay_`, `ref_` before our UUIDs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from decimal import Decimal  # noqa: TC003 - msgspec looks at members' types
 from uuid import UUID
 
 import msgspec
 
 from waybill.commerce import contracts
+from waybill.commerce.contracts import Currency, Instant  # noqa: TC001 - as above
 from waybill.commerce.sku import SkuLine, made_id
-
-if TYPE_CHECKING:
-    from decimal import Decimal
-
-    from waybill.commerce.contracts import Currency, Instant
 
 ORDER_PREFIX, PAYMENT_PREFIX, REFUND_PREFIX = "ord_", "pay_", "ref_"
 

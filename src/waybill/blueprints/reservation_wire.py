@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 
-from waybill.blueprints.flat import VERSION, FlatCodec, Form
+from waybill.blueprints.flat import FlatCodec, Form
 from waybill.commerce import contracts
 from waybill.commerce.contracts import Instant, Reason, Units
 from waybill.commerce.money import AMOUNT_MAX, AMOUNT_MIN, SCALE_MAX
@@ -144,7 +144,7 @@ class Release(Flat, frozen=True, kw_only=True):
 
 
 def _head(event: contracts.Event, message: Message) -> tuple[str, int, UUID]:
-    return message.type, VERSION, event.order_id
+    return message.type, message.version, event.order_id
 
 
 def _write_created(event: OrderCreated, message: Message) -> Created:

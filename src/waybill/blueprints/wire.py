@@ -7,15 +7,16 @@ is no such event, with UndecodableMessageError and no other error.
 from __future__ import annotations
 
 import re
-from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
 
+from waybill.blueprints.versions import RAISES, newer, raised
 from waybill.commerce.contracts import (
     Event,
+    Instant,
     OrderCancelled,
     OrderCreated,
     PaymentFailed,
@@ -30,14 +31,14 @@ from waybill.commerce.money import AMOUNT_MAX, AMOUNT_MIN, SCALE_MAX
 from waybill.messaging.core.errors import ConfigurationError, UndecodableMessageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from waybill.blueprints.versions import Upcast
     from waybill.messaging.core.message import Message
 
 VERSION = 1
 _ZERO = Decimal(0)
 _YEAR_MIN, _YEAR_MAX = 1970, 9000
-_NEWER = "version {} is unknown here, this reader knows 1: deploy a newer reader, then redrive it"
 
 _QUOTED_PRICE = re.compile(rb'unitPrice"\s*:\s*"([^"]*)"')
 _QUOTED_AMOUNT = re.compile(rb'mount"\s*:\s*"([^"]*)"')
@@ -46,16 +47,16 @@ _NUMBER = re.compile(rb"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 Payload = TypeVar("Payload")
 
 
-class Written(msgspec.Struct, rename="camel"):
+class Written(msgspec.Struct, Generic[Payload], rename="camel"):
     """The envelope as it is written: seed 003's seven members."""
 
     event_id: UUID
     event_type: str
-    occurred_at: datetime
+    occurred_at: Instant
     correlation_id: str
     causation_id: UUID | None
     version: int
-    payload: object
+    payload: Payload
 
 
 class Read(msgspec.Struct, Generic[Payload], rename="camel"):
@@ -67,10 +68,22 @@ class Read(msgspec.Struct, Generic[Payload], rename="camel"):
 
 
 class EnvelopeCodec:
-    """Codec of the events given, each with its topic; an event's type name is its class's name."""
+    """Codec of the events given, each with its topic; an event's type name is its class's name.
 
-    def __init__(self, topics: Mapping[type[Event], str]) -> None:
+    `upcasts`: of events that have had other versions, what turns the payload of version 1 into
+    that of 2, of 2 into 3 and so on.
+    """
+
+    def __init__(
+        self,
+        topics: Mapping[type[Event], str],
+        upcasts: Mapping[type[Event], Sequence[Upcast]] | None = None,
+    ) -> None:
         self._topics = dict(topics)
+        self._upcasts = {event.__name__: tuple(each) for event, each in (upcasts or {}).items()}
+        self._versions = {
+            event.__name__: VERSION + len(self._upcasts.get(event.__name__, ())) for event in topics
+        }
         self._encoder = msgspec.json.Encoder(decimal_format="number")
         self._types = {event.__name__: event for event in topics}
         envelope: Any = Read
@@ -94,9 +107,18 @@ class EnvelopeCodec:
         """See Codec."""
         return type(event).__name__
 
-    def version(self, event: object) -> int:  # noqa: ARG002 - one version so far
+    def version(self, event: object) -> int:
         """See Codec."""
-        return VERSION
+        return self._versions[type(event).__name__]
+
+    def written(self, event: type[Event]) -> Any:  # noqa: ANN401 - see WireCodec
+        """See WireCodec."""
+        envelope: Any = Written
+        return envelope[event]
+
+    def written_version(self, event: type[Event]) -> int:
+        """See WireCodec."""
+        return self._versions[event.__name__]
 
     def encode(self, event: object, message: Message) -> bytes:
         """See Codec."""
@@ -125,21 +147,41 @@ class EnvelopeCodec:
         decoder = self._decoders.get(message.type)
         if decoder is None:
             return None
-        if message.version > VERSION:
-            raise _undecodable(message, _NEWER.format(message.version))
-        try:
-            read = decoder.decode(message.value)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            read = self._with_foreign_reason(message, error)
+        version = self._versions[message.type]
+        if message.version > version:
+            raise _undecodable(message, newer(message.version, version))
+        if message.version < version:
+            read = self._upcast(message)
+        else:
+            try:
+                read = decoder.decode(message.value)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                read = self._with_foreign_reason(message, error)
         if read.event_type != message.type:
             raise _undecodable(message, f"its envelope says {read.event_type!r}")
-        if read.version != VERSION:
-            raise _undecodable(message, _NEWER.format(read.version))
+        if read.version > version:
+            raise _undecodable(message, newer(read.version, version))
+        if read.version != message.version:
+            raise _undecodable(message, f"its envelope says version {read.version}")
         problem = _problem(read.payload, message.value)
         if problem:
             raise _undecodable(message, problem)
         event: object = read.payload
         return event
+
+    def _upcast(self, message: Message) -> Read[Any]:
+        """Members and reasons of an older version, as those of this one."""
+        struct = self._types[message.type]
+        try:
+            read: Read[Any] = _ANY.decode(message.value)
+            read.payload = _own_reason(
+                raised(self._upcasts.get(message.type, ()), message.version, read.payload),
+                struct,
+                _REASONS.get(struct),
+            )
+        except RAISES as error:
+            raise _undecodable(message, f"as version {message.version}: {error!r}") from error
+        return read
 
     def _with_foreign_reason(self, message: Message, error: Exception) -> Read[Any]:
         """Seed 003's reasons are free text, or absent: make one of our codes and a detail of it."""
@@ -163,8 +205,10 @@ _REASONS: dict[type[Event], Reason] = {
 """The events of seed 003 that carry a reason, with the code for a text that says no more."""
 
 
-def _own_reason(payload: dict[str, Any], struct: type[Event], default: Reason) -> object:
+def _own_reason(payload: dict[str, Any], struct: type[Event], default: Reason | None) -> object:
     text = payload.get("reason")
+    if default is None:
+        return msgspec.convert(payload, struct)
     if text is None or (isinstance(text, str) and text not in set(Reason)):
         payload["reason"] = _code_of(text or "", struct, default)
         payload["detail"] = payload.get("detail") or text

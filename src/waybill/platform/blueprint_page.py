@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from starlette.routing import Route
 
 from waybill.blueprints import diagrams
+from waybill.blueprints.schemas import members_of, schemas_of
 from waybill.platform.services import plans_of
 
 if TYPE_CHECKING:
@@ -21,15 +22,19 @@ def page_of(blueprint: Blueprint) -> str:
     """Diagrams, topics with their events, services with their endpoints."""
     sections = [
         f"# {blueprint.name}",
-        f"{blueprint.title.capitalize()}. From {blueprint.source}.",
+        f"{blueprint.summary}. From {blueprint.source}.",
         "## Flow",
         _mermaid(diagrams.flow(blueprint)),
         "## Sequence",
         _mermaid(diagrams.sequence(blueprint)),
+        *_cancel(blueprint),
         "## States",
         _mermaid(diagrams.states(blueprint)),
-        "## Topics and events",
+        "## Topics",
         "\n".join(_topics(blueprint)),
+        f"What a reader cannot apply goes to `<topic>{blueprint.dead_letter_suffix}`.",
+        "## Events",
+        "\n".join(_events(blueprint)),
         "## Endpoints",
         "\n".join(_endpoints(blueprint)),
     ]
@@ -49,6 +54,12 @@ def endpoints_of(blueprint: Blueprint) -> Iterator[tuple[str, str, str]]:
             yield plan.name, method, path
 
 
+def _cancel(blueprint: Blueprint) -> Iterator[str]:
+    if blueprint.process.cancellable:
+        yield "## Cancel"
+        yield _mermaid(diagrams.cancel(blueprint))
+
+
 def _mermaid(text: str) -> str:
     return f"```mermaid\n{text}\n```"
 
@@ -64,6 +75,13 @@ def _topics(blueprint: Blueprint) -> Iterator[str]:
         names = ", ".join(f"`{name}`" for name in dict.fromkeys(blueprint.wire_names(events)))
         writers = ", ".join(each.name for each in blueprint.writers(topic))
         yield f"| `{topic}` | {writers} | {names} | {', '.join(readers)} |"
+
+
+def _events(blueprint: Blueprint) -> Iterator[str]:
+    yield _table("Event", "Version", "Members; those with `?` may be missing")
+    for name, version, schema in schemas_of(blueprint):
+        members = (f"`{member}`{'' if always else '?'}" for member, always in members_of(schema))
+        yield f"| `{name}` | {version} | {', '.join(members)} |"
 
 
 def _endpoints(blueprint: Blueprint) -> Iterator[str]:
