@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import typer
 
 from waybill.commands import (
+    accounts,
     audit,
     bench,
     blueprints,
@@ -48,6 +49,7 @@ for name, group in (
     ("relay", relay.app),
     ("outbox", outbox.app),
     ("blueprints", blueprints.app),
+    ("accounts", accounts.app),
 ):
     app.add_typer(group, name=name)
 app.command("audit", short_help="Prove that nothing was lost, doubled or stranded.")(audit.audit)

@@ -22,6 +22,8 @@ PLANTS = {
         ("commerce/planted.py", "import waybill.blueprints.choreography"),
         ("blueprints/planted.py", "import waybill.platform.embedded"),
         ("commerce/orders/planted.py", "import waybill.platform.embedded"),
+        ("edge/tokens/planted.py", "import waybill.platform.embedded"),
+        ("commerce/planted.py", "import waybill.edge.tokens.claims"),
         ("surprise/__init__.py", "X = 1"),
     ],
     "messaging": [
@@ -42,6 +44,7 @@ PLANTS = {
     "ports": [
         ("commerce/orders/planted.py", "import waybill.messaging.adapters.postgres"),
         ("blueprints/planted.py", "import waybill.messaging.adapters.memory"),
+        ("edge/accounts/planted.py", "import waybill.messaging.adapters.postgres"),
     ],
     "pure": [
         ("messaging/core/planted.py", "import asyncio"),
@@ -49,6 +52,7 @@ PLANTS = {
         ("commerce/orders/domain.py", "import random"),
         ("commerce/inventory/domain.py", "import sqlalchemy"),
         ("commerce/process.py", "import time"),
+        ("edge/accounts/domain.py", "import random"),
         ("commerce/contracts.py", "import socket"),
     ],
     "library": [

@@ -85,6 +85,11 @@ class Books:
             return KeyReused(new_id())
         return Placed(b"the order", replayed=self.asked > 1)
 
+    async def placed_before(self, route: str, key: str, request_hash: str) -> Placed | None:
+        """See Intake."""
+        assert route
+        return Placed(b"before", replayed=True) if self._placed.get(key) == request_hash else None
+
 
 def request(key: str = "k-1", fingerprint: str = "f-1", scope: str = "") -> PlaceOrder:
     """One order of a mouse."""

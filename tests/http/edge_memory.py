@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
+    from waybill.edge.tokens.bearer import Verifier
+
 NOON = datetime(2026, 2, 26, 12, 40, 15, 123456, tzinfo=UTC)
 MOUSE = UUID("11111111-1111-1111-1111-111111111111")
 CUSTOMER = "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa"
@@ -80,23 +82,31 @@ class MemoryOrders:
         order = self.orders[order_id]
         self.orders[order_id] = msgspec.structs.replace(order, status="CONFIRMED")
 
-    async def order(self, order_id: UUID) -> OrderView | None:
+    async def placed_before(self, route: str, key: str, request_hash: str) -> Placed | None:
         self._fail()
-        return self.orders.get(order_id)
+        before = self.placed.get(("", route, key))
+        if before is None or before[0] != request_hash:
+            return None
+        return Placed(before[2], replayed=True)
 
-    async def timeline(self, order_id: UUID) -> Sequence[TimelineEntry] | None:
+    async def order(self, order_id: UUID, *, owner: UUID | None = None) -> OrderView | None:
         self._fail()
         order = self.orders.get(order_id)
+        return order if order is not None and owner in {None, order.customer_id} else None
+
+    async def timeline(
+        self, order_id: UUID, *, owner: UUID | None = None
+    ) -> Sequence[TimelineEntry] | None:
+        order = await self.order(order_id, owner=owner)
         if order is None:
             return None
         return [TimelineEntry(1, "OrderCreated", None, "PENDING", order.created_at)]
 
     async def cancel(
-        self, order_id: UUID, *, traceparent: str
+        self, order_id: UUID, *, traceparent: str, owner: UUID | None = None
     ) -> OrderView | NotCancellable | None:
         assert traceparent
-        self._fail()
-        order = self.orders.get(order_id)
+        order = await self.order(order_id, owner=owner)
         if order is not None and order.status == "CONFIRMED":
             return NotCancellable(order.status)
         return order
@@ -112,8 +122,8 @@ class MemoryOrderReads:
     def __init__(self, memory: MemoryOrders) -> None:
         self._memory = memory
 
-    async def order(self, order_id: UUID) -> OrderView | None:
-        return await self._memory.order(order_id)
+    async def order(self, order_id: UUID, *, owner: UUID | None = None) -> OrderView | None:
+        return await self._memory.order(order_id, owner=owner)
 
     async def orders(
         self, *, customer_id: UUID | None, status: str | None, before: UUID | None, limit: int
@@ -127,8 +137,10 @@ class MemoryOrderReads:
         ]
         return found[:limit]
 
-    async def timeline(self, order_id: UUID) -> Sequence[TimelineEntry] | None:
-        return await self._memory.timeline(order_id)
+    async def timeline(
+        self, order_id: UUID, *, owner: UUID | None = None
+    ) -> Sequence[TimelineEntry] | None:
+        return await self._memory.timeline(order_id, owner=owner)
 
 
 class MemoryProducts:
@@ -237,6 +249,7 @@ def make_edge(
     limits: HttpLimits | None = None,
     orders: MemoryOrders | None = None,
     checks: dict[str, Check] | None = None,
+    verifier: Verifier | None = None,
     admit_write: Callable[[], None] = lambda: None,
 ) -> Edge:
     """All four services' routes in one application: the tests need no more than one."""
@@ -264,6 +277,7 @@ def make_edge(
         info={"app": {"name": "order-service"}},
         limits=limits or HttpLimits(),
         admit_write=admit_write,
+        verifier=verifier,
     )
     application = create_application(joined(*surfaces), parts)
     return Edge(application, orders, products, health, responses)

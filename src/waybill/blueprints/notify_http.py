@@ -152,6 +152,7 @@ CONTRACT = OrderContract(
     show=show,
     placed_status=200,
     cancellable=False,
+    customer_of=None,
     statuses=(PLACED, NOTIFIED, FAILED),
     key_required=False,
     place_operation=_placing(),

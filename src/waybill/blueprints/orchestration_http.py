@@ -138,12 +138,17 @@ def parse(body: bytes) -> OrderContent:
         raise invalid(errors)
     kept = Particulars(user_id, tuple(item["sku"] for item in document["items"]))
     return OrderContent(
-        customer_id=made_id("user", user_id),
+        customer_id=customer_of(user_id),
         currency=currency,
         items=items,
         total_amount=total,
         particulars=msgspec.json.encode(kept),
     )
+
+
+def customer_of(user_id: str) -> UUID:
+    """The customer's id in the canonical order."""
+    return made_id("user", user_id)
 
 
 def placed(order: OrderView, _kept: bytes | None) -> Accepted:
@@ -226,6 +231,7 @@ def _getting() -> dict[str, Any]:
 
 
 CONTRACT = OrderContract(
+    customer_of=customer_of,
     path="/api/v1/orders",
     aliases=("/orders",),
     id_prefix=ORDER_PREFIX,

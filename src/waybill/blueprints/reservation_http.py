@@ -168,6 +168,7 @@ def _getting() -> dict[str, Any]:
 
 
 CONTRACT = OrderContract(
+    customer_of=None,
     parse=parse,
     placed=placed,
     show=show,

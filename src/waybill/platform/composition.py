@@ -23,6 +23,7 @@ from waybill.messaging.core.errors import OverloadedError
 from waybill.messaging.core.message import DEAD_LETTER_SUFFIX
 from waybill.messaging.reading.settings import SourceSpec
 from waybill.messaging.runtime.brake import Brake
+from waybill.messaging.runtime.clock import SystemClock
 from waybill.messaging.runtime.doorbell import Doorbell
 from waybill.messaging.runtime.policy import ConsumerPolicy
 from waybill.messaging.runtime.relay_settings import RelayFigures, RelaySettings
@@ -49,7 +50,9 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+    from waybill.edge.tokens.verifier import TokenVerifier
     from waybill.platform.caches import Caches
+    from waybill.platform.edge_services import EdgeServices
     from waybill.platform.own_databases import OwnDatabases
     from waybill.platform.services import Built, ServicePlan
     from waybill.platform.settings import Settings
@@ -110,6 +113,8 @@ class Platform:
         # All of them before any service reads another's.
         self._doorbells = {self._plans[name].name: Doorbell() for name in self._names}
         self._sockets: dict[str, socket.socket] = {}
+        self._edge = self._edge_services()
+        self._verifier = self._token_verifier()
         self._stack = AsyncExitStack()
 
     def bind(self) -> None:
@@ -118,6 +123,8 @@ class Platform:
             port = self._settings.port_base + self._plans[name].port_offset
             self._sockets[name] = bind(port, host=self._settings.host)
             self._stack.callback(self._sockets[name].close)
+        if self._edge is not None:
+            self._edge.bind(self._stack)
 
     async def __aenter__(self) -> Self:
         try:
@@ -136,6 +143,8 @@ class Platform:
             for service in self.running.values():
                 with in_service(service.plan.name):
                     await service.server.start()
+            if self._edge is not None:
+                await self._edge.start()
         except BaseException:
             await self.stop()
             raise
@@ -148,6 +157,8 @@ class Platform:
         """Readiness red, finish requests, drain the loops, close. May be repeated."""
         for service in self.running.values():
             service.health.draining = True
+        if self._edge is not None:
+            await self._edge.stop()  # whoever comes through it finds the services still there
         await asyncio.gather(*(service.server.stop() for service in self.running.values()))
         await asyncio.gather(*(service.messaging.stop() for service in self.running.values()))
         for service in self.running.values():
@@ -155,6 +166,31 @@ class Platform:
                 await each.close()
         self.running.clear()
         await self._stack.aclose()
+
+    def _token_verifier(self) -> TokenVerifier | None:
+        """Who says who calls; None: nobody is asked. One for all: it remembers for all."""
+        if not self._settings.tokens_issuer and not self._settings.accounts:
+            return None
+        from waybill.platform.edge_settings import token_verifier  # noqa: PLC0415 - as below
+
+        return token_verifier(self._settings, SystemClock())
+
+    def _edge_services(self) -> EdgeServices | None:
+        """Accounts and gateway, where they are wanted; only beside all the services."""
+        wanted = self._settings.accounts or self._settings.gateway
+        if not wanted or set(self._names) != set(self._plans):
+            return None
+        # Most platforms have neither: they need not wait for its libraries.
+        from waybill.platform.edge_services import EdgeServices  # noqa: PLC0415
+
+        return EdgeServices(
+            self._settings,
+            self._server,
+            offsets={name: plan.port_offset for name, plan in self._plans.items()},
+            messaging=messaging_settings(self._settings, "accounts-service"),
+            kafka=self._kafka,
+            checks=_checks,
+        )
 
     async def _prepare(self) -> None:
         if isinstance(self._server, EmbeddedPostgres):
@@ -215,6 +251,7 @@ class Platform:
             now=_now,
             limits=limits,
             admit_write=_counted(brake.check, metrics),
+            verifier=self._verifier,
         )
         application = create_application(built.surface, parts)
         server = HttpServer(application, self._sockets[name], limits)

@@ -118,6 +118,29 @@ class Settings(BaseSettings):
     """Of one service's pool; the embedded server takes 100 altogether."""
     drain_seconds_max: Annotated[float, Field(gt=0, le=600)] = 20.0
 
+    # Who may call (docs/edge.md)
+    accounts: bool = False
+    """Runs the accounts service too, on port base + 6: its tokens are then asked for."""
+    gateway: bool = False
+    """Runs the gateway too, on the port base itself."""
+    tokens_issuer: str = ""
+    """Whose tokens are taken; not set: those of our accounts, or nobody is asked for one."""
+    tokens_audience: str = "waybill"
+    tokens_algorithm: Literal["ES256", "ES384", "EdDSA", "RS256", "PS256"] = "ES256"
+    tokens_type: str = "at+jwt"
+    tokens_roles_claim: str = "roles"
+    tokens_jwks_url: str = ""
+    """Where the issuer's keys are; not set: where its own configuration says."""
+    tokens_ca_file: str = ""
+    tokens_lifetime_seconds_max: Seconds = 900.0
+    tokens_leeway_seconds: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 30.0
+    trusted_proxies: str = ""
+    """Addresses or networks (commas) whose X-Forwarded-For counts."""
+    gateway_subject_requests_per_minute: Count = 600
+    gateway_address_requests_per_minute: Count = 3_000
+    gateway_cors_origins: str = ""
+    """Origins (commas) whose pages may call from a browser."""
+
     # Logs
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
@@ -142,10 +165,12 @@ class Settings(BaseSettings):
                 f"{PREFIX}INBOX_RETENTION_DAYS must exceed {PREFIX}OUTBOX_RETENTION_DAYS: "
                 "else a message still in an outbox could be applied twice"
             )
-        if not self.insecure and not _is_loopback(self.host):
+        tokens = bool(self.tokens_issuer) or self.accounts
+        if not self.insecure and not tokens and not _is_loopback(self.host):
             raise ValueError(
                 f"{PREFIX}HOST {self.host} can be reached from other machines, and nobody is "
-                f"asked for a token: use 127.0.0.1 or set {PREFIX}INSECURE=true"
+                f"asked for a token: use 127.0.0.1, set {PREFIX}TOKENS_ISSUER or "
+                f"{PREFIX}ACCOUNTS, or {PREFIX}INSECURE=true"
             )
         return self
 

@@ -21,6 +21,14 @@ _FOREIGN: Final = UUID("6f0b8a52-8f0e-5b0a-9a55-3f6f4f0b6a10")
 """Namespace of subjects that are no UUIDs."""
 
 
+def customer_of(subject: str) -> UUID:
+    """Whom orders belong to: the subject itself where it is a UUID, as ours are."""
+    try:
+        return UUID(subject)
+    except ValueError:
+        return uuid5(_FOREIGN, subject)
+
+
 class Caller(msgspec.Struct, frozen=True):
     """`expires_at` is in seconds of the epoch: the token's own word, without leeway."""
 
@@ -30,11 +38,8 @@ class Caller(msgspec.Struct, frozen=True):
 
     @property
     def customer_id(self) -> UUID:
-        """Whom orders belong to: the subject itself where it is a UUID, as ours are."""
-        try:
-            return UUID(self.subject)
-        except ValueError:
-            return uuid5(_FOREIGN, self.subject)
+        """See customer_of."""
+        return customer_of(self.subject)
 
     @property
     def serves(self) -> bool:

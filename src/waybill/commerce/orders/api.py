@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from waybill.commerce.http.body import read_body
+from waybill.commerce.http.caller import caller_of, owner_of
 from waybill.commerce.http.negotiation import idempotency_key, require_json_content
 from waybill.commerce.http.paging import (
     CURSOR_PATTERN,
@@ -49,6 +50,7 @@ from waybill.commerce.orders.request import (
     KEYLESS,
     KeyReused,
     NotTaken,
+    OrderContent,
     Outcome,
     Placed,
     PlaceOrder,
@@ -91,11 +93,17 @@ class Intake(Protocol):
         have been: the same key finds out). May be cancelled; the order may then still be placed.
         """
 
+    async def placed_before(self, route: str, key: str, request_hash: str) -> Placed | None:
+        """What this key placed while there were no tokens, if it was this very request."""
+
 
 class OrderReads(Protocol):
-    """What GET shows. Every method may raise TransientError."""
+    """What GET shows. Every method may raise TransientError.
 
-    async def order(self, order_id: UUID) -> Shown | None:
+    With an `owner` an order of anybody else is none.
+    """
+
+    async def order(self, order_id: UUID, *, owner: UUID | None = None) -> Shown | None:
         """The order as it stands, with its lines as they were sent; None if there is none."""
 
     async def orders(
@@ -103,17 +111,22 @@ class OrderReads(Protocol):
     ) -> Sequence[Shown]:
         """At most `limit` orders by descending id (newest first), of ids below `before`."""
 
-    async def timeline(self, order_id: UUID) -> Sequence[TimelineEntry] | None:
+    async def timeline(
+        self, order_id: UUID, *, owner: UUID | None = None
+    ) -> Sequence[TimelineEntry] | None:
         """Its way, oldest first; None if there is no such order."""
 
 
 class Cancellations(Protocol):
     """Where customers cancel."""
 
-    async def cancel(self, order_id: UUID, *, traceparent: str) -> Shown | NotCancellable | None:
+    async def cancel(
+        self, order_id: UUID, *, traceparent: str, owner: UUID | None = None
+    ) -> Shown | NotCancellable | None:
         """Keep the request as a fact (C33) and show the order as it then stands.
 
-        None: no such order. May be repeated. Raises TransientError, OutcomeUnknownError.
+        None: no such order, or with an `owner` somebody else's. May be repeated.
+        Raises TransientError, OutcomeUnknownError.
         """
 
 
@@ -141,11 +154,16 @@ class OrderPlacement:
         self._intake.admit()
         headers = dict(scope["headers"])
         require_json_content(headers.get(b"content-type"))
-        order = self._contract.parse(await read_body(receive, headers.get(b"content-length")))
+        asked = self._contract.parse(await read_body(receive, headers.get(b"content-length")))
         key = self._key([v for name, v in scope["headers"] if name == b"idempotency-key"])
-        outcome = await self._intake.place(
+        order, subject = self._owned(asked, scope)
+        before = None
+        if subject != _ANONYMOUS:
+            # Turning tokens on must not make a second order of an old retry.
+            before = await self._intake.placed_before(self._route, key, fingerprint(asked))
+        outcome: Outcome = before or await self._intake.place(
             PlaceOrder(
-                scope=_ANONYMOUS,
+                scope=subject,
                 route=self._route,
                 key=key,
                 fingerprint=fingerprint(order),
@@ -185,6 +203,19 @@ class OrderPlacement:
             return None
         return f"{self._contract.id_prefix}{outcome.order_id}"
 
+    def _owned(self, order: OrderContent, scope: "Scope") -> tuple[OrderContent, str]:
+        """The caller's order and the scope of its key. Raises Problem 403: it names another (C37).
+
+        Whatever id its contract makes of a name, it belongs to the token's subject.
+        """
+        caller = caller_of(scope)
+        if caller is None:
+            return order, _ANONYMOUS
+        named = self._contract.customer_of
+        if named is not None and order.customer_id != named(caller.subject):
+            raise Problem(403, "not_the_caller", "The order names another customer than the token")
+        return msgspec.structs.replace(order, customer_id=caller.customer_id), caller.subject
+
     def _correlation_id(self, headers: dict[bytes, bytes]) -> str | None:
         if not self._contract.client_correlates:
             return None
@@ -207,9 +238,8 @@ class OrderReading:
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:  # noqa: ARG002 - ASGI; there is no body
         """Answer one request."""
-        order = await self._reads.order(
-            _order_id(scope["path_params"]["id"].removeprefix(self._id_prefix))
-        )
+        order_id = _order_id(scope["path_params"]["id"].removeprefix(self._id_prefix))
+        order = await self._reads.order(order_id, owner=owner_of(scope))
         if order is None:
             raise not_found("order")
         await send_json(send, encoded(order))
@@ -280,12 +310,15 @@ def _reading(reads: OrderReads, contract: OrderContract) -> APIRouter:
         },
     )
     async def list_orders(request: Request, query: Annotated[query_model, Query()]) -> Response:
-        found = await reads.orders(
-            customer_id=query.customer_id,
-            status=query.status,
-            before=decode_cursor(query.cursor),
-            limit=query.limit + 1,
-        )
+        owner = owner_of(request.scope)
+        found: Sequence[Shown] = []
+        if owner is None or query.customer_id in {None, owner}:
+            found = await reads.orders(
+                customer_id=owner or query.customer_id,
+                status=query.status,
+                before=decode_cursor(query.cursor),
+                limit=query.limit + 1,
+            )
         items, cursor = cut_page(found, query.limit)
         link = link_next(path, dict(request.query_params), cursor)
         return json_answer(contract.page(items, cursor), headers=link)
@@ -299,8 +332,8 @@ def _reading(reads: OrderReads, contract: OrderContract) -> APIRouter:
             **refuses(_400="The id is no UUID", _404="There is no such order"),
         },
     )
-    async def get_timeline(order_id: order_id_in_path) -> Response:
-        entries = await reads.timeline(order_id)
+    async def get_timeline(request: Request, order_id: order_id_in_path) -> Response:
+        entries = await reads.timeline(order_id, owner=owner_of(request.scope))
         if entries is None:
             raise not_found("order")
         return json_answer(Timeline(order_id, tuple(entries)))
@@ -332,7 +365,9 @@ def _cancelling(cancellations: Cancellations, contract: OrderContract) -> APIRou
         },
     )
     async def cancel_order(request: Request, order_id: order_id_in_path) -> Response:
-        outcome = await cancellations.cancel(order_id, traceparent=traceparent_of(request.scope))
+        outcome = await cancellations.cancel(
+            order_id, traceparent=traceparent_of(request.scope), owner=owner_of(request.scope)
+        )
         if outcome is None:
             raise not_found("order")
         if isinstance(outcome, NotCancellable):

@@ -25,11 +25,13 @@ class Cancellation:
         self._ports = ports
         self._handler = handler
 
-    async def cancel(self, order_id: UUID, *, traceparent: str) -> Shown | NotCancellable | None:
+    async def cancel(
+        self, order_id: UUID, *, traceparent: str, owner: UUID | None = None
+    ) -> Shown | NotCancellable | None:
         """Keep the request as a fact and show the order as it then stands. May be repeated."""
         async with self._ports.database.transaction() as transaction:
             unit = self._ports.unit(transaction)
-            found = await self._handler.cancel(unit, order_id, traceparent=traceparent)
+            found = await self._handler.cancel(unit, order_id, traceparent=traceparent, owner=owner)
             if crash_points.hook is not None:
                 await crash_points.hook("cancel.before_commit", str(order_id))
         if crash_points.hook is not None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from waybill.commerce.http.caller import customer_of
 from waybill.commerce.orders.documentation import GET_ORDER, PLACE_ORDER, OrderRequest
 from waybill.commerce.orders.request import OrderContent, parse_order
 from waybill.commerce.orders.views import OrderPage, OrderView, TimelineEntry
@@ -64,6 +65,11 @@ class OrderContract:
     cancel_status: int = 200
     statuses: tuple[str, ...] = ("PENDING", "STOCK_RESERVED", "CONFIRMED", "CANCELLED")
     key_required: bool = True
+    customer_of: Callable[[str], UUID] | None = customer_of
+    """The customer's id in an order whose body names this token's subject, as it must (C37).
+
+    None: bodies name no customer by an id.
+    """
     client_correlates: bool = False
     """Whether a client's X-Correlation-Id is that of the order's messages; else it is its id."""
     key_reused_status: int = 409

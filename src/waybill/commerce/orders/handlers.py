@@ -75,14 +75,20 @@ class OrderHandler:
         await self.save(unit, decision)
 
     async def cancel(
-        self, unit: UnitOfWork, order_id: UUID, *, traceparent: str | None = None
+        self,
+        unit: UnitOfWork,
+        order_id: UUID,
+        *,
+        traceparent: str | None = None,
+        owner: UUID | None = None,
     ) -> tuple[Order, bool] | None:
         """Fold a customer's cancel request; the order as it then stands, and whether it was kept.
 
-        None: no such order. False: the order was confirmed before.
+        None: no such order, or with an `owner` somebody else's. False: the order was
+        confirmed before.
         """
         order = (await store.lock(unit.transaction, [order_id])).get(order_id)
-        if order is None:
+        if order is None or owner not in {None, order.customer_id}:
             return None
         decision = domain.cancel(self._process, order, unit.now, self._makers)
         if decision is None:

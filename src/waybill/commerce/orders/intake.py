@@ -79,6 +79,7 @@ class OrderIntake:
         capacity: Callable[[], None] = lambda: None,
     ) -> None:
         self._flush = flush
+        self._database = ports.database
         self._brake = brake
         self._capacity = capacity
         self._group: GroupCommit[Entry, Outcome] = GroupCommit(
@@ -117,6 +118,11 @@ class OrderIntake:
     async def place(self, request: PlaceOrder) -> Outcome:
         """Store the order, or find the one that this key placed. Returns after the commit."""
         return await self._group.submit(self._flush.entry(request))
+
+    async def placed_before(self, route: str, key: str, request_hash: str) -> Placed | None:
+        """What this key placed while there were no tokens, if it was this very request."""
+        found = await store.anonymous_response(self._database, route, key, request_hash)
+        return Placed(found[1], replayed=True, order_id=found[0]) if found is not None else None
 
 
 class OrderFlush:

@@ -47,6 +47,13 @@ WHERE order_id = $1 ORDER BY seq
 """
 
 
+_OWN_TIMELINE = """
+SELECT seq, event, from_status, to_status, at, message_id, detail FROM app.order_timeline
+WHERE order_id = $1 AND EXISTS (SELECT FROM app.orders WHERE id = $1 AND customer_id = $2)
+ORDER BY seq
+"""
+
+
 class OrderPages:
     """The `OrderReads` of the order service's API."""
 
@@ -62,16 +69,21 @@ class OrderPages:
         self._show_way = show_way
         self._conditions = status_conditions(process)
 
-    async def order(self, order_id: UUID) -> Shown | None:
-        """The order as it stands; None if there is none."""
+    async def order(self, order_id: UUID, *, owner: UUID | None = None) -> Shown | None:
+        """The order as it stands; None if there is none, or it is not the owner's."""
         if self._show_way is not None:
-            return await self._with_way(order_id, self._show_way)
-        rows = await self._database.fetch(_ONE, order_id)
+            return await self._with_way(order_id, owner, self._show_way)
+        rows = await self._rows(_ONE, order_id, owner)
         return self._shown(rows[0]) if rows else None
 
-    async def _with_way(self, order_id: UUID, show: ShowWay) -> Shown | None:
+    async def _rows(self, statement: str, order_id: UUID, owner: UUID | None) -> Sequence[Row]:
+        if owner is None:
+            return await self._database.fetch(statement, order_id)
+        return await self._database.fetch(f"{statement} AND customer_id = $2", order_id, owner)
+
+    async def _with_way(self, order_id: UUID, owner: UUID | None, show: ShowWay) -> Shown | None:
         """Both stand in one row, so they are of one instant."""
-        rows = await self._database.fetch(_ONE_WITH_WAY, order_id)
+        rows = await self._rows(_ONE_WITH_WAY, order_id, owner)
         if not rows:
             return None
         row = rows[0]
@@ -112,9 +124,14 @@ class OrderPages:
     def _shown(self, row: Row) -> Shown:
         return self._show(_view_of(row), as_bytes(row["particulars"]))
 
-    async def timeline(self, order_id: UUID) -> Sequence[TimelineEntry] | None:
+    async def timeline(
+        self, order_id: UUID, *, owner: UUID | None = None
+    ) -> Sequence[TimelineEntry] | None:
         """Its way, oldest first; None if there is no such order (every order has an entry)."""
-        rows = await self._database.fetch(_TIMELINE, order_id)
+        if owner is None:
+            rows = await self._database.fetch(_TIMELINE, order_id)
+        else:
+            rows = await self._database.fetch(_OWN_TIMELINE, order_id, owner)
         if not rows:
             return None
         return [

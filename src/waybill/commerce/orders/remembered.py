@@ -46,6 +46,10 @@ class RememberedIntake:
             self._answers.remember(asked, _encode(outcome))
         return outcome
 
+    async def placed_before(self, route: str, key: str, request_hash: str) -> Placed | None:
+        """See Intake."""
+        return await self._intake.placed_before(route, key, request_hash)
+
     async def _first_answer(self, asked: Asked) -> Placed | None:
         found = await self._answers.answer(asked)
         if found is None:

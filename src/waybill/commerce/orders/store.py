@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from waybill.commerce.timeline import StoredEntry, TimelineEntry
-    from waybill.messaging.core.ports import Row, Transaction
+    from waybill.messaging.core.ports import Database, Row, Transaction
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 decode_lines = msgspec.json.Decoder(tuple[Line, ...]).decode
@@ -94,6 +94,12 @@ WHERE o.scope = ANY($1) AND o.route = ANY($2) AND o.idempotency_key = ANY($3)
 """
 
 
+_ANONYMOUS_RESPONSE = """
+SELECT id, response FROM app.orders
+WHERE scope = '' AND route = $1 AND idempotency_key = $2 AND request_hash = $3
+"""
+
+
 class Key(msgspec.Struct, frozen=True, order=True):
     """The identity that makes a POST safe to repeat (protocol I1)."""
 
@@ -150,6 +156,14 @@ async def place(
         first.event,
     )
     return {row["id"] for row in rows}
+
+
+async def anonymous_response(
+    database: Database, route: str, key: str, request_hash: str
+) -> tuple[UUID, bytes] | None:
+    """Order and answer of this very request, before callers had names; None if it never came."""
+    rows = await database.fetch(_ANONYMOUS_RESPONSE, route, key, request_hash)
+    return (rows[0]["id"], bytes(rows[0]["response"])) if rows else None
 
 
 async def save(

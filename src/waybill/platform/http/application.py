@@ -19,6 +19,7 @@ from waybill.messaging.core.identity import BufferedRandomBits
 from waybill.messaging.runtime.tracing import active_tracer
 from waybill.platform.http import actuator, openapi, swagger
 from waybill.platform.http.edge import API, Edge
+from waybill.platform.http.guard import Guard
 from waybill.platform.http.limits import HttpLimits
 from waybill.platform.http.problems import ProblemWriter
 from waybill.platform.http.routes import HotTable, RouteTable
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from waybill.commerce.http.surface import Surface
+    from waybill.edge.tokens.bearer import Verifier
     from waybill.platform.http.health import Health
     from waybill.platform.http.observation import HttpObserver
 
@@ -70,6 +72,8 @@ class HttpParts:
     random_bits: Callable[[int], int] = field(default_factory=BufferedRandomBits)
     admit_write: Callable[[], None] = lambda: None
     """Called before every request that changes something; OverloadedError refuses it (I5)."""
+    verifier: Verifier | None = None
+    """Says who calls; None: nobody is asked."""
 
 
 def create_application(surface: Surface, parts: HttpParts) -> FastAPI:
@@ -99,6 +103,7 @@ def create_application(surface: Surface, parts: HttpParts) -> FastAPI:
         limits=parts.limits,
         random_bits=parts.random_bits,
         admit_write=parts.admit_write,
+        authorize=Guard(surface, parts.verifier).authorize if parts.verifier else None,
     )
     return _Application(
         edge=edge,
@@ -158,5 +163,6 @@ class _Specification:
             routes=described,
             hot=surface.hot,
             structs=[*surface.structs, *actuator.STRUCTS],
+            tokens=parts.verifier is not None,
         )
         self._document = msgspec.json.encode(made)

@@ -19,7 +19,7 @@ from waybill.messaging.core.errors import OutcomeUnknownError, OverloadedError, 
 from waybill.platform.service_context import bound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -58,6 +58,7 @@ class Edge:
         limits: HttpLimits,
         random_bits: Callable[[int], int],
         admit_write: Callable[[], None],
+        authorize: Callable[[Scope], Awaitable[None]] | None = None,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._routes = routes
@@ -65,6 +66,7 @@ class Edge:
         self._observer = observer
         self._random_bits = random_bits
         self._admit_write = admit_write
+        self._authorize = authorize
         self._timer = timer
         self._in_flight = 0
         self._read_max = limits.in_flight_max
@@ -108,6 +110,8 @@ class Edge:
             self._admit(scope)
             if scope["path"].startswith(API):
                 require_json_acceptable(accept)
+            if self._authorize is not None:
+                await self._authorize(scope)
             await app(scope, receive, answer.send)
         except ClientGoneError:
             answer.status = 499

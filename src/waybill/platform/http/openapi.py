@@ -34,6 +34,8 @@ _COMMON = refuses(
     _500="Our fault; the log has more under `traceId`",
     _503="Overloaded, or something this needs is down: try again after `Retry-After`",
 )
+_TOKENS = refuses(_401="No access token, or none that is good", _403="The token is not for this")
+_BEARER = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
 _NEGOTIATED = refuses(_406="The client does not accept JSON")
 _OURS = frozenset({"HTTPValidationError", "ValidationError"})
 
@@ -46,16 +48,23 @@ def document(
     routes: Sequence[BaseRoute],
     hot: Sequence[HotRoute],
     structs: Sequence[type[msgspec.Struct]],
+    tokens: bool = False,
 ) -> dict[str, Any]:
-    """The whole document; made once, at start."""
+    """The whole document; made once, at start. `tokens`: its resources ask for one."""
     made = get_openapi(title=title, version=version, description=description, routes=routes)
     paths = made.setdefault("paths", {})
     for route in hot:
         paths.setdefault(route.path, {})[route.method.lower()] = dict(route.operation)
     for path, operations in paths.items():
-        common = _COMMON | _NEGOTIATED if path.startswith(API) else _COMMON
+        resource = path.startswith(API)
+        common = _COMMON | (_NEGOTIATED if resource else {})
+        common |= _TOKENS if resource and tokens else {}
         for method, operation in operations.items():
             operations[method] = _completed(operation, common)
+            if resource and tokens:
+                operations[method]["security"] = [{"bearer": []}]
+    if tokens:
+        made.setdefault("components", {})["securitySchemes"] = {"bearer": _BEARER}
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
     for name in _OURS:
         schemas.pop(name, None)
