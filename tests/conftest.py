@@ -18,6 +18,7 @@ import asyncpg
 import pytest
 from tests import environment
 from tests.acceptance.processes import PlatformProcess, free_port_base
+from tests.mariadb import running_mariadb
 from tests.sharing import meeting_place, shared
 
 from waybill.commerce.migrations import migrate as commerce
@@ -145,6 +146,15 @@ def postgres(session_directory: Path) -> Iterator[EmbeddedPostgres]:
     """One running server for the whole session. Tests that hurt a server start their own."""
     with EmbeddedPostgres(session_directory / "postgres-of-the-session") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb_url(session_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Superuser's URL of one running MariaDB for the whole run. It is not there: tests fail."""
+    place = meeting_place(tmp_path_factory) / "mariadb-of-the-run"
+    directory = session_directory / "mariadb-of-the-run"
+    with shared(place, lambda: running_mariadb(directory)) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

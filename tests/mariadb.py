@@ -5,6 +5,7 @@ It is missing: the tests fail and say how to install it. They never skip.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import pwd
@@ -12,6 +13,8 @@ import shutil
 import subprocess
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -21,6 +24,7 @@ import asyncmy
 from waybill.messaging.adapters.mysql.session import connecting
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
 START_SECONDS = 60.0
@@ -122,6 +126,17 @@ class Mariadb:
             f"--user={pwd.getpwuid(os.getuid()).pw_name}",
             *arguments,
         ]
+
+
+@contextmanager
+def running_mariadb(directory: Path) -> Iterator[str]:
+    """A server, told by its superuser's URL; a user without a name is none of its users."""
+    with Mariadb(directory) as server:
+        # It would be preferred to `name`@`%` on a socket. In a thread: here a loop may run.
+        drop = Databases(server.url).run("DROP USER IF EXISTS ''@'localhost'")
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, drop).result(timeout=START_SECONDS)
+        yield server.url
 
 
 class Databases:

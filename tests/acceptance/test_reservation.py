@@ -1,4 +1,7 @@
-"""Seed 001 as its users meet it: a platform of `reservation`, over HTTP, with its own tables."""
+"""Seed 001 as its users meet it: a platform of `reservation`, over HTTP, with its own tables.
+
+Twice: on the embedded PostgreSQL, and on MariaDB.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.acceptance.database import rows
+from tests.acceptance.engines import SUPERUSER, on_mariadb, rows
 from tests.acceptance.processes import PlatformProcess, free_port_base, wait_for
 from tests.acceptance.test_poison import POISON
 
@@ -28,18 +31,31 @@ OUTBOX = "SELECT type, status FROM reservation.outbox WHERE aggregate_id = $1 OR
 ORDER_SERVICE, INVENTORY_SERVICE = 1, 3
 
 
-@pytest.fixture(scope="module")
-def platform(session_directory: Path) -> Iterator[PlatformProcess]:
-    """A running platform of this blueprint on new data."""
+POISON_ON_MARIADB = """
+INSERT INTO messaging.outbox (
+    lane, id, aggregatetype, aggregateid, type, payload, version, topic, correlation_id, producer,
+    headers, occurred_at
+) VALUES ($3, $1, 'Order', $2, 'order.created', $4, 1, 'order.created', $2, 'order-service', '{}',
+          NOW(6))
+"""
+
+
+@pytest.fixture(scope="module", params=["postgresql", "mariadb"])
+def platform(request: pytest.FixtureRequest, session_directory: Path) -> Iterator[PlatformProcess]:
+    """A running platform of this blueprint on new data, on each engine."""
     directory = Path(tempfile.mkdtemp(prefix="reservation-", dir=session_directory))
     directory.chmod(0o711)
+    environment = {"WAYBILL_BLUEPRINT": "reservation"}
+    if request.param == "mariadb":
+        environment |= on_mariadb(request.getfixturevalue("mariadb_url"))
     platform = PlatformProcess(
-        directory / "data",
-        port_base=free_port_base(),
-        environment={"WAYBILL_BLUEPRINT": "reservation"},
+        directory / "data", port_base=free_port_base(), environment=environment
     )
     platform.without = frozenset({"payment"})
     try:
+        if request.param == "mariadb":
+            made = platform.run("provision")
+            assert made.returncode == 0, made.stderr
         yield platform.start()
     finally:
         platform.close()
@@ -104,18 +120,18 @@ def test_an_order_is_reserved_and_confirmed(platform: PlatformProcess) -> None:
     assert [each["correlation_id"] for each in logged] == ["shop-4711"]
     headers = "SELECT DISTINCT correlation_id FROM messaging.outbox WHERE aggregateid = $1"
     for service in ("order", "inventory"):
-        found = rows(platform.data, service, headers, order_id)
+        found = rows(platform, service, headers, order_id)
         assert [row["correlation_id"] for row in found] == ["shop-4711"]
 
     def sent() -> bool | None:
-        found = rows(platform.data, "order", OUTBOX, order_id)
+        found = rows(platform, "order", OUTBOX, order_id)
         assert [row["type"] for row in found] == ["order.confirmed", "order.created"]
         return True if {row["status"] for row in found} == {"SENT"} else None
 
     wait_for(sent, 20, "the outbox shows SENT")
-    (item,) = rows(platform.data, "order", "SELECT * FROM reservation.order_items")
+    (item,) = rows(platform, "order", "SELECT * FROM reservation.order_items")
     assert (item["sku"], item["quantity"]) == ("SKU-1", 2)
-    (kept,) = rows(platform.data, "order", "SELECT * FROM reservation.orders")
+    (kept,) = rows(platform, "order", "SELECT * FROM reservation.orders")
     assert (kept["customer_email"], kept["status"], len(kept["key_hash"])) == (
         EMAIL,
         "CONFIRMED",
@@ -142,7 +158,7 @@ def test_an_order_without_stock_fails(platform: PlatformProcess) -> None:
     becomes(platform, order_id, "FAILED")
     assert level(platform, "SKU-3") == (1, 0)
     (rejected,) = rows(
-        platform.data,
+        platform,
         "inventory",
         "SELECT payload FROM reservation.outbox WHERE aggregate_id = $1",
         order_id,
@@ -151,7 +167,7 @@ def test_an_order_without_stock_fails(platform: PlatformProcess) -> None:
     assert told["eventType"] == "inventory.rejected"
     assert told["items"] == [{"sku": "SKU-3", "quantity": 2, "available": 1}]
     log = "SELECT status, delta_reserved FROM reservation.reservation_log WHERE order_id = $1"
-    assert [tuple(row.values()) for row in rows(platform.data, "inventory", log, order_id)] == [
+    assert [tuple(row.values()) for row in rows(platform, "inventory", log, order_id)] == [
         ("REJECTED", 0)
     ]
 
@@ -166,13 +182,13 @@ def test_a_cancelled_order_gives_its_stock_back(platform: PlatformProcess) -> No
     assert (canceled.status_code, canceled.json()["status"]) == (200, "CANCELED")
     assert platform.client.post(cancel).json()["status"] == "CANCELED"
     wait_for(lambda: level(platform, "SKU-4") == (5, 0) or None, 20, "the stock is back")
-    types = [row["type"] for row in rows(platform.data, "order", OUTBOX, order_id)]
+    types = [row["type"] for row in rows(platform, "order", OUTBOX, order_id)]
     assert "order.canceled" in types
     log = (
         "SELECT sku, delta_reserved FROM reservation.reservation_log "
         "WHERE order_id = $1 ORDER BY event_id"
     )
-    moves = [tuple(row.values()) for row in rows(platform.data, "inventory", log, order_id)]
+    moves = [tuple(row.values()) for row in rows(platform, "inventory", log, order_id)]
     assert moves == [("SKU-4", 2), ("SKU-4", -2)]
 
 
@@ -193,7 +209,9 @@ def test_poison_ends_in_the_dead_letter_topic(platform: PlatformProcess) -> None
     poison = POISON.replace("order-events", "order.created").replace(
         "OrderConfirmed", "order.created"
     )
-    rows(platform.data, "order", poison, new_id(), key, lane_of(key), garbage)
+    if SUPERUSER in platform.environment:
+        poison = POISON_ON_MARIADB
+    rows(platform, "order", poison, new_id(), key, lane_of(key), garbage)
 
     def told() -> dict[str, Any] | None:
         read = platform.run("topics", "read", "order.created.dlq", "--key", key, "--json")
@@ -203,13 +221,27 @@ def test_poison_ends_in_the_dead_letter_topic(platform: PlatformProcess) -> None
     headers = {name: base64.b64decode(text) for name, text in record["headers"].items()}
     assert headers["kafka_dlt-original-topic"] == b"order.created"
     assert b"orderId" in headers["kafka_dlt-exception-message"]
-    (letter,) = rows(platform.data, "inventory", "SELECT message_id FROM messaging.dead_letters")
+    (letter,) = rows(platform, "inventory", "SELECT message_id FROM messaging.dead_letters")
     verdict = (
         *("dead-letters", "discard", "inventory-service", str(letter["message_id"])),
         *("--why", "a test's poison"),
     )
     discarded = platform.run(*verdict)
     assert discarded.returncode == 0, discarded.stderr
+
+
+def test_operators_see_who_reads_what(platform: PlatformProcess) -> None:
+    """Consumers with their lag, the gate of a release, and topics; on either engine."""
+    listed = platform.run("consumers", "list")
+    assert listed.returncode == 0, listed.stderr
+    assert {"inventory-service", "notification-service"} <= set(listed.stdout.split())
+    gate = platform.run("lag", "--max-rows", "0", "--within", "20")
+    assert gate.returncode == 0, gate.stdout + gate.stderr
+    topics = platform.run("topics", "list")
+    assert "order.confirmed" in topics.stdout
+    if SUPERUSER in platform.environment:
+        refused = platform.run("relay", "status")
+        assert "this command needs PostgreSQL" in refused.stderr
 
 
 def test_its_data_are_no_other_blueprints(platform: PlatformProcess) -> None:

@@ -6,17 +6,31 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.commerce.certificate import Certificate, self_signed
+from tests.commerce.mariadb_services import MariadbServices
 from tests.commerce.support import Service
 
 from waybill.blueprints import orchestration_wire
 from waybill.commerce.migrations.migrate import REVISIONS, upgrade
-from waybill.messaging.adapters.postgres.connection import PostgresDatabase, PostgresSettings
+from waybill.messaging.adapters.postgres.connection import PostgresSettings
+from waybill.messaging.engines import engine_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
     from tests.conftest import TestDatabases
+
+
+ON_BOTH_ENGINES = frozenset(
+    {
+        "test_inventory_handlers",
+        "test_notifications_handlers",
+        "test_orders_handlers",
+        "test_orders_intake",
+        "test_orders_over_http",
+    }
+)
+"""Test files whose tests run on PostgreSQL and on MariaDB."""
 
 
 @pytest.fixture(scope="session")
@@ -36,27 +50,57 @@ def certificate(session_directory: Path) -> Certificate:
     return self_signed(session_directory)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What a store promises is tried on both engines."""
+    name = metafunc.module.__name__.rpartition(".")[2]
+    if "engine" in metafunc.fixturenames and name in ON_BOTH_ENGINES:
+        metafunc.parametrize("engine", ["postgresql", "mariadb"])
+
+
+@pytest.fixture
+def engine() -> str:
+    """Where a test's services have their databases."""
+    return "postgresql"
+
+
+@pytest.fixture(scope="session")
+def mariadb_services(mariadb_url: str) -> MariadbServices:
+    """Databases on MariaDB."""
+    return MariadbServices(mariadb_url)
+
+
 @pytest.fixture
 def open_service(
-    databases: TestDatabases,
-    commerce_templates: dict[str, str],
+    engine: str, request: pytest.FixtureRequest
 ) -> Iterator[Callable[[str], Awaitable[Service]]]:
     """Opens fresh databases of services; they are closed by the test's own loop."""
     names: list[str] = []
+    settings = PostgresSettings(pool_max=12)
+
+    async def open_on_mariadb(service: str) -> Service:
+        services: MariadbServices = request.getfixturevalue("mariadb_services")
+        url = await services.ready(service)
+        await services.empty(service)
+        return Service(await engine_of(url).connect(url, settings), f"{service}-service", url)
 
     async def open_(service: str) -> Service:
-        name = databases.copy(commerce_templates[service])
+        if engine == "mariadb":
+            return await open_on_mariadb(service)
+        templates: dict[str, str] = request.getfixturevalue("commerce_templates")
+        databases: TestDatabases = request.getfixturevalue("databases")
+        name = databases.copy(templates[service])
         names.append(name)
-        database = await PostgresDatabase.connect(
-            databases.server.url(name), PostgresSettings(pool_max=12)
-        )
+        url = databases.server.url(name)
+        opened = await engine_of(url).connect(url, settings)
         if service == "orchestrator":
-            return Service(database, service, orchestration_wire.codec())
-        return Service(database, f"{service}-service")
+            return Service(opened, service, url, orchestration_wire.codec())
+        return Service(opened, f"{service}-service", url)
 
     yield open_
-    for name in names:
-        databases.drop(name)
+    if names:
+        databases: TestDatabases = request.getfixturevalue("databases")
+        for name in names:
+            databases.drop(name)
 
 
 def _service(name: str) -> Any:  # noqa: ANN401 - a fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,22 +12,23 @@ from uuid import UUID
 
 from waybill.blueprints import choreography
 from waybill.commerce.contracts import Line, OrderCreated
-from waybill.messaging.adapters.postgres.dead_letters import PostgresDeadLetters
-from waybill.messaging.adapters.postgres.inbox import PostgresInbox
-from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
+from waybill.messaging.core.database_url import is_mysql
 from waybill.messaging.core.identity import new_id
-from waybill.messaging.core.message import Message
+from waybill.messaging.core.message import DEAD_LETTER_SUFFIX, Message
+from waybill.messaging.core.outbox_limits import MESSAGE_BYTES_MAX
+from waybill.messaging.core.outbox_row import as_uuid
 from waybill.messaging.core.unit import Received
+from waybill.messaging.engines import engine_of
 from waybill.messaging.runtime.clock import SystemClock
 from waybill.messaging.runtime.ports import ServicePorts
+from waybill.platform.stores import stores_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from waybill.commerce.contracts import Event
-    from waybill.messaging.adapters.postgres.connection import PostgresDatabase
     from waybill.messaging.core.codec import Codec
-    from waybill.messaging.core.ports import Row, Transaction
+    from waybill.messaging.core.ports import Database, Row, Transaction
     from waybill.messaging.core.unit import UnitOfWork
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -83,7 +85,7 @@ class CountedTransaction:
 class CountedDatabase:
     """A database that counts the statements of its transactions, BEGIN and COMMIT apart."""
 
-    def __init__(self, database: PostgresDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
         self.statements = 0
 
@@ -134,17 +136,23 @@ class Handler(Protocol):
 class Service:
     """One service's database, and units of work in it."""
 
-    def __init__(self, database: PostgresDatabase, name: str, codec: Codec | None = None) -> None:
+    def __init__(
+        self, database: Database, name: str, url: str = "", codec: Codec | None = None
+    ) -> None:
         self.codec = codec or choreography.codec()
+        self.is_mysql = is_mysql(url)
+        self.stores = stores_of(url)
         self.database = CountedDatabase(database)
         self.tally = Tally()
         self.clock = StillClock()
-        outbox = PostgresOutbox()
+        storage = engine_of(url)
+        outbox = storage.outbox(message_bytes_max=MESSAGE_BYTES_MAX)
+        self.deliveries = storage.deliveries(self.database)
         self.ports = ServicePorts(
             database=self.database,
             outbox=outbox,
-            inbox=PostgresInbox(),
-            dead_letters=PostgresDeadLetters(database, outbox),
+            inbox=storage.inbox(),
+            dead_letters=storage.dead_letters(database, outbox, suffix=DEAD_LETTER_SUFFIX),
             codec=self.codec,
             producer=name,
             clock=self.clock,
@@ -169,25 +177,37 @@ class Service:
 
     async def last_seq(self) -> int:
         """The highest number in the outbox."""
-        rows = await self.database.fetch("SELECT coalesce(max(seq), 0) FROM messaging.outbox")
+        rows = await self.rows("SELECT coalesce(max(seq), 0) FROM messaging.outbox")
         return int(rows[0][0])
 
     async def published(self, *, after: int = 0) -> list[Any]:
         """The events in the outbox above `after`, in order."""
-        rows = await self.database.fetch(
-            "SELECT * FROM messaging.outbox WHERE seq > $1 ORDER BY seq", after
-        )
+        statement = "SELECT * FROM messaging.outbox WHERE seq > $1 ORDER BY seq"
+        rows = await self.database.fetch(self.stores.orders.tables(statement), after)
         return [self.codec.decode(_message(row)) for row in rows]
 
     async def rows(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
-        """The rows of a statement as tuples."""
-        rows: Sequence[Any] = await self.database.fetch(statement, *arguments)
-        return [tuple(row) for row in rows]
+        """The rows of a statement of PostgreSQL's, as tuples; said in MariaDB's words there."""
+        if not self.is_mysql:
+            rows: Sequence[Any] = await self.database.fetch(statement, *arguments)
+            return [tuple(row) for row in rows]
+        theirs = re.sub(r"(\S+) IS DISTINCT FROM (\S+)", r"NOT (\1 <=> \2)", statement)
+        theirs = self.stores.orders.tables(theirs.replace("public.", ""))
+        found: Sequence[Any] = await self.database.fetch(theirs, *arguments)
+        return [tuple(map(_id_or_plain, row)) for row in found]
+
+
+ID_BYTES = 16
+
+
+def _id_or_plain(value: object) -> object:
+    """Ids are 16 bytes there."""
+    return UUID(bytes=value) if isinstance(value, bytes) and len(value) == ID_BYTES else value
 
 
 def _message(row: Row) -> Message:
     return Message(
-        id=row["id"],
+        id=as_uuid(row["id"]),
         topic=row["topic"],
         type=row["type"],
         key=row["aggregateid"],

@@ -34,10 +34,10 @@ LEVEL = "SELECT available, reserved, sold FROM app.products WHERE id = $1"
 UNBALANCED = """
 SELECT p.id FROM app.products p JOIN app.stock_ledger l ON l.product_id = p.id
 GROUP BY p.id
-HAVING p.available <> sum(l.d_available) OR p.reserved <> sum(l.d_reserved)
-    OR p.sold <> sum(l.d_sold)
-    OR p.available + p.reserved + p.sold
-       <> sum(l.d_available) FILTER (WHERE l.kind IN ('initial', 'adjust'))
+HAVING max(p.available) <> sum(l.d_available) OR max(p.reserved) <> sum(l.d_reserved)
+    OR max(p.sold) <> sum(l.d_sold)
+    OR max(p.available + p.reserved + p.sold)
+       <> sum(CASE WHEN l.kind IN ('initial', 'adjust') THEN l.d_available END)
 """
 """I30 and I31: rows are violations."""
 
@@ -45,7 +45,12 @@ HAVING p.available <> sum(l.d_available) OR p.reserved <> sum(l.d_reserved)
 @pytest.fixture
 def handler(inventory: Service) -> InventoryHandler:
     """The handler under test."""
-    return InventoryHandler(inventory.tally)
+    return InventoryHandler(inventory.tally, store=inventory.stores.stock)
+
+
+def catalogue_of(inventory: Service) -> Catalogue:
+    """The products of this service."""
+    return Catalogue(inventory.database, lambda: NOW, inventory.stores.stock)
 
 
 async def level(service: Service, product: UUID) -> tuple[int, int, int]:
@@ -184,7 +189,9 @@ async def test_a_batch_of_200_takes_as_many_statements_as_a_batch_of_one(
     inventory: Service, handler: InventoryHandler
 ) -> None:
     """Statements a batch are a constant."""
-    await Catalogue(inventory.database, lambda: NOW).change(MOUSE, "Wireless Mouse", 100_000)
+    await Catalogue(inventory.database, lambda: NOW, inventory.stores.stock).change(
+        MOUSE, "Wireless Mouse", 100_000
+    )
     counts = []
     for size in (1, 200):
         asks = [created((MOUSE, 1), (MOUSE, 2)) for _ in range(size)]
@@ -193,7 +200,9 @@ async def test_a_batch_of_200_takes_as_many_statements_as_a_batch_of_one(
             await inventory.handle(handler, events)
             counts.append(inventory.database.statements)
     assert counts[:2] == counts[2:]
-    assert max(counts) == 2, "a lock and a save; the outbox's flush is apart"
+    # On MariaDB each table is a statement of its own.
+    most = 4 if inventory.is_mysql else 2
+    assert max(counts) == most, "a lock and a save; the outbox's flush is apart"
 
 
 async def test_concurrent_batches_never_oversell_and_never_deadlock(
@@ -218,7 +227,7 @@ async def test_stock_is_conserved_through_a_random_workload(
 ) -> None:
     """I29 to I34: whatever happens in whatever order, the levels are the fold of the ledger."""
     random = Random(7)  # noqa: S311 - a workload, not a secret
-    catalogue = Catalogue(inventory.database, lambda: NOW)
+    catalogue = catalogue_of(inventory)
     asks = [
         created((random.choice([MOUSE, KEYBOARD]), random.randint(1, 9)), (MOUSE, 1))
         for _ in range(60)
@@ -274,7 +283,9 @@ async def test_nothing_is_counted_that_did_not_commit(inventory: Service) -> Non
 
     async def fail() -> None:
         async with inventory.unit() as unit:
-            await InventoryHandler(tally).handle(unit, [received(created((MOUSE, 1)))])
+            await InventoryHandler(tally, store=inventory.stores.stock).handle(
+                unit, [received(created((MOUSE, 1)))]
+            )
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -284,7 +295,7 @@ async def test_nothing_is_counted_that_did_not_commit(inventory: Service) -> Non
 
 async def test_products_change_by_ledger_entries(inventory: Service) -> None:
     """A change of stock is a ledger entry, never an overwrite."""
-    catalogue = Catalogue(inventory.database, lambda: NOW)
+    catalogue = catalogue_of(inventory)
     product = new_id()
     made = await catalogue.create(product, "Lamp", 5)
     assert made is not None
@@ -310,7 +321,9 @@ async def test_a_release_always_fits_on_top_of_what_an_operator_counted(
     """Stock set to the API's limit while units are held: their release is no poison."""
     ask = created((MOUSE, 5))
     await inventory.handle(handler, [ask])
-    await Catalogue(inventory.database, lambda: NOW).change(MOUSE, "Mouse", 1_000_000_000)
+    await Catalogue(inventory.database, lambda: NOW, inventory.stores.stock).change(
+        MOUSE, "Mouse", 1_000_000_000
+    )
     await inventory.handle(handler, [StockReleaseRequested(order_id=ask.order_id, items=ask.items)])
     assert await level(inventory, MOUSE) == (1_000_000_005, 0, 0)
     assert await inventory.rows(UNBALANCED) == []

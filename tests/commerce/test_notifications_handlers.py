@@ -14,7 +14,6 @@ from waybill.commerce.contracts import OrderCancelled, OrderConfirmed, Reason
 from waybill.commerce.notifications.handlers import EMAIL, EmailCalls, NotificationHandler
 from waybill.commerce.notifications.mailer import Email, LogMailer
 from waybill.commerce.notifications.store import NotificationPages
-from waybill.messaging.adapters.postgres.deliveries import PostgresDeliveries
 from waybill.messaging.core.identity import new_id
 from waybill.messaging.core.outcome import Delivered, Refused
 from waybill.messaging.runtime.deliverer import Deliverer
@@ -51,7 +50,7 @@ class Desk:
         self.emails = Deliverer(
             EMAIL,
             ports=service.ports,
-            deliveries=PostgresDeliveries(service.database),
+            deliveries=service.deliveries,
             call=calls.call,
             settled=calls.settled,
         )
@@ -99,7 +98,7 @@ async def test_each_ending_is_told_with_the_documents_words(
         f"[EMAIL] Sending cancellation email for order {cancelled.order_id}: {cancelled.detail}",
         f"[EMAIL] Sending confirmation email for order {confirmed.order_id}",
     ]
-    pages = NotificationPages(notification.database)
+    pages = NotificationPages(notification.database, notification.stores.notifications_of_order)
     (told,) = await pages.notifications(confirmed.order_id)
     assert told.message == (
         f"Order {confirmed.order_id} has been confirmed. Thank you for your purchase!"
@@ -108,10 +107,12 @@ async def test_each_ending_is_told_with_the_documents_words(
     assert told.message == (
         f"Order {cancelled.order_id} has been cancelled. Reason: Payment declined by provider"
     )
+    # Documented ids are text on MariaDB.
+    shown = str(told.id) if notification.is_mysql else told.id
     documented = await notification.rows(
-        "SELECT id FROM public.notifications WHERE id = $1", told.id
+        "SELECT id FROM public.notifications WHERE message = $1", told.message
     )
-    assert documented == [(told.id,)]
+    assert documented == [(shown,)]
 
 
 async def test_an_ending_that_comes_again_is_not_told_again(notification: Service) -> None:
@@ -150,7 +151,8 @@ async def test_a_batch_of_200_takes_as_many_statements_as_a_batch_of_one(
         endings = [OrderConfirmed(order_id=new_id()) for _ in range(size)]
         await notification.handle(desk.handler, endings)
         counts.append(notification.database.statements)
-    assert counts == [1, 1]
+    # On MariaDB the lease is a statement of its own.
+    assert counts == ([2, 2] if notification.is_mysql else [1, 1])
     async with desk.open():
         assert await desk.settled(201) == [("OrderConfirmed", "SENT")] * 201
     assert len({mail.message_id for mail in office.mails}) == len(office.mails) == 201

@@ -38,6 +38,7 @@ def flush(order: Service) -> OrderFlush:
         process=choreography.PROCESS,
         deadline=timedelta(minutes=15),
         counters=order.tally,
+        store=order.stores.orders,
     )
 
 
@@ -214,7 +215,8 @@ async def test_a_flush_of_200_takes_as_many_statements_as_a_flush_of_one(
             order.database.statements = 0
             await place(flush, *(request(f"{size}-{number}") for number in range(size)))
             counts.append(order.database.statements)
-    assert counts == [1, 2, 1, 2]
+    # On MariaDB keys that are taken are looked for before the rows go in.
+    assert counts == ([2, 2, 2, 2] if order.is_mysql else [1, 2, 1, 2])
 
 
 async def test_orders_are_listed_newest_first_by_customer_and_status(
@@ -227,7 +229,7 @@ async def test_orders_are_listed_newest_first_by_customer_and_status(
         *(request(f"k-{n}", *lines((MOUSE, 1, "10")), customer_id=customer) for n in range(5)),
         request("other"),
     )
-    pages = OrderPages(order.database, choreography.PROCESS)
+    pages = OrderPages(order.database, choreography.PROCESS, store=order.stores.orders)
     first = await pages.orders(customer_id=customer, status="PENDING", before=None, limit=3)
     rest = await pages.orders(customer_id=customer, status="PENDING", before=first[-1].id, limit=3)
     ids = [view.id for view in (*first, *rest)]
@@ -308,6 +310,11 @@ async def test_p10_only_what_nothing_else_refuses_uses_the_capacity(
 
 async def test_c12_keys_are_one_table_with_one_key(order: Service) -> None:
     """Protocol C12: a key is in its order's own row; no partition of time ends it."""
+    if order.is_mysql:
+        (described,) = await order.rows("SHOW CREATE TABLE app.orders")
+        assert "UNIQUE KEY `orders_key` (`scope`,`route`,`idempotency_key`)" in described[1]
+        assert "PARTITION" not in described[1]
+        return
     assert await order.rows(
         "SELECT c.relkind::text, pg_get_constraintdef(k.oid) FROM pg_class AS c"
         " JOIN pg_constraint AS k ON k.conrelid = c.oid AND k.contype = 'u'"

@@ -8,6 +8,7 @@ import json
 import random
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import httpx2
 import pytest
@@ -71,12 +72,13 @@ async def orders(order: Service) -> AsyncIterator[httpx2.AsyncClient]:
         process=choreography.PROCESS,
         deadline=timedelta(minutes=15),
         counters=order.tally,
+        store=order.stores.orders,
     )
     intake = OrderIntake(flush, order.ports)
-    handler = OrderHandler(choreography.PROCESS, order.tally)
+    handler = OrderHandler(choreography.PROCESS, order.tally, store=order.stores.orders)
     surface = orders_api.surface(
         intake=intake,
-        reads=OrderPages(order.database, choreography.PROCESS),
+        reads=OrderPages(order.database, choreography.PROCESS, store=order.stores.orders),
         cancellations=Cancellation(order.ports, handler),
     )
     async with _running(intake.loop), _client(order, surface) as client:
@@ -86,7 +88,7 @@ async def orders(order: Service) -> AsyncIterator[httpx2.AsyncClient]:
 @pytest.fixture
 async def products(inventory: Service) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the inventory service."""
-    catalogue = Catalogue(inventory.database, inventory.clock.now)
+    catalogue = Catalogue(inventory.database, inventory.clock.now, inventory.stores.stock)
     surface = inventory_api.products_surface(catalogue, new_id)
     async with _client(inventory, surface) as client:
         yield client
@@ -204,6 +206,6 @@ async def test_products_are_made_and_changed(
     assert changed.json()["stock"] == 5
     ledger = await inventory.rows(
         "SELECT kind, d_available FROM app.stock_ledger WHERE product_id = $1 ORDER BY at, kind",
-        changed.json()["id"],
+        UUID(changed.json()["id"]),
     )
     assert sorted(ledger) == [("adjust", -7), ("initial", 12)]

@@ -32,10 +32,10 @@ STATEMENTS = {
     ),
     "inventory": (
         *(inventory._LOCK, inventory._SAVE_STOCK, inventory._SAVE_BATCH),
-        *(catalogue._ONE, catalogue._INSERT, catalogue._RENAME),
+        *(catalogue._ONE, inventory._INSERT_PRODUCT, catalogue._RENAME),
     ),
     "payment": (payments._LOCK, payments._TELL, payments._OF_ORDER),
-    "notification": (notifications._OF_ORDER,),
+    "notification": (notifications.OF_ORDER,),
     "provider": (
         *(ledger._INSERT_CHARGES, ledger._CHARGES, ledger._INSERT_REFUNDS, ledger._REFUNDS),
     ),

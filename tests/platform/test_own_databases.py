@@ -82,7 +82,7 @@ def test_a_password_may_come_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"WAYBILL_ORDER_DATABASE_URL": "mysql://db.test/x"}, "begin with postgresql://"),
+        ({"WAYBILL_ORDER_DATABASE_URL": "oracle://db.test/x"}, "begin with postgresql://"),
         ({"WAYBILL_ORDER_DATABASE_URL": "postgresql://me:hush@db.test/x"}, "no user and no pass"),
         ({"WAYBILL_ORDER_DATABASE_URL": "postgresql://h/x?password=hush"}, "no user and no pass"),
         ({"WAYBILL_ORDER_DATABASE_URL": "postgresql:///x"}, "names no host"),
@@ -116,3 +116,25 @@ def test_its_variables_are_known_settings(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("WAYBILL_ODER_DATABASE_URL", "postgresql://h")
     with pytest.raises(ConfigurationError, match=r"did you mean WAYBILL_ORDER_DATABASE_URL\?"):
         Settings.load()
+
+
+def test_urls_of_mariadb_and_mysql() -> None:
+    """A URL's scheme chooses the engine; one kind of server for all services."""
+    own = named(
+        {
+            "WAYBILL_ORDER_DATABASE_URL": "mysql://db.test:3306/orders?ssl_ca=/ca.pem",
+            "WAYBILL_INVENTORY_DATABASE_URL": "mariadb:///stock?unix_socket=/run/s",
+        }
+    )
+    assert own.on_mysql
+    assert own.services == ("order", "inventory", "notification")
+    assert urls_of(own, "order").reader == (
+        "mysql://order_reader:p%2Forder_reader%40%3A@db.test:3306/orders?ssl_ca=/ca.pem"
+    )
+    assert "@/stock?unix_socket=/run/s" in urls_of(own, "inventory").owner
+    mixed = {
+        "WAYBILL_ORDER_DATABASE_URL": "mysql://db.test/orders",
+        "POSTGRES_HOST": "db.test",
+    }
+    with pytest.raises(ConfigurationError, match="keep to one kind"):
+        named(mixed)

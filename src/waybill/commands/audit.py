@@ -154,9 +154,15 @@ async def _audit(
         reached,
         urls_of,
     )
+    from waybill.platform.own_databases import OwnDatabases  # noqa: PLC0415 - as above
 
     names = databases_of(options.blueprint)
     async with reached(settings) as server:
+        if isinstance(server, OwnDatabases) and server.on_mysql:
+            # Needs the extra `mysql`.
+            from waybill.platform.mirror import audit_mirrored  # noqa: PLC0415
+
+            return await audit_mirrored(server, options, progress)
         urls = {service: urls_of(server, service).auditor for service in names}
         return await run(urls, options, progress=progress)
 

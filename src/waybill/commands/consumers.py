@@ -63,13 +63,10 @@ async def _list_on(
 
 
 async def _list(settings: Settings, *, as_json: bool) -> None:
-    from waybill.messaging.adapters.postgres.consumers import (  # noqa: PLC0415 - fast help
-        ConsumerInfo,
-        list_consumers,
-    )
+    from waybill.messaging.core.consumers import ConsumerInfo  # noqa: PLC0415 - fast help
 
-    async with service_databases(settings) as databases:
-        found = await list_consumers(databases, databases)
+    async with service_databases(settings, on_mysql=True) as databases:
+        found = await databases.engine.list_consumers(databases, databases)
     fields = ConsumerInfo.__struct_fields__
     rows = [{field: getattr(info, field) for field in fields} for info in found]
     columns = ("consumer", "source", "topics", "lag", "is_running", "seen_at", "is_silent")
@@ -145,12 +142,8 @@ def forget(
 
 
 async def _forget(settings: Settings, consumer: str, source: str, *, force: bool) -> None:
-    from waybill.messaging.adapters.postgres.consumers import (  # noqa: PLC0415 - fast help
-        forget_consumer,
-    )
-
-    async with service_databases(settings) as databases:
-        known = await forget_consumer(
+    async with service_databases(settings, on_mysql=True) as databases:
+        known = await databases.engine.forget_consumer(
             databases[_known(source, databases)],
             consumer=consumer,
             source_name=source,

@@ -16,8 +16,8 @@ from waybill.messaging.core.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from waybill.messaging.adapters.postgres.verdicts import Judged, LetterInfo
     from waybill.messaging.core.ports import Database
+    from waybill.messaging.core.verdicts import Judged, LetterInfo, Verdicts
     from waybill.platform.settings import Settings
 
 app = typer.Typer(help="Messages that could not be applied.", no_args_is_help=True)
@@ -52,14 +52,10 @@ def list_(
 async def _list(
     settings: Settings, consumer: str | None, verdict: str | None, limit: int, *, as_json: bool
 ) -> None:
-    from waybill.messaging.adapters.postgres.verdicts import (  # noqa: PLC0415 - fast help
-        list_dead_letters,
-    )
-
     rows = []
-    async with service_databases(settings) as databases:
+    async with service_databases(settings, on_mysql=True) as databases:
         for database in databases.values():
-            found = await list_dead_letters(
+            found = await databases.engine.verdicts.list_dead_letters(
                 database, consumer=consumer, verdict=verdict, limit=limit
             )
             rows += [_row(info) for info in found]
@@ -81,14 +77,10 @@ def show_letter(
 
 
 async def _show(settings: Settings, message_id: UUID) -> None:
-    from waybill.messaging.adapters.postgres.verdicts import (  # noqa: PLC0415 - fast help
-        show_dead_letter,
-    )
-
     found: list[LetterInfo] = []
-    async with service_databases(settings) as databases:
+    async with service_databases(settings, on_mysql=True) as databases:
         for database in databases.values():
-            found += await show_dead_letter(database, message_id)
+            found += await databases.engine.verdicts.show_dead_letter(database, message_id)
     if not found:
         raise ConfigurationError(f"there is no dead letter of message {message_id}")
     for info in found:
@@ -130,13 +122,19 @@ def discard(
 async def _judge(
     settings: Settings, consumer: str, message_ids: Sequence[UUID], why: str, *, discard: bool
 ) -> None:
-    async with service_databases(settings) as databases:
+    async with service_databases(settings, on_mysql=True) as databases:
         if consumer not in databases:
             raise ConfigurationError(
                 f"there is no consumer {consumer}: one of {', '.join(sorted(databases))}"
             )
         judged = await _verdict(
-            databases[consumer], settings, consumer, message_ids, why, discard=discard
+            databases.engine.verdicts,
+            databases[consumer],
+            settings,
+            consumer,
+            message_ids,
+            why,
+            discard=discard,
         )
     for message_id in judged.done:
         say(f"{message_id} {'discarded' if discard else 'will be redriven'}")
@@ -145,7 +143,8 @@ async def _judge(
         raise ConfigurationError(told)
 
 
-async def _verdict(
+async def _verdict(  # noqa: PLR0917 - private, called once
+    verdicts: Verdicts,
     database: Database,
     settings: Settings,
     consumer: str,
@@ -154,15 +153,12 @@ async def _verdict(
     *,
     discard: bool,
 ) -> Judged:
-    from waybill.messaging.adapters.postgres.verdicts import (  # noqa: PLC0415 - fast help
-        discard_dead_letters,
-        redrive_dead_letters,
-    )
-
     who = getpass.getuser()
     if discard:
-        return await discard_dead_letters(database, consumer, message_ids, who=who, why=why)
-    return await redrive_dead_letters(
+        return await verdicts.discard_dead_letters(
+            database, consumer, message_ids, who=who, why=why
+        )
+    return await verdicts.redrive_dead_letters(
         database,
         consumer,
         message_ids,

@@ -38,15 +38,12 @@ def list_(
 
 
 async def _list(settings: Settings, kind: str | None, limit: int, *, as_json: bool) -> None:
-    from waybill.messaging.adapters.postgres.verdicts import (  # noqa: PLC0415 - fast help
-        list_parked_deliveries,
-    )
-
     columns = ("service", "id", "kind", "key", "attempts", "reason", "cancelled", "created_at")
     rows = []
-    async with service_databases(settings) as databases:
+    async with service_databases(settings, on_mysql=True) as databases:
         for service, database in databases.items():
-            for parked in await list_parked_deliveries(database, kind=kind, limit=limit):
+            verdicts = databases.engine.verdicts
+            for parked in await verdicts.list_parked_deliveries(database, kind=kind, limit=limit):
                 values = {column: getattr(parked, column) for column in columns[1:]}
                 rows.append({"service": service, **values})
     show(rows, as_json=as_json, columns=columns, none="no parked deliveries")
@@ -77,16 +74,13 @@ def resolve(
 async def _resolve(
     settings: Settings, ids: Sequence[UUID], outcome: str, result: str, why: str
 ) -> None:
-    from waybill.messaging.adapters.postgres.verdicts import (  # noqa: PLC0415 - fast help
-        judge_parked_deliveries,
-    )
     from waybill.messaging.core.outcome import Delivered, Refused  # noqa: PLC0415 - fast help
 
     verdicts = {"delivered": Delivered(result.encode()), "refused": Refused(why), "retry": None}
     judged: set[UUID] = set()
-    async with service_databases(settings) as databases:
+    async with service_databases(settings, on_mysql=True) as databases:
         for database in databases.values():
-            judged |= await judge_parked_deliveries(
+            judged |= await databases.engine.verdicts.judge_parked_deliveries(
                 database, ids, verdicts[outcome], who=getpass.getuser(), why=why
             )
     for id_ in sorted(judged):

@@ -90,13 +90,10 @@ def _readings(settings: Settings) -> list[tuple[str, str, tuple[str, ...]]]:
 
 
 async def _on_outboxes(settings: Settings) -> list[Lag]:
-    from waybill.messaging.adapters.postgres.consumers import (  # noqa: PLC0415 - fast help
-        list_consumers,
-    )
     from waybill.operations.lag import Lag  # noqa: PLC0415 - as above
 
-    async with service_databases(settings) as databases:
-        found = await list_consumers(databases, databases)
+    async with service_databases(settings, on_mysql=True) as databases:
+        found = await databases.engine.list_consumers(databases, databases)
     return [
         Lag(
             consumer=info.consumer,

@@ -36,9 +36,10 @@ def provision(
         bool, typer.Option("--sql", help="Only write the script, for psql and an administrator.")
     ] = False,
 ) -> None:
-    """Make roles, databases and tables on the PostgreSQL that the environment names.
+    """Make roles, databases and tables on the servers that the environment names.
 
     POSTGRES_USER and POSTGRES_PASSWORD may make roles and databases; a superuser is not needed.
+    On MariaDB or MySQL (mysql:// URLs) it is MYSQL_USER and MYSQL_PASSWORD.
     It may be repeated: passwords and rights are set anew, data stay.
 
     Example: waybill provision
@@ -55,8 +56,8 @@ def provision(
     )
 
     own = _own(data, port_base)
-    administrator = Administrator.from_environment(os.environ)
-    run(provision_server(own, administrator, chosen, progress=say))
+    administrator = Administrator.from_environment(os.environ, on_mysql=own.on_mysql)
+    run(provision_server(own, administrator, _there(own, services, chosen), progress=say))
 
 
 def migrate(services: Services = None, data: Data = None, port_base: PortBase = None) -> None:
@@ -64,7 +65,9 @@ def migrate(services: Services = None, data: Data = None, port_base: PortBase = 
 
     Example: waybill migrate order
     """
-    run(_migrate(_own(data, port_base), _chosen(services, data, port_base)))
+    own = _own(data, port_base)
+    chosen = _chosen(services, data, port_base)
+    run(_migrate(own, _there(own, services, chosen)))
 
 
 def env(
@@ -120,3 +123,10 @@ def _chosen(
             f"there is no service {', '.join(unknown)}: one of {', '.join(KNOWN)}"
         )
     return tuple(services or databases_of(chosen(settings_of(data, port_base))))
+
+
+def _there(
+    own: OwnDatabases, services: Sequence[str] | None, chosen: Sequence[str]
+) -> tuple[str, ...]:
+    """Of those that nobody named, only what can be on this kind of server."""
+    return tuple(each for each in chosen if services or each in own.services)

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from waybill.messaging.core.database_url import is_mysql
+from waybill.messaging.core.errors import ConfigurationError
 from waybill.platform.settings import Settings
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from waybill.messaging.core.ports import Database
+    from waybill.messaging.engines.port import Engine
 
 
 _before: ContextVar[tuple[Path | None, int | None]] = ContextVar("before", default=(None, None))
@@ -41,27 +44,40 @@ def settings_of(
     return Settings.load(data_directory=data, port_base=port_base, blueprint=blueprint)
 
 
+class Opened(dict[str, "Database"]):
+    """Databases by service; `engine` is what all of them are on."""
+
+    engine: Engine
+
+
 @asynccontextmanager
-async def service_databases(settings: Settings) -> AsyncIterator[dict[str, Database]]:
+async def service_databases(settings: Settings, *, on_mysql: bool = False) -> AsyncIterator[Opened]:
     """Each service's database by its documented name, as its service role.
 
     The platform may run or not: without it our PostgreSQL is started for as long as this lasts.
+    Raises ConfigurationError on MariaDB and MySQL, unless the command is for those too.
     """
     from waybill.messaging.adapters.postgres.connection import (  # noqa: PLC0415 - help stays fast
-        PostgresDatabase,
         PostgresSettings,
     )
+    from waybill.messaging.engines import engine_of  # noqa: PLC0415 - as above
     from waybill.platform.chosen import chosen  # noqa: PLC0415 - as above
     from waybill.platform.databases import reached, urls_of  # noqa: PLC0415 - as above
     from waybill.platform.services import plans_of  # noqa: PLC0415 - as above
 
     limits = PostgresSettings(pool_max=2, application_name="waybill operator")
     async with reached(settings) as server:
-        opened: dict[str, Database] = {}
+        opened = Opened()
         try:
             for service, plan in plans_of(chosen(settings)).items():
                 url = urls_of(server, service).service
-                opened[plan.name] = await PostgresDatabase.connect(url, limits)
+                opened.engine = engine_of(url)
+                if is_mysql(url) and not on_mysql:
+                    raise ConfigurationError(
+                        "this command needs PostgreSQL: on MariaDB and MySQL there are topics, "
+                        "consumers list and forget, lag, dead-letters, deliveries and audit"
+                    )
+                opened[plan.name] = await opened.engine.connect(url, limits)
             yield opened
         finally:
             for database in opened.values():

@@ -12,7 +12,7 @@ from waybill.commands.place import run, service_databases, settings_of
 from waybill.messaging.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from waybill.messaging.adapters.postgres.relay_status import RelayStatus
+    from waybill.messaging.core.relay_status import RelayStatus
     from waybill.platform.settings import Settings
 
 app = typer.Typer(help="The relays that carry outboxes to Kafka.", no_args_is_help=True)

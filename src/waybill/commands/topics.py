@@ -62,10 +62,8 @@ async def _list_on(
 
 
 async def _list(settings: Settings, *, as_json: bool) -> None:
-    from waybill.messaging.adapters.postgres.topics import list_topics  # noqa: PLC0415 - fast help
-
-    async with service_databases(settings) as databases:
-        found = await list_topics(databases)
+    async with service_databases(settings, on_mysql=True) as databases:
+        found = await databases.engine.topics.list_topics(databases)
     columns = ("topic", "source", "rows", "first_seq", "last_seq", "first_at", "last_at")
     rows = [{column: getattr(info, column) for column in columns} for info in found]
     show(rows, as_json=as_json, columns=columns, none="no messages yet: place an order")
@@ -114,14 +112,14 @@ async def _read(
     kafka: KafkaSettings | None,
     as_json: bool,
 ) -> None:
-    from waybill.messaging.adapters.postgres.topics import read_topic  # noqa: PLC0415 - fast help
-
     if kafka is not None:
         found = read_records(kafka, settings, topic, from_end=from_end, follow=follow, key=key)
         await _say(found, limit, as_json=as_json)
         return
-    async with service_databases(settings) as databases:
-        found = read_topic(databases, topic, from_end=from_end, follow=follow, key=key)
+    async with service_databases(settings, on_mysql=True) as databases:
+        found = databases.engine.topics.read_topic(
+            databases, topic, from_end=from_end, follow=follow, key=key
+        )
         await _say(found, limit, as_json=as_json)
 
 

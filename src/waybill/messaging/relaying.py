@@ -13,11 +13,7 @@ from waybill.messaging.adapters.kafka.log import KafkaLog
 from waybill.messaging.adapters.kafka.topics import Topics
 from waybill.messaging.adapters.kafka.witness import KafkaWitness
 from waybill.messaging.adapters.kafka.writer import KafkaLogWriter
-from waybill.messaging.adapters.postgres.partition_positions import PostgresPartitionPositions
-from waybill.messaging.adapters.postgres.relay_store import PostgresRelayStore
-from waybill.messaging.adapters.postgres.source import OutboxSource
 from waybill.messaging.core.message import DEAD_LETTER_SUFFIX
-from waybill.messaging.reading.settings import LogSettings
 from waybill.messaging.runtime.relay import Relay
 
 if TYPE_CHECKING:
@@ -27,6 +23,7 @@ if TYPE_CHECKING:
     from waybill.messaging.adapters.kafka.settings import KafkaSettings
     from waybill.messaging.core.message import Record
     from waybill.messaging.core.ports import Log, Written
+    from waybill.messaging.engines.port import Engine
     from waybill.messaging.runtime.ports import ServicePorts
     from waybill.messaging.runtime.relay_settings import RelaySettings
 
@@ -65,6 +62,7 @@ class Relaying:
         name: str,
         *,
         url: str,
+        storage: Engine,
         ports: ServicePorts,
         kafka: KafkaSettings,
         settings: RelaySettings,
@@ -74,16 +72,14 @@ class Relaying:
         self._dead_letter_suffix = dead_letter_suffix
         self._topics: set[str] = set()
         self._writer = PreparedWriter(kafka, self._topics, settings.mode)
-        source = OutboxSource(
-            name, url, application_name=f"waybill {name} relay", settings=LogSettings()
-        )
         self._log = KafkaLog(
-            kafka, PostgresPartitionPositions(ports.database), read_foreign=read_foreign
+            kafka, storage.partition_positions(ports.database), read_foreign=read_foreign
         )
-        self._store = PostgresRelayStore(
+        self._store, call_at_hints = storage.feeding(
             name,
+            url,
             ports.database,
-            source,
+            application_name=f"waybill {name} relay",
             rewind_seconds=settings.rewind_seconds,
             mode=settings.mode,
         )
@@ -99,7 +95,7 @@ class Relaying:
             new_id=ports.new_id,
             settings=settings,
         )
-        source.notified = self.relay.ring
+        call_at_hints(self.relay.ring)
 
     def publishes(self, topics: Iterable[str]) -> None:
         """These topics are created at the start, if nobody has yet."""

@@ -1,4 +1,4 @@
-"""The composition root of the library: one service's messaging on PostgreSQL.
+"""The composition root of the library: one service's messaging, on the engine of its URL.
 
 The only place where runtime and adapters meet. A platform builds on `connect`, `consume`, `deliver`
 and `every`; a small service needs `handler`, `join` and `async with`.
@@ -11,21 +11,13 @@ from dataclasses import dataclass, field, replace
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from waybill.messaging.adapters.postgres.connection import PostgresDatabase, PostgresSettings
-from waybill.messaging.adapters.postgres.dead_letters import PostgresDeadLetters
-from waybill.messaging.adapters.postgres.deliveries import PostgresDeliveries
-from waybill.messaging.adapters.postgres.inbox import PostgresInbox, purge_inbox
-from waybill.messaging.adapters.postgres.migrate import upgrade
-from waybill.messaging.adapters.postgres.notify import Notifier
-from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
-from waybill.messaging.adapters.postgres.outbox_log import PostgresOutboxLog
-from waybill.messaging.adapters.postgres.relay_mode import require_direct, require_relay
-from waybill.messaging.adapters.postgres.schedule import PostgresSchedule
+from waybill.messaging.adapters.postgres.connection import PostgresSettings
 from waybill.messaging.adapters.postgres.server import checked_server
-from waybill.messaging.adapters.postgres.upkeep import OutboxUpkeep, UpkeepSettings
+from waybill.messaging.adapters.postgres.upkeep import UpkeepSettings
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.core.message import DEAD_LETTER_SUFFIX
 from waybill.messaging.core.outbox_limits import MESSAGE_BYTES_MAX
+from waybill.messaging.engines import engine_of
 from waybill.messaging.reading.settings import LogSettings, SourceSpec
 from waybill.messaging.runtime.consumer import Consumer
 from waybill.messaging.runtime.deliverer import Deliverer
@@ -47,8 +39,9 @@ if TYPE_CHECKING:
     from waybill.messaging.adapters.kafka.settings import KafkaSettings
     from waybill.messaging.core.codec import Codec
     from waybill.messaging.core.message import Appended
-    from waybill.messaging.core.ports import Database, Log, Observer
+    from waybill.messaging.core.ports import Database, Deliveries, Log, Observer
     from waybill.messaging.core.unit import Received, UnitOfWork
+    from waybill.messaging.engines.port import Engine, Hints
     from waybill.messaging.relaying import Relaying
     from waybill.messaging.runtime.delivery import DeliveryPolicy
     from waybill.messaging.runtime.each import MessageHandler
@@ -135,6 +128,8 @@ class MessagingService:
         self.name = name
         self.settings = _kept(settings or MessagingSettings(), kafka)
         self._url = url
+        self.storage: Engine = engine_of(url)
+        """The technology of its database."""
         self._codec = codec
         self._engine = engine
         self._owner_url = owner_url or url
@@ -147,7 +142,7 @@ class MessagingService:
         self._read_foreign = read_foreign
         self._publishes = tuple(publishes)
         self._relaying: Relaying | None = None
-        self._notifier: Notifier | None = None
+        self._hints: Hints | None = None
         self._handlers: dict[str, dict[type, MessageHandler]] = {}
         self._ports: ServicePorts | None = None
         self._loops: list[Loop] = []
@@ -162,9 +157,9 @@ class MessagingService:
         return self._ports
 
     @property
-    def deliveries(self) -> PostgresDeliveries:
+    def deliveries(self) -> Deliveries:
         """The table of outside calls."""
-        return PostgresDeliveries(self.ports.database)
+        return self.storage.deliveries(self.ports.database)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -184,22 +179,22 @@ class MessagingService:
         return self._relaying.relay if self._relaying is not None else None
 
     async def migrate(self) -> None:
-        """Create or upgrade the schema `messaging`, as its owner. May be repeated."""
+        """Create or upgrade messaging's tables, as their owner. May be repeated."""
         rows = self.settings.upkeep.outbox_partition_rows
-        await upgrade(self._owner_url, partition_rows=rows)
+        await self.storage.upgrade(self._owner_url, partition_rows=rows)
 
     async def connect(self) -> None:
         """Open the database. Raises TransientError (it is down) or ConfigurationError.
 
         The latter also for an outbox that goes the other way and is not drained (protocol L6).
         """
-        database = await self._open()
+        database, storage = await self._open(), self.storage
         if self._kafka is None:
-            await require_direct(database, self.name)
+            await storage.require_direct(database, self.name)
         else:
-            await require_relay(database, self.name, self.settings.relay.mode)
-        self._notifier = Notifier(database) if self._notify else None
-        outbox = PostgresOutbox(
+            await storage.require_relay(database, self.name, self.settings.relay.mode)
+        self._hints = storage.hints(database) if self._notify else None
+        outbox = storage.outbox(
             message_bytes_max=self._message_bytes_max,
             doorbell=self._ring,
             observer=self._observer,
@@ -207,8 +202,8 @@ class MessagingService:
         self._ports = ServicePorts(
             database=database,
             outbox=outbox,
-            inbox=PostgresInbox(),
-            dead_letters=PostgresDeadLetters(
+            inbox=storage.inbox(),
+            dead_letters=storage.dead_letters(
                 database, outbox, suffix=self.settings.dead_letter_suffix
             ),
             codec=self._codec,
@@ -230,6 +225,7 @@ class MessagingService:
         relaying = Relaying(
             self.name,
             url=self._url,
+            storage=self.storage,
             ports=self.ports,
             kafka=kafka,
             settings=self.settings.relay,
@@ -242,7 +238,7 @@ class MessagingService:
 
     async def _open(self) -> Database:
         if self._engine is None:
-            return await PostgresDatabase.connect(self._url, self.settings.database)
+            return await self.storage.connect(self._url, self.settings.database)
         # Only users of SQLAlchemy pay for importing it.
         from waybill.messaging.adapters.sqlalchemy.database import (  # noqa: PLC0415
             SqlalchemyDatabase,
@@ -255,8 +251,8 @@ class MessagingService:
     def _ring(self, appended: Sequence[Appended]) -> None:
         self._doorbell.ring(appended)
         # With a relay that owns every lane nobody else waits for anything.
-        if self._notifier is not None and not (self.relay is not None and self.relay.owns_all):
-            self._notifier.ring()
+        if self._hints is not None and not (self.relay is not None and self.relay.owns_all):
+            self._hints.ring()
 
     @asynccontextmanager
     async def unit(self) -> AsyncIterator[UnitOfWork]:
@@ -338,7 +334,7 @@ class MessagingService:
         sources = dict(self._sources)
         if own := topics - foreign:
             sources[self.name] = SourceSpec(self._url, own)
-        log = PostgresOutboxLog(
+        log = self.storage.log(
             self.ports.database, sources, settings=self.settings.log, doorbells=self._doorbells
         )
         log.topics_by_source(topics)
@@ -387,13 +383,13 @@ class MessagingService:
 
     def _scheduler(self) -> Scheduler:
         settings, ports = self.settings, self.ports
-        upkeep = OutboxUpkeep(self._owner_url, settings.upkeep)
-        self.every(settings.upkeep_interval_seconds, "outbox upkeep", upkeep.turn)
+        upkeep = self.storage.upkeep(self._owner_url, settings.upkeep)
+        self.every(settings.upkeep_interval_seconds, "outbox upkeep", upkeep)
         self.every(settings.inbox_purge_interval_seconds, "inbox purge", self._purge_inbox)
         return Scheduler(
             f"{self.name} scheduler",
             self._jobs,
-            schedule=PostgresSchedule(ports.database),
+            schedule=self.storage.schedule(ports.database),
             clock=ports.clock,
             observer=ports.observer,
             random=ports.random,
@@ -401,7 +397,7 @@ class MessagingService:
         )
 
     async def _purge_inbox(self) -> int:
-        return await purge_inbox(
+        return await self.storage.purge_inbox(
             self.ports.database,
             self.settings.inbox_retention_seconds,
             sources_hold=self._kafka is None,
@@ -415,8 +411,8 @@ class MessagingService:
         if self._relaying is not None:
             self._doorbell.forget(self._relaying.relay)
             await self._relaying.close()
-        if self._notifier is not None:
-            await self._notifier.close()
+        if self._hints is not None:
+            await self._hints.close()
         if self._ports is not None and self._engine is None:
             await self._ports.database.close()
 

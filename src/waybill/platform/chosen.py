@@ -23,7 +23,8 @@ FILE: Final = "blueprint"
 DATABASE: Final = "postgres"
 """Where a data directory keeps its database: data older than blueprints have it, and no FILE."""
 
-_COMMENT: Final = "the blueprint of these data is "
+COMMENT: Final = "the blueprint of these data is "
+"""Begins what a database of one's own remembers."""
 
 
 def chosen(settings: Settings) -> Blueprint:
@@ -36,7 +37,7 @@ def chosen(settings: Settings) -> Blueprint:
         return blueprint_named(kept) if kept else DEFAULT
     asked = blueprint_named(settings.blueprint)
     if kept and kept != asked.name:
-        raise _refused(str(settings.data_directory), kept, asked.name)
+        raise refused(str(settings.data_directory), kept, asked.name)
     return asked
 
 
@@ -55,12 +56,12 @@ async def claim_database(connection: asyncpg.Connection, blueprint: Blueprint) -
     Raises ConfigurationError if it holds data of another blueprint.
     """
     told = await connection.fetchval("SELECT obj_description('app'::regnamespace, 'pg_namespace')")
-    found = re.search(rf"{_COMMENT}(\S+)", told or "")
+    found = re.search(rf"{COMMENT}(\S+)", told or "")
     if found is None:
-        await connection.execute(f"COMMENT ON SCHEMA app IS '{_COMMENT}{blueprint.name}'")
+        await connection.execute(f"COMMENT ON SCHEMA app IS '{COMMENT}{blueprint.name}'")
     elif found[1] != blueprint.name:
         place = await connection.fetchval("SELECT current_database()")
-        raise _refused(f"database {place}", found[1], blueprint.name)
+        raise refused(f"database {place}", found[1], blueprint.name)
 
 
 def _kept(data: Path) -> str | None:
@@ -70,7 +71,8 @@ def _kept(data: Path) -> str | None:
         return DEFAULT.name if (data / DATABASE).exists() else None
 
 
-def _refused(place: str, kept: str, asked: str) -> ConfigurationError:
+def refused(place: str, kept: str, asked: str) -> ConfigurationError:
+    """What to say where data of one blueprint are asked for by another."""
     return ConfigurationError(
         f"{place} holds data of the blueprint {kept!r}, not of {asked!r}: choose another "
         f"directory with --data (or other databases), or start it with --blueprint {kept}"

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Self
 from waybill.messaging.adapters.kafka.settings import KafkaSettings
 from waybill.messaging.adapters.postgres.connection import PostgresSettings
 from waybill.messaging.adapters.postgres.lease import release_all
-from waybill.messaging.adapters.postgres.partitions import SPARE_PARTITIONS, spare_partitions
 from waybill.messaging.adapters.postgres.upkeep import UpkeepSettings
 from waybill.messaging.core.errors import OverloadedError
 from waybill.messaging.core.message import DEAD_LETTER_SUFFIX
@@ -45,6 +44,7 @@ from waybill.platform.provisioning import SIMULATOR, provision
 from waybill.platform.sampling import Hosted
 from waybill.platform.service_context import in_service
 from waybill.platform.services import Workshop, plans_of
+from waybill.platform.stores import stores_of
 
 if TYPE_CHECKING:
     import socket
@@ -217,6 +217,7 @@ class Platform:
                 messaging=messaging,
                 metrics=metrics,
                 settings=self._settings,
+                stores=stores_of(urls_of(self._server, name).service),
                 provider_url=self._provider_url(name),
                 outside=self._outside,
                 caches=caches,
@@ -354,9 +355,8 @@ def _checks(
         return Component("UP")
 
     async def outbox() -> Component:
-        spare = await spare_partitions(messaging.ports.database)
-        details = {"sparePartitions": str(spare)}
-        return Component("UP" if spare >= SPARE_PARTITIONS else "DOWN", details)
+        fits, details = await messaging.storage.has_room(messaging.ports.database)
+        return Component("UP" if fits else "DOWN", details)
 
     async def loops() -> Component:
         supervisor = messaging.supervisor

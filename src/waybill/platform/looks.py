@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from waybill.messaging.adapters.postgres.partition_positions import PostgresPartitionPositions
+from waybill.messaging.core.database_url import is_mysql
 from waybill.platform.sampling import (
     INSTANCE_SECONDS,
     SAMPLE_SECONDS,
@@ -14,6 +14,7 @@ from waybill.platform.sampling import (
     Instance,
     Sampler,
 )
+from waybill.platform.stores import stores_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -49,6 +50,8 @@ def show_figures(
         consumers=consumers,
         deliveries=kinds,
         hosts_process=hosts,
+        storage=messaging.storage,
+        stores=stores_of(owner_url),
     )
 
     async def look_at_disk() -> None:
@@ -57,9 +60,10 @@ def show_figures(
 
     looks: dict[str, tuple[float, Callable[[], Awaitable[None]]]] = {
         "backlog": (SAMPLE_SECONDS, backlog.look),
-        "instance": (INSTANCE_SECONDS, Instance(owner_url, metrics).look),
         "disk": (SAMPLE_SECONDS, look_at_disk),
     }
+    if not is_mysql(owner_url):
+        looks["instance"] = (INSTANCE_SECONDS, Instance(owner_url, metrics).look)
     if messaging.relay is not None:
         metrics.follow_relay(messaging.relay.figures)
     if kafka is not None and consumers:
@@ -77,7 +81,7 @@ def _group(
     # Only platforms on Kafka load its client.
     from waybill.messaging.adapters.kafka.group_lag import GroupLag  # noqa: PLC0415
 
-    positions = PostgresPartitionPositions(messaging.ports.database)
+    positions = messaging.storage.partition_positions(messaging.ports.database)
 
     async def read() -> dict[tuple[str, int], int]:
         stored = await positions.stored(messaging.name)

@@ -1,4 +1,4 @@
-"""Databases on PostgreSQL servers of one's own: where each one is, and its roles' passwords.
+"""Databases on servers of one's own: where each one is, and its roles' passwords.
 
 Places are URLs without a name or a password in them; a password comes from its variable or from
 a file that `<variable>_FILE` names, never from a command line or a URL (promises, secrets).
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from waybill.commerce.migrations import migrate as commerce
+from waybill.messaging.core.database_url import MYSQL_SCHEMES, is_mysql
 from waybill.messaging.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -66,6 +67,16 @@ class OwnDatabases:
     places: Mapping[str, str]
     passwords: Mapping[str, str] = field(repr=False)
 
+    @property
+    def on_mysql(self) -> bool:
+        """Whether these are MariaDB's or MySQL's; else they are PostgreSQL's. Never both."""
+        return any(is_mysql(place) for place in self.places.values())
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Whose databases there can be."""
+        return tuple(commerce.MYSQL_REVISIONS) if self.on_mysql else KNOWN
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> OwnDatabases | None:
         """None if no database is named: the platform then runs its own PostgreSQL.
@@ -77,6 +88,11 @@ class OwnDatabases:
         places = dict(_places(given, mistakes))
         if not places and not mistakes:
             return None
+        if len({is_mysql(place) for place in places.values() if place}) > 1:
+            mistakes.append(
+                "some databases are PostgreSQL's and some MariaDB's or MySQL's: one service reads "
+                "another's outbox, so keep to one kind"
+            )
         roles = [role for service in KNOWN for role in roles_of(service)]
         passwords = {
             role: password
@@ -88,7 +104,7 @@ class OwnDatabases:
         return cls(places, passwords)
 
     def url(self, database: str, role: str) -> str:
-        """A URL for asyncpg. Raises ConfigurationError that says what to set."""
+        """A URL for the driver. Raises ConfigurationError that says what to set."""
         service = role.rpartition("_")[0]
         missing = []
         if database not in self.places:
@@ -148,11 +164,13 @@ def _checked(url: str, database: str) -> tuple[str, str]:
         parts = urlsplit(url)
     except ValueError as error:
         return f"it is no URL: {error}", ""
-    if parts.scheme not in {"postgresql", "postgres"}:
-        return f"it must begin with postgresql://, as in postgresql://host:5432/{database}", ""
+    if parts.scheme not in {"postgresql", "postgres", *MYSQL_SCHEMES}:
+        example = f"postgresql://host:5432/{database}"
+        return f"it must begin with postgresql:// (or mysql://), as in {example}", ""
     if "@" in parts.netloc or "password=" in parts.query or "user=" in parts.query:
         return "it must hold no user and no password: roles and passwords have their own names", ""
-    if not parts.netloc and "host=" not in parts.query:
+    named_in = "unix_socket=" if is_mysql(url) else "host="
+    if not parts.netloc and named_in not in parts.query:
         return f"it names no host, as in postgresql://host:5432/{database}", ""
     return "", urlunsplit(parts._replace(path=f"/{parts.path.strip('/') or database}"))
 

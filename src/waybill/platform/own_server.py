@@ -40,30 +40,41 @@ RETRY_SECONDS: Final = 2.0
 SALT_BYTES: Final = 16
 ADMINISTRATOR, ADMINISTRATORS_DATABASE = "POSTGRES_USER", "POSTGRES_DB"
 ADMINISTRATORS_PASSWORD: Final = "POSTGRES_PASSWORD"  # noqa: S105 - a variable's name
+MYSQL_ADMINISTRATOR, MYSQL_PASSWORD = "MYSQL_USER", "MYSQL_PASSWORD"
+"""The same of a server of MariaDB or MySQL; its database is always `mysql`."""
 REFUSED_LOGIN: Final = "28"
 """SQLSTATE class: no such role, a wrong password, an address that pg_hba.conf keeps out."""
 
 
 @dataclass(frozen=True)
 class Administrator:
-    """Who makes roles and databases: seed 004's POSTGRES_USER, POSTGRES_PASSWORD, POSTGRES_DB."""
+    """Who makes roles and databases: seed 004's POSTGRES_USER, POSTGRES_PASSWORD, POSTGRES_DB.
+
+    On MariaDB and MySQL: MYSQL_USER, MYSQL_PASSWORD.
+    """
 
     role: str
     password: str = field(repr=False)
     database: str
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Administrator:
+    def from_environment(
+        cls, environment: Mapping[str, str], *, on_mysql: bool = False
+    ) -> Administrator:
         """Raises ConfigurationError naming what is missing."""
         given = {name: text for name, text in environment.items() if text.strip()}
+        role, secret_of, database = ADMINISTRATOR, ADMINISTRATORS_PASSWORD, "mysql"
+        if on_mysql:
+            role, secret_of = MYSQL_ADMINISTRATOR, MYSQL_PASSWORD
+        else:
+            database = given.get(ADMINISTRATORS_DATABASE, "postgres")
         mistakes: list[str] = []
-        password = secret(given, ADMINISTRATORS_PASSWORD, mistakes)
-        if ADMINISTRATOR not in given:
-            mistakes.append(f"{ADMINISTRATOR} is not set: the role that may make others")
+        password = secret(given, secret_of, mistakes)
+        if role not in given:
+            mistakes.append(f"{role} is not set: the role that may make others")
         if mistakes:
             raise ConfigurationError("wrong settings: " + "; ".join(mistakes))
-        database = given.get(ADMINISTRATORS_DATABASE, "postgres")
-        return cls(given[ADMINISTRATOR], password or "", database)
+        return cls(given[role], password or "", database)
 
     def url(self, place: str) -> str:
         """Of the server that a database is on."""
@@ -110,6 +121,12 @@ async def upgrade(own: OwnDatabases, service: str, blueprint: Blueprint | None =
 
     Raises TransientError if its server is away.
     """
+    if own.on_mysql:
+        # Needs the extra `mysql`.
+        from waybill.platform import mysql_server  # noqa: PLC0415
+
+        await mysql_server.upgrade(own, service, blueprint)
+        return
     owner = roles_of(service)[0]
     url = urls_of(own, service).owner
     hint = f"run `waybill provision`, or set {password_variable(owner)} right"
@@ -140,6 +157,15 @@ async def provision_server(
     Raises ConfigurationError if the administrator may not.
     """
     for service in services:
+        if own.on_mysql:
+            # Needs the extra `mysql`.
+            from waybill.platform import mysql_server  # noqa: PLC0415
+
+            place = own.places.get(database_of(service), "mysql:")
+            url, role = administrator.url(place), administrator.role
+            await mysql_server.provision(own, service, url, role)
+            progress(f"{service}: {database_of(service)} is ready")
+            continue
         passwords = {role: _needed(own, service, role) for role in roles_of(service)}
         place = own.places[database_of(service)]
         async with _administering(administrator, service, place) as connection:

@@ -8,6 +8,7 @@ import shutil
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from waybill.messaging.core.errors import ConfigurationError
 from waybill.platform.databases import reached, urls_of
 from waybill.platform.embedded.binaries import installed_programs
 from waybill.platform.own_databases import OwnDatabases
@@ -22,6 +23,11 @@ async def open_psql(settings: Settings, service: str, *, command: str | None, wr
     The password goes by the environment: a command line can be read by everybody.
     """
     async with reached(settings) as server:
+        if isinstance(server, OwnDatabases) and server.on_mysql:
+            raise ConfigurationError(
+                "psql is PostgreSQL's: open this database with the client `mariadb` or `mysql`, "
+                f"by what `waybill url {service} --role owner` prints"
+            )
         url = urlsplit(urls_of(server, service).owner)
         login, _, host = url.netloc.rpartition("@")
         role, _, password = login.partition(":")

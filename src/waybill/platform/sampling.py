@@ -14,22 +14,26 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from waybill.messaging.adapters.postgres import figures, instance, relay_status
+from waybill.messaging.adapters.postgres import instance
 from waybill.messaging.adapters.postgres.errors import translated
 from waybill.messaging.core.breaker import BreakerState
 from waybill.messaging.core.errors import OutcomeUnknownError, TransientError
+from waybill.messaging.engines.postgres import PostgresEngine
 from waybill.messaging.runtime.loop import Loop
+from waybill.platform.stores import POSTGRES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from waybill.messaging.adapters.kafka.group_lag import GroupLag
-    from waybill.messaging.adapters.postgres.figures import Figures, Waiting
-    from waybill.messaging.adapters.postgres.relay_status import RelayStatus
     from waybill.messaging.core.breaker import Breaker
+    from waybill.messaging.core.figures import Figures, Waiting
     from waybill.messaging.core.ports import Database
+    from waybill.messaging.core.relay_status import RelayStatus
+    from waybill.messaging.engines.port import Engine
     from waybill.messaging.runtime.ports import ServicePorts
     from waybill.platform.metrics import ServiceMetrics
+    from waybill.platform.stores import Stores
 
 SAMPLE_SECONDS: Final = 5.0
 INSTANCE_SECONDS: Final = 15.0
@@ -40,13 +44,6 @@ LOOK_SECONDS_MAX: Final = 4.0
 DOWN_SECONDS: Final = 8.0
 """One look that failed is none: a leader that changes, a lock, a busy machine."""
 UP_BY: Final = {"backlog": "database_up", "kafka": "kafka_up"}
-
-# By the index of open orders: a sequential scan would read every order that ever was.
-_INDEX_ONLY = "SELECT set_config('enable_seqscan', 'off', true)"
-_UNSETTLED = """
-SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8
-FROM app.{} WHERE settled_at IS NULL
-"""
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +80,11 @@ class Backlog:
         consumers: Iterable[str] = (),
         deliveries: Iterable[str] = (),
         hosts_process: Hosted | None = None,
+        storage: Engine | None = None,
+        stores: Stores = POSTGRES,
     ) -> None:
+        self._storage = storage or PostgresEngine()
+        self._stores = stores
         self._database = database
         self._metrics = metrics
         self._hosts = hosts_process
@@ -94,11 +95,12 @@ class Backlog:
 
     async def look(self) -> None:
         """One look. Raises TransientError while the database is away."""
-        found, show = await figures.look(self._database), self._metrics.set
-        show("outbox_spare_partitions", found.spare_partitions)
+        found, show = await self._storage.look(self._database), self._metrics.set
+        if found.spare_partitions is not None:
+            show("outbox_spare_partitions", found.spare_partitions)
         self._show_lag(found)
         if found.mode != "direct":
-            self._show_relay(await relay_status.look(self._database))
+            self._show_relay(await self._storage.look_at_relay(self._database))
         else:
             show("outbox_pending", found.outbox_pending)
             show("outbox_oldest_pending_age_seconds", found.outbox_oldest_pending_seconds)
@@ -149,10 +151,12 @@ class Backlog:
             show("deliveries_oldest_pending_age_seconds", age, kind=kind)
 
     async def _show_process(self, hosted: Hosted) -> None:
-        saga, unsettled = hosted.saga, _UNSETTLED.format(hosted.table)
+        saga, unsettled = hosted.saga, self._stores.unsettled.format(hosted.table)
         async with self._database.transaction() as transaction:
-            await transaction.fetch(_INDEX_ONLY)
-            ((count, oldest),) = [(row[0], row[1]) for row in await transaction.fetch(unsettled)]
+            await transaction.fetch(self._stores.before_unsettled)
+            ((count, oldest),) = [
+                (row[0], float(row[1])) for row in await transaction.fetch(unsettled)
+            ]
         self._metrics.set("saga_active", count, saga=saga)
         self._metrics.set("saga_oldest_active_age_seconds", max(0.0, oldest), saga=saga)
 

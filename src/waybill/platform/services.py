@@ -33,7 +33,6 @@ from waybill.commerce.payments.domain import CHARGE, REFUND
 from waybill.commerce.payments.provider import ChargeCalls, RefundCalls
 from waybill.commerce.payments.simulator import SimulatedProvider, SimulatorSettings
 from waybill.commerce.payments.store import PaymentPages
-from waybill.messaging.adapters.postgres.backlog import unread_rows
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.runtime.brake import Brake, Measure
@@ -45,6 +44,7 @@ from waybill.platform.notifying import NoticesOut, ShopTaker, notices_out, own_p
 from waybill.platform.outside import NOTHING_OUTSIDE, Outside
 from waybill.platform.sampling import follow_breaker
 from waybill.platform.settings import reached_at, variable_of
+from waybill.platform.stores import POSTGRES, Stores
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -72,6 +72,7 @@ class Workshop:
     messaging: MessagingService
     metrics: ServiceMetrics
     settings: Settings
+    stores: Stores = POSTGRES
     provider_url: str
     outside: Outside = NOTHING_OUTSIDE
     caches: Caches = NO_CACHES
@@ -117,23 +118,23 @@ async def build_order(shop: Workshop) -> Built:
     contract, own = shop.blueprint.orders.contract, shop.blueprint.orders.stock
     process = shop.blueprint.order_process
     products = await own_products(own, ports) if own is not None else None
-    flush = _flush(shop)
+    flush, store = _flush(shop), shop.stores.orders
     policy = GroupCommitPolicy(queue_max=settings.intake_queue_size_max)
-    brake = Brake("intake brake", [_unread(ports.database, settings)], ports=ports)
+    brake = Brake("intake brake", [_unread(messaging, settings)], ports=ports)
     messaging.add(brake)
     intake = OrderIntake(
         flush, ports, policy=policy, brake=brake.check, capacity=_capacity(ports, settings)
     )
     shop.metrics.follow("intake_queue_length", lambda: float(intake.queued))
-    handler = order_handlers.OrderHandler(process, shop.metrics, shop.makers)
+    handler = order_handlers.OrderHandler(process, shop.metrics, shop.makers, store)
     messaging.add(intake.loop)
     notifier = notices_of(shop, handler)
     shop.consume(handler.handle if notifier is None else notifier.handle)
-    deadlines = Deadlines(ports, process=process, makers=shop.makers)
+    deadlines = Deadlines(ports, process=process, makers=shop.makers, store=store)
     messaging.every(DEADLINE_POLL_SECONDS, "order deadlines", deadlines.ask)
     surface = order_api.surface(
         intake=shop.caches.intake(intake),
-        reads=OrderPages(ports.database, process, contract.show, contract.show_way),
+        reads=OrderPages(ports.database, process, contract.show, contract.show_way, store),
         cancellations=Cancellation(ports, handler, contract.show),
         contract=contract,
     )
@@ -150,6 +151,7 @@ def _flush(shop: Workshop) -> OrderFlush:
         "placed": orders.contract.placed,
         "deadline": timedelta(seconds=shop.settings.order_deadline_seconds),
         "counters": shop.metrics,
+        "store": shop.stores.orders,
     }
     if orders.stock is None:
         return OrderFlush(shop.messaging.ports, **parts)
@@ -168,11 +170,12 @@ def _capacity(ports: ServicePorts, settings: Settings) -> Callable[[], None]:
     return capacity.admit
 
 
-def _unread(database: Database, settings: Settings) -> Measure:
+def _unread(messaging: MessagingService, settings: Settings) -> Measure:
     limit = settings.intake_unread_rows_max
 
     async def read() -> float:
-        return await unread_rows(database, count_max=limit + 1)
+        database = messaging.ports.database
+        return await messaging.storage.unread_rows(database, count_max=limit + 1)
 
     return Measure(
         what="outbox rows that no service has read",
@@ -185,10 +188,10 @@ def _unread(database: Database, settings: Settings) -> Measure:
 async def build_inventory(shop: Workshop) -> Built:
     """Stock: reserve, release, sell; the catalogue."""
     ports = shop.messaging.ports
-    stock = shop.blueprint.stock
-    handler = inventory_handlers.InventoryHandler(shop.metrics, stock.reject, stock.wants)
+    stock, store = shop.blueprint.stock, shop.stores.stock
+    handler = inventory_handlers.InventoryHandler(shop.metrics, stock.reject, stock.wants, store)
     shop.consume(handler.handle)
-    catalogue = shop.caches.products(Catalogue(ports.database, ports.clock.now))
+    catalogue = shop.caches.products(Catalogue(ports.database, ports.clock.now, store))
     return Built(surface=shop.blueprint.stock.surface(catalogue, ports.new_id))
 
 
@@ -269,7 +272,7 @@ async def build_notification(shop: Workshop) -> Built:
         emails=emails, new_id=ports.new_id, tell=shop.blueprint.tell
     )
     shop.consume(handler.handle)
-    reads = NotificationPages(ports.database)
+    reads = NotificationPages(ports.database, shop.stores.notifications_of_order)
     return Built(surface=_notification_surface(shop.blueprint, reads, contacts))
 
 

@@ -9,15 +9,14 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.mariadb import Databases, Mariadb
+from tests.mariadb import Databases
 
 from waybill.messaging.adapters.mysql.connection import MysqlDatabase
 from waybill.messaging.adapters.mysql.migrate import upgrade
 from waybill.messaging.core.outbox_row import to_record
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Sequence
     from uuid import UUID
 
     from waybill.messaging.core.message import Record
@@ -91,20 +90,13 @@ class LetterRows:
         )
 
 
-@pytest.fixture(scope="session")
-def mariadb(session_directory: Path) -> Iterator[Mariadb]:
-    """One running server for the whole session. Tests that hurt a server start their own."""
-    with Mariadb(session_directory / "mariadb-of-the-session") as server:
-        yield server
-
-
 @pytest.fixture(scope="session", params=["mariadb", *(["mysql"] if MYSQL_URL else [])])
 def server_url(request: pytest.FixtureRequest) -> str:
     """Superuser's URL of each server that the adapter is tested on."""
     if request.param == "mysql":
         return MYSQL_URL
-    server: Mariadb = request.getfixturevalue("mariadb")
-    return server.url
+    url: str = request.getfixturevalue("mariadb_url")
+    return url
 
 
 @pytest.fixture

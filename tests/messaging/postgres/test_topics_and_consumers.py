@@ -40,7 +40,7 @@ from waybill.messaging.testing.contracts.outbox import a_message
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from waybill.messaging.adapters.postgres.consumers import ConsumerInfo
+    from waybill.messaging.core.consumers import ConsumerInfo
     from waybill.messaging.core.message import Record
 
 

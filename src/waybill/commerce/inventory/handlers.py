@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from waybill.commerce.inventory.domain import Reject, Wants
+    from waybill.commerce.inventory.ports import StockStore
     from waybill.commerce.publishing import Counters
     from waybill.messaging.core.unit import Received, UnitOfWork
 
@@ -31,8 +32,13 @@ class InventoryHandler:
     """Reserves, releases and sells. Two statements a batch, whatever its size."""
 
     def __init__(
-        self, counters: Counters, rejection: Reject = reject, wants: Wants = wants
+        self,
+        counters: Counters,
+        rejection: Reject = reject,
+        wants: Wants = wants,
+        store: StockStore = store,
     ) -> None:
+        self._store = store
         self._counters = counters
         self._reject = rejection
         self._wants = wants
@@ -47,10 +53,10 @@ class InventoryHandler:
         transaction = unit.transaction
         orders = {order_id for order_id, _ in causes}
         products = products_of(received, self._wants)
-        before, stock = await store.lock(transaction, orders, products)
+        before, stock = await self._store.lock(transaction, orders, products)
         decision = decide(stock, before, received, unit.now, self._reject, wants=self._wants)
         if decision.reservations:
-            await store.save_batch(
+            await self._store.save_batch(
                 transaction, decision, before=before, causes=causes, now=unit.now
             )
         publish(unit, decision.publications, aggregate_type="Inventory")

@@ -20,6 +20,7 @@ from waybill.commerce.inventory.domain import (
     ReservationStatus,
     Stock,
 )
+from waybill.commerce.tables import by_schema as tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from waybill.commerce.inventory.domain import Decision, Move
     from waybill.messaging.core.ports import Row, Transaction
 
-_encode = msgspec.json.Encoder().encode
+__all__ = ["insert_product", "lock", "save_batch", "save_stock", "tables"]
+
+encode = msgspec.json.Encoder().encode
 _decode_quantities = msgspec.json.Decoder(tuple[Quantity, ...]).decode
 
 # Reservations first, then the products that they and the batch name (protocol C3): the ids of the
@@ -86,6 +89,11 @@ FROM unnest($13::uuid[], $14::text[], $15::bigint[], $16::text[])
 WHERE r.order_id = u.order_id AND r.order_id = ANY($13::uuid[])
 """  # noqa: S608 - constants
 
+_INSERT_PRODUCT = """
+INSERT INTO app.products (id, name, available, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $4) ON CONFLICT (id) DO NOTHING
+"""
+
 
 class _Moved(msgspec.Struct, frozen=True, omit_defaults=True):
     """A move as it stands in the reservation's row, by the names of the ledger's columns.
@@ -108,7 +116,7 @@ async def lock(
     """
     rows = await transaction.fetch(_LOCK, sorted(order_ids), sorted(product_ids))
     return (
-        {row["id"]: _reservation(row) for row in rows if row["status"] is not None},
+        {row["id"]: reservation(row["id"], row) for row in rows if row["status"] is not None},
         {
             row["id"]: Stock(row["id"], row["name"], row["available"], row["reserved"], row["sold"])
             for row in rows
@@ -133,7 +141,7 @@ async def save_batch(
     written = decision.reservations.values()
     first = [each for each in written if each.order_id not in before]
     changed = [each for each in written if each.order_id in before]
-    moves = _moves_of(decision.moves, causes, now)
+    moves = moves_of(decision.moves, causes, now)
     await transaction.fetch_later(
         _SAVE_BATCH,
         now,
@@ -141,14 +149,14 @@ async def save_batch(
         [each.order_id for each in first],
         [each.status.value for each in first],
         [each.version for each in first],
-        [_encode(each.quantities).decode() for each in first],
+        [encode(each.quantities).decode() for each in first],
         column(each.reason and each.reason.value for each in first),
         column(each.detail for each in first),
-        [_encode(moves.get(each.order_id, ())).decode() for each in first],
+        [encode(moves.get(each.order_id, ())).decode() for each in first],
         [each.order_id for each in changed],
         [each.status.value for each in changed],
         [each.version for each in changed],
-        [_encode(moves.get(each.order_id, ())).decode() for each in changed],
+        [encode(moves.get(each.order_id, ())).decode() for each in changed],
     )
 
 
@@ -166,6 +174,13 @@ async def save_stock(
     )
 
 
+async def insert_product(
+    transaction: Transaction, product_id: UUID, name: str, stock: int, now: datetime
+) -> bool:
+    """Add a product, without its first adjustment; whether the id was free."""
+    return bool(await transaction.execute(_INSERT_PRODUCT, product_id, name, stock, now))
+
+
 def _columns(levels: Sequence[Stock]) -> list[list[object]]:
     return [
         [level.product_id for level in levels],
@@ -175,7 +190,7 @@ def _columns(levels: Sequence[Stock]) -> list[list[object]]:
     ]
 
 
-def _moves_of(
+def moves_of(
     moves: Sequence[Move], causes: Mapping[tuple[UUID, str], UUID], now: datetime
 ) -> dict[UUID, list[_Moved]]:
     """The moves of each order, all products of one kind together."""
@@ -191,10 +206,11 @@ def _moves_of(
     return moved
 
 
-def _reservation(row: Row) -> Reservation:
+def reservation(order_id: UUID, row: Row) -> Reservation:
+    """A reservation from its row."""
     reason = row["reason"]
     return Reservation(
-        order_id=row["id"],
+        order_id=order_id,
         status=ReservationStatus(row["status"]),
         version=row["version"],
         quantities=_decode_quantities(row["quantities"]),

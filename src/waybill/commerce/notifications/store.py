@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from waybill.commerce.notifications.domain import keys_of
 from waybill.commerce.notifications.views import NotificationView
+from waybill.messaging.core.outbox_row import as_uuid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from waybill.messaging.core.ports import Database
 
-_OF_ORDER = """
+OF_ORDER = """
 SELECT md5(key)::uuid AS id, order_id, kind, message, status, created_at
 FROM app.notifications WHERE key = ANY($1) ORDER BY created_at, kind
 """
@@ -22,19 +23,20 @@ FROM app.notifications WHERE key = ANY($1) ORDER BY created_at, kind
 class NotificationPages:
     """The `NotificationReads` of the notification service's API."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, of_order: str = OF_ORDER) -> None:
         self._database = database
+        self._of_order = of_order
 
     async def notifications(self, order_id: UUID) -> Sequence[NotificationView]:
         """The notifications about an order, oldest first; empty if there are none."""
         return [
             NotificationView(
-                id=row["id"],
-                order_id=row["order_id"],
+                id=as_uuid(row["id"]),
+                order_id=as_uuid(row["order_id"]),
                 event_type=row["kind"],
                 message=row["message"],
                 status=row["status"],
                 created_at=row["created_at"],
             )
-            for row in await self._database.fetch(_OF_ORDER, keys_of(order_id))
+            for row in await self._database.fetch(self._of_order, keys_of(order_id))
         ]

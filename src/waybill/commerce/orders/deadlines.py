@@ -10,6 +10,7 @@ from waybill.messaging.core import crash_points
 
 if TYPE_CHECKING:
     from waybill.commerce.orders.domain import Makers
+    from waybill.commerce.orders.ports import OrderStore
     from waybill.commerce.process import Process
     from waybill.messaging.runtime.ports import ServicePorts
 
@@ -27,7 +28,9 @@ class Deadlines:
         process: Process,
         makers: Makers = domain.MAKERS,
         page: int = PAGE,
+        store: OrderStore = store,
     ) -> None:
+        self._store = store
         self._ports = ports
         self._process = process
         self._makers = makers
@@ -45,7 +48,7 @@ class Deadlines:
     async def _ask_page(self) -> int:
         async with self._ports.database.transaction() as transaction:
             unit = self._ports.unit(transaction)
-            due = await store.lock_due(transaction, unit.now, self._page)
+            due = await self._store.lock_due(transaction, unit.now, self._page)
             asked: list[domain.Order] = []
             for order in due:
                 decision = domain.ask(
@@ -55,7 +58,7 @@ class Deadlines:
                     asked.extend(decision.orders.values())
                     publish(unit, decision.publications, aggregate_type="Order")
             if asked:
-                await store.save_asked(transaction, asked)
+                await self._store.save_asked(transaction, asked)
             if due and crash_points.hook is not None:
                 await crash_points.hook("deadline.before_commit", "order deadlines")
         if due and crash_points.hook is not None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from waybill.commerce.orders.domain import Decision, Makers, Order
+    from waybill.commerce.orders.ports import OrderStore
     from waybill.commerce.process import Process
     from waybill.commerce.publishing import Counters
     from waybill.messaging.core.unit import Received, UnitOfWork
@@ -48,8 +49,13 @@ class OrderHandler:
     """Folds facts into orders. Two statements a batch, whatever its size."""
 
     def __init__(
-        self, process: Process, counters: Counters, makers: Makers = domain.MAKERS
+        self,
+        process: Process,
+        counters: Counters,
+        makers: Makers = domain.MAKERS,
+        store: OrderStore = store,
     ) -> None:
+        self._store = store
         self._process = process
         self._counters = counters
         self._makers = makers
@@ -63,7 +69,7 @@ class OrderHandler:
     async def handle(self, unit: UnitOfWork, received: Sequence[Received]) -> None:
         """Apply a batch of FACTS in this unit."""
         ids = {item.event.order_id for item in received if isinstance(item.event, Event)}
-        orders = await store.lock(unit.transaction, ids)
+        orders = await self._store.lock(unit.transaction, ids)
         decision = domain.decide(self._process, orders, received, unit.now, self._makers)
         if decision.strays:
             logger.warning(
@@ -87,7 +93,7 @@ class OrderHandler:
         None: no such order, or with an `owner` somebody else's. False: the order was
         confirmed before.
         """
-        order = (await store.lock(unit.transaction, [order_id])).get(order_id)
+        order = (await self._store.lock(unit.transaction, [order_id])).get(order_id)
         if order is None or owner not in {None, order.customer_id}:
             return None
         decision = domain.cancel(self._process, order, unit.now, self._makers)
@@ -102,7 +108,7 @@ class OrderHandler:
         """Write what a decision changed, with its timeline and events, in this unit."""
         if decision.orders:
             changed = list(decision.orders.values())
-            await store.save(unit.transaction, changed, decision.timeline)
+            await self._store.save(unit.transaction, changed, decision.timeline)
         publish(unit, decision.publications, aggregate_type="Order", traceparent=traceparent)
         for status, name, outcome in self._endings:
             ended = [each.order_id for each in decision.timeline if each.to_status == status]

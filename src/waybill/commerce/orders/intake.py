@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from waybill.commerce.orders.contract import Show
     from waybill.commerce.orders.domain import Makers
+    from waybill.commerce.orders.ports import OrderStore
     from waybill.commerce.process import Process
     from waybill.commerce.publishing import Counters
     from waybill.messaging.core.ports import Transaction
@@ -121,7 +122,8 @@ class OrderIntake:
 
     async def placed_before(self, route: str, key: str, request_hash: str) -> Placed | None:
         """What this key placed while there were no tokens, if it was this very request."""
-        found = await store.anonymous_response(self._database, route, key, request_hash)
+        orders = self._flush.orders
+        found = await store.anonymous_response(orders, self._database, route, key, request_hash)
         return Placed(found[1], replayed=True, order_id=found[0]) if found is not None else None
 
 
@@ -137,7 +139,9 @@ class OrderFlush:
         counters: Counters,
         makers: Makers = domain.MAKERS,
         placed: Show = as_it_is,
+        store: OrderStore = store,
     ) -> None:
+        self.orders = store
         self._makers = makers
         self._placed = placed
         self._ports = ports
@@ -191,14 +195,14 @@ class OrderFlush:
         """The record behind each key: ours where the key was free, else the one that was there."""
         unit = self._ports.unit(transaction)
         first = next(iter(drafts.values())).first
-        ids = await store.place(
+        ids = await self.orders.place(
             transaction, [(draft.order, draft.record) for draft in drafts.values()], first
         )
         won = [draft for draft in drafts.values() if draft.order.id in ids]
         records: dict[Key, KeyRecord | NotTaken] = {each.record.key: each.record for each in won}
         lost = [key for key in drafts if key not in records]
         if lost:
-            records.update(await store.read_keys(transaction, lost))
+            records.update(await self.orders.read_keys(transaction, lost))
         for draft in won:
             publish(
                 unit,

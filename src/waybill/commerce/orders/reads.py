@@ -6,17 +6,20 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from waybill.commerce.orders import store
 from waybill.commerce.orders.contract import as_it_is
 from waybill.commerce.orders.representation import lines_as_stored
 from waybill.commerce.orders.store import as_bytes, decode_lines
 from waybill.commerce.orders.views import OrderView, TimelineEntry
 from waybill.commerce.timeline import StoredEntry
+from waybill.messaging.core.outbox_row import as_uuid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
     from waybill.commerce.orders.contract import Show, Shown, ShowWay
+    from waybill.commerce.orders.ports import OrderStore
     from waybill.commerce.process import Process
     from waybill.messaging.core.ports import Database, Row
 
@@ -49,7 +52,7 @@ WHERE order_id = $1 ORDER BY seq
 
 _OWN_TIMELINE = """
 SELECT seq, event, from_status, to_status, at, message_id, detail FROM app.order_timeline
-WHERE order_id = $1 AND EXISTS (SELECT FROM app.orders WHERE id = $1 AND customer_id = $2)
+WHERE order_id = $1 AND EXISTS (SELECT 1 FROM app.orders WHERE id = $1 AND customer_id = $2)
 ORDER BY seq
 """
 
@@ -63,8 +66,12 @@ class OrderPages:
         process: Process,
         show: Show = as_it_is,
         show_way: ShowWay | None = None,
+        store: OrderStore = store,
     ) -> None:
         self._database = database
+        self._one, self._one_with_way, self._list, self._timeline, self._own_timeline = (
+            store.tables(each) for each in (_ONE, _ONE_WITH_WAY, _LIST, _TIMELINE, _OWN_TIMELINE)
+        )
         self._show = show
         self._show_way = show_way
         self._conditions = status_conditions(process)
@@ -73,7 +80,7 @@ class OrderPages:
         """The order as it stands; None if there is none, or it is not the owner's."""
         if self._show_way is not None:
             return await self._with_way(order_id, owner, self._show_way)
-        rows = await self._rows(_ONE, order_id, owner)
+        rows = await self._rows(self._one, order_id, owner)
         return self._shown(rows[0]) if rows else None
 
     async def _rows(self, statement: str, order_id: UUID, owner: UUID | None) -> Sequence[Row]:
@@ -83,7 +90,7 @@ class OrderPages:
 
     async def _with_way(self, order_id: UUID, owner: UUID | None, show: ShowWay) -> Shown | None:
         """Both stand in one row, so they are of one instant."""
-        rows = await self._rows(_ONE_WITH_WAY, order_id, owner)
+        rows = await self._rows(self._one_with_way, order_id, owner)
         if not rows:
             return None
         row = rows[0]
@@ -118,7 +125,7 @@ class OrderPages:
             if condition is None:
                 return []
             conditions.append(condition)
-        rows = await self._database.fetch(_LIST.format(" AND ".join(conditions)), *arguments)
+        rows = await self._database.fetch(self._list.format(" AND ".join(conditions)), *arguments)
         return [self._shown(row) for row in rows]
 
     def _shown(self, row: Row) -> Shown:
@@ -129,9 +136,9 @@ class OrderPages:
     ) -> Sequence[TimelineEntry] | None:
         """Its way, oldest first; None if there is no such order (every order has an entry)."""
         if owner is None:
-            rows = await self._database.fetch(_TIMELINE, order_id)
+            rows = await self._database.fetch(self._timeline, order_id)
         else:
-            rows = await self._database.fetch(_OWN_TIMELINE, order_id, owner)
+            rows = await self._database.fetch(self._own_timeline, order_id, owner)
         if not rows:
             return None
         return [
@@ -141,7 +148,7 @@ class OrderPages:
                 from_status=row["from_status"],
                 to_status=row["to_status"],
                 at=row["at"],
-                message_id=row["message_id"],
+                message_id=row["message_id"] and as_uuid(row["message_id"]),
                 detail=row["detail"],
             )
             for row in rows
@@ -151,8 +158,8 @@ class OrderPages:
 def _view_of(row: Row) -> OrderView:
     """An order as GET shows it, from a row of _SHOWN: what its total and times are is there."""
     return OrderView(
-        row["id"],
-        row["customer_id"],
+        as_uuid(row["id"]),
+        as_uuid(row["customer_id"]),
         row["status"],
         row["total_amount"],
         row["currency"],

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from waybill.commerce.orders.contract import Show
     from waybill.commerce.orders.domain import Makers
     from waybill.commerce.orders.intake import Draft
+    from waybill.commerce.orders.ports import OrderStore
     from waybill.commerce.orders.request import NotTaken
     from waybill.commerce.orders.store import Key, KeyRecord
     from waybill.commerce.process import Process
@@ -56,6 +57,7 @@ class StockedFlush(OrderFlush):
         makers: Makers,
         placed: Show,
         stock: StockTaker,
+        store: OrderStore = store,
     ) -> None:
         super().__init__(
             ports,
@@ -64,6 +66,7 @@ class StockedFlush(OrderFlush):
             counters=counters,
             makers=makers,
             placed=placed,
+            store=store,
         )
         self._stock = stock
 
@@ -79,7 +82,7 @@ class StockedFlush(OrderFlush):
         self, transaction: Transaction, drafts: Mapping[Key, Draft]
     ) -> Mapping[Key, KeyRecord | NotTaken]:
         """A replay takes no stock, so keys are read first."""
-        known = await store.read_keys(transaction, list(drafts))
+        known = await self.orders.read_keys(transaction, list(drafts))
         records: dict[Key, KeyRecord | NotTaken] = dict(known)
         new = {key: draft for key, draft in drafts.items() if key not in known}
         if not new:
@@ -91,7 +94,9 @@ class StockedFlush(OrderFlush):
                 records[key] = refused[draft.order.id]
         if refused:
             # The last units may have gone to the same key's order while this one waited for them.
-            records |= await store.read_keys(transaction, [key for key in new if key in records])
+            records |= await self.orders.read_keys(
+                transaction, [key for key in new if key in records]
+            )
         fit = {key: draft for key, draft in new.items() if key not in records}
         if fit:
             stored = await super()._store(transaction, fit)

@@ -6,7 +6,7 @@ table, and then reads the whole of it for ever.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
@@ -15,16 +15,21 @@ from waybill.commerce.columns import column
 from waybill.commerce.contracts import Line
 from waybill.commerce.orders.domain import Order
 from waybill.commerce.process import Progress
-from waybill.commerce.timeline import as_stored
+from waybill.commerce.tables import by_schema as tables
+from waybill.commerce.timeline import StoredEntry, as_stored
+from waybill.messaging.core.outbox_row import as_uuid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from waybill.commerce.timeline import StoredEntry, TimelineEntry
+    from waybill.commerce.orders.ports import OrderStore
+    from waybill.commerce.timeline import TimelineEntry
     from waybill.messaging.core.ports import Database, Row, Transaction
 
-_encode = msgspec.json.Encoder(decimal_format="number").encode
+__all__ = ["lock", "lock_due", "place", "read_keys", "save", "save_asked", "tables"]
+
+encode = msgspec.json.Encoder(decimal_format="number").encode
 decode_lines = msgspec.json.Decoder(tuple[Line, ...]).decode
 
 COLUMNS = """
@@ -148,7 +153,7 @@ async def place(
         [order.customer_id for order, _ in placed],
         [order.currency for order, _ in placed],
         [order.total_amount for order, _ in placed],
-        [_encode(order.items).decode() for order, _ in placed],
+        [encode(order.items).decode() for order, _ in placed],
         [order.created_at for order, _ in placed],
         [order.not_after for order, _ in placed],
         column(order.particulars and order.particulars.decode() for order, _ in placed),
@@ -159,20 +164,18 @@ async def place(
 
 
 async def anonymous_response(
-    database: Database, route: str, key: str, request_hash: str
+    store: OrderStore, database: Database, route: str, key: str, request_hash: str
 ) -> tuple[UUID, bytes] | None:
     """Order and answer of this very request, before callers had names; None if it never came."""
-    rows = await database.fetch(_ANONYMOUS_RESPONSE, route, key, request_hash)
-    return (rows[0]["id"], bytes(rows[0]["response"])) if rows else None
+    rows = await database.fetch(store.tables(_ANONYMOUS_RESPONSE), route, key, request_hash)
+    return (as_uuid(rows[0]["id"]), bytes(rows[0]["response"])) if rows else None
 
 
 async def save(
     transaction: Transaction, orders: Sequence[Order], entries: Sequence[TimelineEntry]
 ) -> None:
     """Write what facts changed in orders that are locked, and append to their timelines."""
-    new: dict[UUID, list[StoredEntry]] = {order.id: [] for order in orders}
-    for each in entries:
-        new[each.order_id].append(as_stored(each))
+    new = entries_of(orders, entries)
     await transaction.fetch_later(
         _SAVE,
         [order.id for order in orders],
@@ -185,7 +188,7 @@ async def save(
         [order.timeline_seq for order in orders],
         column(order.settled_at for order in orders),
         [order.updated_at for order in orders],
-        [_encode(new[order.id]).decode() for order in orders],
+        [encode(new[order.id]).decode() for order in orders],
     )
 
 
@@ -220,12 +223,27 @@ async def read_keys(transaction: Transaction, keys: Sequence[Key]) -> dict[Key, 
     return {record.key: record for record in records}
 
 
+def entries_of(
+    orders: Sequence[Order], entries: Sequence[TimelineEntry]
+) -> dict[UUID, list[StoredEntry]]:
+    """The new entries of each order, as they are stored."""
+    new: dict[UUID, list[StoredEntry]] = {order.id: [] for order in orders}
+    for each in entries:
+        new[each.order_id].append(as_stored(each))
+    return new
+
+
+def first_entry(order: Order, first: TimelineEntry) -> StoredEntry:
+    """Where an order begins, as it is stored."""
+    return StoredEntry(seq=1, event=first.event, to_status=first.to_status, at=order.created_at)
+
+
 def as_bytes(particulars: str | None) -> bytes | None:
     """As blueprints read them."""
     return None if particulars is None else particulars.encode()
 
 
-def order_of(row: Row) -> Order:
+def order_of(row: Row | Mapping[str | int, Any]) -> Order:
     """An order from a row of COLUMNS."""
     return Order(
         id=row["id"],

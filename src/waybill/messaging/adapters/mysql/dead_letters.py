@@ -9,11 +9,13 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from waybill.messaging.adapters.mysql.literals import Table, seconds
+from waybill.messaging.adapters.mysql.literals import seconds
+from waybill.messaging.core.argument_table import Table
 from waybill.messaging.core.dead_letter_record import dead_letter_record
 from waybill.messaging.core.dead_letter_row import ENVELOPE, to_dead_letter, values
 from waybill.messaging.core.errors import TransientError
 from waybill.messaging.core.identity import new_id as make_id
+from waybill.messaging.core.message import DEAD_LETTER_SUFFIX
 from waybill.messaging.core.outbox_limits import MESSAGE_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -64,9 +66,11 @@ class MysqlDeadLetters:
         database: Database,
         outbox: Outbox,
         *,
+        suffix: str = DEAD_LETTER_SUFFIX,
         message_bytes_max: int = MESSAGE_BYTES_MAX,
         new_id: Callable[[], UUID] = make_id,
     ) -> None:
+        self._suffix = suffix
         self._database = database
         self._outbox = outbox
         self._message_bytes_max = message_bytes_max
@@ -121,6 +125,7 @@ class MysqlDeadLetters:
                     letter,
                     id_=self._new_id(),
                     redrives=redrives,
+                    suffix=self._suffix,
                     message_bytes_max=self._message_bytes_max,
                 )
                 for letter in letters

@@ -12,7 +12,8 @@ from uuid import UUID
 
 import msgspec
 
-from waybill.messaging.adapters.mysql.literals import Table, seconds
+from waybill.messaging.adapters.mysql.literals import seconds
+from waybill.messaging.core.argument_table import Table
 from waybill.messaging.core.delivery_row import (
     DELIVERY,
     place,

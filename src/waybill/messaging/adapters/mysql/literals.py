@@ -15,34 +15,16 @@ from uuid import UUID
 
 from asyncmy.converters import escape_bytes_prefixed, escape_string
 
+from waybill.messaging.core.argument_table import Table
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 HEX_BYTES_MAX = 64
 """Longer bytes are escaped one by one: half the length of hex digits."""
 
 # What stands in quotes is text, whatever it looks like.
 _PARTS = re.compile(r"'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.|\"\")*\"|`[^`]*`|\$(\d+)", re.DOTALL)
-
-
-class Table:
-    """Rows to join with: `JOIN ($1) AS n`. Join by ids and numbers only.
-
-    Its texts have the session's collation and not the columns': they can be assigned, not compared.
-    """
-
-    def __init__(self, names: str, rows: Iterable[Sequence[object]]) -> None:
-        self._names = [name.strip() for name in names.split(",")]
-        self._rows = list(rows)
-
-    def __str__(self) -> str:
-        """A SELECT of the rows; there must be one."""
-        first, *rest = self._rows
-        named = (
-            f"{literal(value)} AS {name}" for name, value in zip(self._names, first, strict=True)
-        )
-        selects = [", ".join(named), *(", ".join(map(literal, row)) for row in rest)]
-        return "SELECT " + " UNION ALL SELECT ".join(selects)
 
 
 def seconds(value: float) -> Decimal:
@@ -99,9 +81,16 @@ def literal(value: object) -> str:  # noqa: C901, PLR0911 - one return a type
         case list() | tuple():
             return ", ".join(_element(each) for each in value) or "NULL"
         case Table():
-            return str(value)
+            return _select(value)
         case _:
             raise ValueError(f"a {type(value).__name__} is no SQL value")
+
+
+def _select(table: Table) -> str:
+    first, *rest = table.rows
+    named = (f"{literal(value)} AS {name}" for name, value in zip(table.names, first, strict=True))
+    selects = [", ".join(named), *(", ".join(map(literal, row)) for row in rest)]
+    return "SELECT " + " UNION ALL SELECT ".join(selects)
 
 
 def _element(value: object) -> str:

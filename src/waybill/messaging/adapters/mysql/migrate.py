@@ -20,9 +20,11 @@ from waybill.messaging.adapters.mysql.session import connect, init_command
 from waybill.messaging.core.errors import ConfigurationError, TransientError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy import Connection
+
+    from waybill.messaging.core.ports import Row
 
 SchemaState = Literal["absent", "current", "older", "newer"]
 
@@ -38,23 +40,28 @@ _LOCK = "SELECT GET_LOCK(concat('waybill migrates ', DATABASE()), 600)"
 
 async def schema_state(url: str) -> SchemaState:
     """What revision the database at `url` has, seen from this version. Needs no Alembic."""
-    with translated():
-        settings, variables = MysqlSettings(), {"time_zone": "'+00:00'"}
-        session = await connect(
-            settings.connecting(url), variables, answer_seconds=settings.answer_seconds
-        )
-        try:
-            if not (await session.fetch(_THERE))[0][0]:
-                return "absent"
-            rows = await session.fetch("SELECT revision FROM messaging_outbox_meta")
-        finally:
-            await session.close()
+    if not (await fetch_once(url, _THERE))[0][0]:
+        return "absent"
+    rows = await fetch_once(url, "SELECT revision FROM messaging_outbox_meta")
     if not rows:
         return "absent"  # a migration was cut short
     revision = rows[0][0]
     if revision == HEAD_REVISION:
         return "current"
     return "older" if revision in KNOWN_REVISIONS else "newer"
+
+
+async def fetch_once(url: str, statement: str) -> Sequence[Row]:
+    """The rows of one statement, over a connection of its own. TransientError, and so on."""
+    with translated():
+        settings, variables = MysqlSettings(), {"time_zone": "'+00:00'"}
+        session = await connect(
+            settings.connecting(url), variables, answer_seconds=settings.answer_seconds
+        )
+        try:
+            return await session.fetch(statement)
+        finally:
+            await session.close()
 
 
 async def upgrade(url: str) -> None:
@@ -73,10 +80,11 @@ async def upgrade(url: str) -> None:
             )
             raise ConfigurationError(message)
         case "absent" | "older":
-            await _upgrade(url)
+            await run_migrations(url, _run)
 
 
-async def _upgrade(url: str) -> None:
+async def run_migrations(url: str, run: Callable[[Connection, str], None]) -> None:
+    """Have `run(connection, collation)` migrate as the tables' owner, one process at a time."""
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 - costs start-up time
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 - costs start-up time
     from sqlalchemy.pool import NullPool  # noqa: PLC0415 - as above
@@ -98,7 +106,7 @@ async def _upgrade(url: str) -> None:
             held = await connection.exec_driver_sql(_LOCK)
             if held.scalar_one() != 1:
                 raise TransientError("another process has been migrating for ten minutes")
-            await connection.run_sync(_run, server.collation)
+            await connection.run_sync(run, server.collation)
     except DBAPIError as error:
         raise translate((error.orig and error.orig.__cause__) or error) from error
     finally:

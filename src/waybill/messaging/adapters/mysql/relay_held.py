@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
-from waybill.messaging.adapters.mysql.literals import Table
+from waybill.messaging.core.argument_table import Table
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.core.outbox_row import to_record
 from waybill.messaging.core.relay import HeldInfo, HeldRecord, HeldState, Verdict

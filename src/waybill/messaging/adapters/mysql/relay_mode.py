@@ -10,9 +10,10 @@ import logging
 from typing import TYPE_CHECKING
 
 from waybill.messaging.adapters.mysql.arrays import encoded, numbers, optional_numbers, texts
-from waybill.messaging.adapters.mysql.literals import Table, seconds
+from waybill.messaging.adapters.mysql.literals import seconds
 from waybill.messaging.adapters.mysql.relay_held import count
 from waybill.messaging.adapters.mysql.server import read_server
+from waybill.messaging.core.argument_table import Table
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.core.lanes import ALL_LANES
 from waybill.messaging.core.relay_start import (

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from waybill.messaging.adapters.mysql import relay_held
-from waybill.messaging.adapters.mysql.literals import Table, seconds
+from waybill.messaging.adapters.mysql.literals import seconds
 from waybill.messaging.adapters.mysql.relay_mode import attach
+from waybill.messaging.core.argument_table import Table
 from waybill.messaging.core.lanes import ALL_LANES
 from waybill.messaging.core.outbox_row import to_record
 from waybill.messaging.core.relay import Share, part_of

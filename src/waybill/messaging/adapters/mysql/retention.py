@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from waybill.messaging.adapters.mysql.arrays import numbers
-from waybill.messaging.adapters.mysql.literals import Table, seconds
+from waybill.messaging.adapters.mysql.literals import seconds
+from waybill.messaging.core.argument_table import Table
 from waybill.messaging.core.lanes import ALL_LANES
 
 if TYPE_CHECKING:

@@ -65,6 +65,8 @@ class Server:
         variables = {
             "sql_mode": "'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
             "time_zone": "'+00:00'",
+            # What a statement brings along compares as the columns do.
+            "collation_connection": f"'{self.collation}'",
             "auto_increment_increment": "1",
             "auto_increment_offset": "1",
             "innodb_lock_wait_timeout": str(max(1, round(lock_seconds))),

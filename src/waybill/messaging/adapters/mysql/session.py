@@ -39,6 +39,11 @@ class MysqlRow:
     def __getitem__(self, column: str | int, /) -> Any:  # noqa: ANN401 - SQL has no types here
         return self._values[column if isinstance(column, int) else self._places[column]]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its columns, in order."""
+        return tuple(self._places)
+
     def __iter__(self) -> Iterator[Any]:
         return iter(self._values)
 

@@ -14,9 +14,9 @@ from waybill.messaging.adapters.mysql import pages
 from waybill.messaging.adapters.mysql.arrays import encoded, numbers, optional_numbers
 from waybill.messaging.adapters.mysql.connection import MysqlSettings
 from waybill.messaging.adapters.mysql.errors import DRIVER_ERRORS
-from waybill.messaging.adapters.mysql.literals import Table
 from waybill.messaging.adapters.mysql.server import checked_server
 from waybill.messaging.adapters.mysql.session import connect
+from waybill.messaging.core.argument_table import Table
 from waybill.messaging.core.errors import ConfigurationError, TransientError
 from waybill.messaging.core.lanes import ALL_LANES
 from waybill.messaging.reading.standing import Registration

@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Protocol
 
+from waybill.messaging.core.consumers import SILENT_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from waybill.messaging.core.ports import Row
 
-SILENT_SECONDS = 24 * 3600
-"""A reader silent for longer is alarmed: it holds back retention until it is forgotten."""
 TRANSACTION_SECONDS_MAX = 300.0
 """Longer than any unit or dump of ours."""
 XMIN_TRANSACTIONS_MAX = 10_000_000

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
-import msgspec
-
-from waybill.messaging.adapters.postgres.alarms import SILENT_SECONDS
 from waybill.messaging.adapters.postgres.topics import lane_ends
+from waybill.messaging.core.consumers import (
+    ACTIVE_SECONDS,
+    ConsumerInfo,
+    consumer_info,
+    still_runs,
+)
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.core.lanes import ALL_LANES
 
@@ -19,9 +21,6 @@ if TYPE_CHECKING:
     from waybill.messaging.core.ports import Database, Row
 
 logger = logging.getLogger(__name__)
-
-ACTIVE_SECONDS = 150
-"""One seen within this is running: its heartbeat is every minute."""
 
 _READERS = """
 SELECT r.consumer, r.topics, r.seen_at,
@@ -63,24 +62,6 @@ RETURNING consumer
 """
 
 
-class ConsumerInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """One consumer in one source. `lag` counts unread messages of its topics, as last reported.
-
-    `is_running` tells whether a member holds the lease now; None if its own database was not
-    asked or does not know it.
-    """
-
-    consumer: str
-    source: str
-    topics: tuple[str, ...]
-    lag: int | None
-    seen_at: datetime | None
-    is_silent: bool
-    is_registered: bool
-    is_running: bool | None
-    started_at: int | None
-
-
 async def list_consumers(
     sources: Mapping[str, Database], consumers: Mapping[str, Database]
 ) -> list[ConsumerInfo]:
@@ -97,7 +78,9 @@ async def list_consumers(
         for row in await database.fetch(_SOURCES):
             own[row["consumer"], row["source"]] = row
     return [
-        _info(consumer, source, readers.get((consumer, source)), own.get((consumer, source)))
+        consumer_info(
+            consumer, source, readers.get((consumer, source)), own.get((consumer, source))
+        )
         for consumer, source in sorted(readers.keys() | own.keys())
     ]
 
@@ -189,10 +172,7 @@ async def forget_consumer(
     known = await source.fetch("SELECT FROM messaging.outbox_reader WHERE consumer = $1", consumer)
     gone = await source.fetch(_FORGET, consumer, force, float(ACTIVE_SECONDS))
     if known and not gone:
-        raise ConfigurationError(
-            f"{consumer} was seen in {source_name} within the last {ACTIVE_SECONDS} s: "
-            "stop it first, then forget it"
-        )
+        raise still_runs(consumer, source_name)
     if consuming is not None:
         await consuming.fetch(
             "DELETE FROM messaging.consumer_source WHERE consumer = $1 AND source = $2",
@@ -214,17 +194,3 @@ async def _positions(source: Database, now: Row, to: Literal["horizon", "end"] |
             f"position {to} is not there: rows {lowest + 1} to {highest} are retained"
         )
     return [to] * ALL_LANES
-
-
-def _info(consumer: str, source: str, reader: Row | None, own: Row | None) -> ConsumerInfo:
-    return ConsumerInfo(
-        consumer=consumer,
-        source=source,
-        topics=tuple(sorted(reader["topics"])) if reader else (),
-        lag=reader["lag"] if reader else None,
-        seen_at=reader["seen_at"] if reader else None,
-        is_silent=bool(reader and reader["silent_seconds"] > SILENT_SECONDS),
-        is_registered=reader is not None,
-        is_running=own["holder"] is not None if own else None,
-        started_at=own["started_at"] if own else None,
-    )

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from waybill.messaging.adapters.postgres.partitions import spare_partitions
+from waybill.messaging.core.figures import Figures, Waiting
 
 if TYPE_CHECKING:
     from waybill.messaging.core.ports import Database
@@ -63,33 +62,6 @@ SELECT kind, state, count(*), count(*) FILTER (WHERE ask_first),
 FROM messaging.deliveries
 WHERE state = 'PENDING' OR state = 'PARKED' GROUP BY kind, state
 """
-
-
-class Waiting(msgspec.Struct, frozen=True):
-    """Outside calls of one kind and state: how many, of how many the outcome is unknown."""
-
-    count: int
-    unknown: int = 0
-    oldest_seconds: float = 0.0
-
-
-class Figures(msgspec.Struct, frozen=True):
-    """One look at one service's database; `mode` says who reads its outbox.
-
-    `lag` and `lag_seconds` by (consumer, topic, lane) of this service's own outbox, as its readers
-    last reported; `silent_seconds` by reader, `dead_letters_open` by consumer, `deliveries` by
-    (kind, state).
-    """
-
-    mode: str
-    lag: dict[tuple[str, str, int], int]
-    lag_seconds: dict[tuple[str, str, int], float]
-    outbox_pending: int
-    outbox_oldest_pending_seconds: float
-    spare_partitions: int
-    silent_seconds: dict[str, float]
-    dead_letters_open: dict[str, int]
-    deliveries: dict[tuple[str, str], Waiting]
 
 
 async def look(database: Database) -> Figures:

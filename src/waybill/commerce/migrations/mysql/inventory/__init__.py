@@ -1,0 +1,1 @@
+"""Revisions of the inventory service's own tables on MariaDB and MySQL."""

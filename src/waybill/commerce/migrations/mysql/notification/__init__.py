@@ -1,0 +1,1 @@
+"""Revisions of the notification service's own tables on MariaDB and MySQL."""
