@@ -158,6 +158,23 @@ async def test_what_is_not_there_is_refused_and_nothing_is_stored(shop: Shop) ->
     assert await shop.service.rows(COUNTS) == [(2, 2, 2)]
 
 
+async def test_statements_are_by_the_batch(shop: Shop, calls: Calls) -> None:
+    """One order or ten: as many statements, in the intake and in the consumer."""
+
+    async def counted(orders: int) -> tuple[int, int]:
+        database = shop.service.database
+        before = database.statements
+        await shop.place(*(order_of(HEADPHONES) for _ in range(orders)))
+        placed = database.statements
+        await calls.hear()
+        return placed - before, database.statements - placed
+
+    one = await counted(1)
+    assert one == await counted(10)
+    assert one[0] <= 6
+    assert one[1] == 1
+
+
 async def test_the_last_units_are_taken_once(shop: Shop) -> None:
     """PESSIMISTIC_WRITE: from three processes at once, in either order, 5 laptops are 5 orders."""
     intakes = [shop.intake() for _ in range(3)]
