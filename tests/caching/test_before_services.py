@@ -130,6 +130,8 @@ async def test_what_is_another_request_goes_to_the_database() -> None:
     intake = remembered(books, cache)
     await intake.place(request())
     assert isinstance(await intake.place(request(fingerprint="f-2")), KeyReused)
+    assert await intake.place(request()) == Placed(b"the order", replayed=True)
+    assert books.asked == 2, "the first answer is still there"
     await intake.place(request(scope="anna"))
     assert books.asked == 3
     for _ in range(2):

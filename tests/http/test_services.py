@@ -274,6 +274,7 @@ async def test_a_contact_is_put_shown_and_erased() -> None:
     [
         ({"email": "ana"}, "#/email"),
         ({"email": "a@b"}, "#/email"),
+        ({"email": "a@shop.example\n"}, "#/email"),
         ({"email": "a b@shop.example"}, "#/email"),
         ({"email": "a@shop.example\r\nBcc: x@shop.example"}, "#/email"),
         ({"email": "a" * 60 + "@" + "b." * 120 + "example"}, "#/email"),
