@@ -5,12 +5,16 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+import warnings
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from aiosmtpd.controller import Controller
+from tests.acceptance.outside import Mailbox
 from tests.acceptance.processes import PlatformProcess, free_port_base
+from tests.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,3 +63,25 @@ def shared_platform(new_platform: NewPlatform) -> Iterator[PlatformProcess]:
     """One running platform for all tests that only use it; payments always succeed."""
     with new_platform(PAYMENT_SIMULATE_FORCEOUTCOME="success") as platform:
         yield platform.start()
+
+
+@pytest.fixture(scope="module")
+def mailbox() -> Iterator[Mailbox]:
+    """A mail server without TLS, in a thread."""
+    mailbox = Mailbox()
+    controller = Controller(mailbox, hostname="127.0.0.1", port=mailbox.port)
+    with warnings.catch_warnings(action="ignore"):  # it may do without TLS
+        controller.start()
+    try:
+        yield mailbox
+    finally:
+        controller.stop()
+
+
+@pytest.fixture(scope="module")
+def redis_server(session_directory: Path) -> Iterator[RedisServer]:
+    """One for all tests here; each leaves it running."""
+    server = RedisServer(session_directory)
+    server.start()
+    yield server
+    server.kill()

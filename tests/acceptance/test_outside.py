@@ -3,92 +3,44 @@
 from __future__ import annotations
 
 import re
-import socket
-import warnings
-from contextlib import closing
-from email import message_from_bytes
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from aiosmtpd.controller import Controller
 from redis import Redis
 from tests.acceptance.books import assert_balanced
 from tests.acceptance.database import rows
+from tests.acceptance.outside import (
+    ADDRESS,
+    INVENTORY,
+    NOTIFICATION,
+    ORDER,
+    Mailbox,
+    asked,
+    cache_health,
+    contact,
+    environment,
+    told,
+)
 from tests.acceptance.processes import CUSTOMER, KEYBOARD, MOUSE, PlatformProcess, wait_for
 from tests.acceptance.traffic import Traffic
 from tests.observability.files import ROOT
-from tests.redis_server import RedisServer
 
 from waybill.messaging.core.identity import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-    from aiosmtpd.smtp import SMTP, Envelope, Session
     from httpx2 import Response
     from tests.acceptance.conftest import NewPlatform
+    from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.acceptance
-ADDRESS = "ana@customers.example"
-ORDER, INVENTORY, NOTIFICATION = 1, 3, 4
 ENOUGH = 40
 """Orders that count as load: each passes every place where the cache is asked or told."""
 DAY_SECONDS = 86_400
 OVERLOADED = 503
 SENT = "SELECT order_id, kind FROM app.notifications WHERE status = 'SENT'"
-
-
-class Mailbox:
-    """What a mail server took: recipient and Message-ID. It may break off once it has a mail."""
-
-    def __init__(self) -> None:
-        self.taken: list[tuple[str, str]] = []
-        self.break_off = 0
-        with closing(socket.socket()) as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-
-    async def handle_DATA(  # noqa: N802 - the library's name
-        self, server: SMTP, session: Session, envelope: Envelope
-    ) -> str:
-        """Take it."""
-        del session
-        assert isinstance(envelope.content, bytes)
-        message_id = str(message_from_bytes(envelope.content)["Message-ID"])
-        self.taken.append((envelope.rcpt_tos[0], message_id))
-        if self.break_off:
-            self.break_off -= 1
-            assert server.transport is not None
-            server.transport.abort()  # type: ignore[attr-defined] # a transport of asyncio has it
-        return "250 OK"
-
-    def about(self, order_id: str) -> list[tuple[str, str]]:
-        """The mails of one order."""
-        return [each for each in self.taken if f"<{order_id}." in each[1]]
-
-
-@pytest.fixture(scope="module")
-def mailbox() -> Iterator[Mailbox]:
-    """A mail server without TLS, in a thread."""
-    mailbox = Mailbox()
-    controller = Controller(mailbox, hostname="127.0.0.1", port=mailbox.port)
-    with warnings.catch_warnings(action="ignore"):  # it may do without TLS
-        controller.start()
-    try:
-        yield mailbox
-    finally:
-        controller.stop()
-
-
-@pytest.fixture(scope="module")
-def redis_server(session_directory: Path) -> Iterator[RedisServer]:
-    """One for all tests here; each leaves it running."""
-    server = RedisServer(session_directory)
-    server.start()
-    yield server
-    server.kill()
 
 
 @pytest.fixture(scope="module")
@@ -97,50 +49,11 @@ def platform(
 ) -> Iterator[PlatformProcess]:
     """A running platform that has both; payments always succeed."""
     with new_platform(
-        PAYMENT_SIMULATE_FORCEOUTCOME="success",
-        REDIS_HOST="127.0.0.1",
-        REDIS_PORT=str(redis_server.port),
-        SMTP_HOST="127.0.0.1",
-        SMTP_PORT=str(mailbox.port),
-        SMTP_TLS="none",
-        FROM_EMAIL="orders@shop.example",
+        PAYMENT_SIMULATE_FORCEOUTCOME="success", **environment(redis_server, mailbox)
     ) as platform:
         platform.start()
         platform.raise_stock()
         yield platform
-
-
-def contact(platform: PlatformProcess, user_id: str) -> str:
-    """The address of a contact."""
-    return f"{platform.url(NOTIFICATION)}/api/v1/contacts/{user_id}"
-
-
-def told(platform: PlatformProcess, order_id: str) -> str:
-    """Wait until the notification about an order is settled; its status."""
-    url = f"{platform.url(NOTIFICATION)}/api/notifications?orderId={order_id}"
-
-    def settled() -> str | None:
-        items = platform.client.get(url).json()["items"]
-        return next((each["status"] for each in items if each["status"] != "PENDING"), None)
-
-    return wait_for(settled, 30, f"somebody is told of {order_id}")
-
-
-def asked(platform: PlatformProcess, service: int, result: str) -> float:
-    """How often a service's cache gave this result."""
-    text = platform.client.get(f"{platform.url(service)}/metrics").text
-    found = re.search(rf'^cache_requests_total{{.*result="{result}"}} (\S+)$', text, re.MULTILINE)
-    assert found, text
-    return float(found[1])
-
-
-def cache_health(platform: PlatformProcess, service: int = ORDER) -> str:
-    """What health says of the cache; the service is ready whatever that is."""
-    answer = platform.client.get(f"{platform.url(service)}/readyz")
-    assert answer.status_code == 200, answer.text
-    component: dict[str, Any] = answer.json()["components"]["cache"]
-    assert component["status"] == "UP"
-    return str(component["details"]["state"])
 
 
 def test_a_customer_is_told_by_mail(platform: PlatformProcess, mailbox: Mailbox) -> None:
