@@ -20,10 +20,12 @@ from benchmarks.effort import QUICK, Effort
 from benchmarks.environment import LOCK
 from benchmarks.pairs import Budget
 from benchmarks.ratios import (
+    backlog,
     commits,
     dbos,
     durable_commits,
     effects,
+    half_load,
     held_snapshot,
     hot_product,
     large_tables,
@@ -61,6 +63,8 @@ MEASUREMENTS: dict[str, tuple[Measurement, float]] = {
     "R11": (hot_product.measure, 4.0),
     "R12": (poison.measure, 9.0),
     "R13": (held_snapshot.measure, 9.0),
+    "R14": (half_load.measure, 6.0),
+    "R15": (backlog.measure, 10.0),
     "R16": (large_tables.measure, 16.0),
 }
 """Which ratios a module measures, and its share of the time: about the minutes it takes."""

@@ -20,6 +20,8 @@ class Effort:
     snapshot_window_seconds: float = 20.0
     snapshot_windows: int = 5
     """The window before the snapshot, and the last one under it, are cut into so many."""
+    backlog_rounds: int = 1
+    backlog_orders: int = 200_000
     orders_few: int = 10_000
     orders_many: int = 1_000_000
     minutes: float = 60.0
@@ -34,6 +36,7 @@ QUICK = Effort(
     snapshot_seconds=20.0,
     snapshot_window_seconds=6.0,
     snapshot_windows=3,
+    backlog_orders=10_000,
     orders_many=100_000,
     minutes=12.0,
 )

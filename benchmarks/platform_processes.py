@@ -64,6 +64,11 @@ class PlatformProcesses:
             return tuple(PLANS)
         return tuple(name for _, name in self._processes)
 
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Of the processes that run now."""
+        return tuple(process.pid for process in self._processes.values())
+
     async def start(self) -> None:
         """Start what does not run; return when every service is ready.
 

@@ -44,5 +44,25 @@ TARGETS = {
     "R13 reader": Target("messages read/s under a held snapshot ÷ before it", 0.95, 1.0),
     "R13 relay": Target("relay events/s under a held snapshot ÷ before it", 0.95, 1.0),
     "R13 dead": Target("dead tuples in the outboxes after it", 0, 0, unit="", at_most=True),
+    "R14 outboxes": Target(
+        "POST to CONFIRMED, p99 at half of the maximum load, one process on its outboxes",
+        *(150, 50),
+        unit=" ms",
+        at_most=True,
+    ),
+    "R14 Kafka": Target(
+        "POST to CONFIRMED, p99 at half of the maximum load, a process a service on Kafka",
+        *(150, 50),
+        unit=" ms",
+        at_most=True,
+    ),
+    "R15 outboxes": Target("orders/s of a backlog ÷ steady maximum", 0.9, 1.2),
+    "R15 memory, outboxes": Target(
+        "memory in the second half of that ÷ in the first", 1.1, 1.0, at_most=True
+    ),
+    "R15 Kafka": Target("orders/s of a backlog on Kafka ÷ steady maximum", 0.9, 1.2),
+    "R15 memory, Kafka": Target(
+        "memory in the second half of that ÷ in the first", 1.1, 1.0, at_most=True
+    ),
     "R16": Target("confirmed orders/s on the large tables ÷ on 10^4 orders", 0.8, 0.95),
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.acceptance.database import value
 
+from waybill.messaging.adapters.kafka.settings import KafkaSettings
 from waybill.operations.audit import AuditOptions, audit
 from waybill.platform.embedded import EmbeddedPostgres
 from waybill.platform.provisioning import SERVICES, urls_of
@@ -34,12 +35,16 @@ def assert_balanced(
     *,
     history: Path | None = None,
     may_wait: bool = False,
+    topics: bool = True,
 ) -> Report:
     """Every invariant that applies holds, within so many seconds; the report.
 
     Nothing may wait for an operator, unless `may_wait`: then it must at least be visible as that.
+    On Kafka the topics are read as well, if `topics`.
     """
-    report = audited(platform.data, AuditOptions(settle_seconds=seconds, history=history))
+    kafka = KafkaSettings.from_environment(platform.environment) if topics else None
+    options = AuditOptions(settle_seconds=seconds, history=history, kafka=kafka)
+    report = audited(platform.data, options)
     rows = [(rule.id, each.row, each.look_at) for rule in report.violated for each in rule.rows]
     assert report.exit_status == 0, f"{report.told()}\n{rows}"
     assert may_wait or not report.waiting, report.waiting

@@ -61,6 +61,7 @@ def missing(site: Site) -> None:
     site.customers.settle_unknown()
     wait_for(site.all_ended, END_SECONDS, "all orders terminal")
     site.assert_clean()  # nothing is under way
+    site.has_all_topics = False
     done(site.broker.admin.delete_topics([ORDERS]).values())
     # The broker acknowledges writes to it for a moment more.
     wait_for(lambda: not is_there(site, ORDERS), FELT_SECONDS, "the topic is gone")
