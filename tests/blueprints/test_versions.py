@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from tests.blueprints.samples import AT, ORDER
 
+from waybill.blueprints import enveloped
 from waybill.blueprints.flat import FlatCodec, Form
 from waybill.blueprints.wire import EnvelopeCodec
 from waybill.commerce.contracts import Event, PaymentFailed, PaymentSucceeded, Reason
@@ -49,7 +50,7 @@ def write_flat(event: PaymentSucceeded, message: Message) -> Paid:
     return Paid(message.type, message.version, event.order_id, event.payment_id, event.amount)
 
 
-def read_flat(paid: Paid) -> PaymentSucceeded:
+def read_flat(paid: Paid | PaidData) -> PaymentSucceeded:
     """As a blueprint does."""
     if not paid.amount.is_finite():
         raise ValueError(f"{paid.amount} is no amount of money")
@@ -59,6 +60,34 @@ def read_flat(paid: Paid) -> PaymentSucceeded:
 ENVELOPE = EnvelopeCodec({PaymentSucceeded: "payment-events"}, {PaymentSucceeded: (split, named)})
 FLAT = FlatCodec(
     [Form(PaymentSucceeded, "PaymentSucceeded", Paid, write_flat, read_flat, (split, named))]
+)
+
+
+class PaidData(msgspec.Struct, frozen=True, rename="camel"):
+    """The same as `data`."""
+
+    order_id: UUID
+    payment_id: UUID
+    amount: Decimal
+
+
+def write_data(event: PaymentSucceeded) -> PaidData:
+    """As a blueprint does."""
+    return PaidData(event.order_id, event.payment_id, event.amount)
+
+
+ENVELOPED = enveloped.EnvelopedCodec(
+    [
+        enveloped.Form(
+            (PaymentSucceeded,),
+            "payment.events",
+            "PaymentSucceeded",
+            PaidData,
+            write_data,
+            read_flat,
+            (split, named),
+        )
+    ]
 )
 MEMBERS: dict[int, dict[str, Any]] = {
     1: {"sum": "19.90 EUR"},
@@ -88,6 +117,12 @@ def in_envelope(version: int, **members: object) -> bytes:
     return json.dumps(body).encode()
 
 
+def in_data(_version: int, **members: object) -> bytes:
+    """As seed 004 has it: the version stands beside it."""
+    data = {"orderId": str(ORDER), "paymentId": str(PAYMENT), **members}
+    return json.dumps({"type": "PaymentSucceeded", "data": data}).encode()
+
+
 def flat(version: int, **members: object) -> bytes:
     """As seed 001 has it."""
     head = {"eventType": "PaymentSucceeded", "version": version, "orderId": str(ORDER)}
@@ -95,7 +130,9 @@ def flat(version: int, **members: object) -> bytes:
 
 
 codecs = pytest.mark.parametrize(
-    ("codec", "write"), [(ENVELOPE, in_envelope), (FLAT, flat)], ids=["envelope", "flat"]
+    ("codec", "write"),
+    [(ENVELOPE, in_envelope), (FLAT, flat), (ENVELOPED, in_data)],
+    ids=["envelope", "flat", "data"],
 )
 
 
@@ -111,9 +148,9 @@ def test_todays_version_is_written(codec: WireCodec, write: Any) -> None:  # noq
     """In the envelope's header and in the value; with the members of today."""
     assert codec.version(PAID) == codec.written_version(PaymentSucceeded) == 3
     value = json.loads(codec.encode(PAID, message(b"", 3)))
-    assert value["version"] == 3
+    assert value.get("version", 3) == 3
     assert codec.decode(message(write(3, **MEMBERS[3]), 3)) == PAID
-    assert value.get("payload", value)["amount"] == 19.9
+    assert value.get("payload", value.get("data", value))["amount"] == 19.9
 
 
 @codecs

@@ -7,16 +7,19 @@ refused with UndecodableMessageError and no other error.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
+from waybill.blueprints.versions import RAISES, newer, raised
 from waybill.commerce.contracts import Instant
 from waybill.messaging.core.errors import ConfigurationError, UndecodableMessageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from waybill.blueprints.versions import Upcast
     from waybill.commerce.contracts import Event
     from waybill.messaging.core.message import Message
 
@@ -36,11 +39,15 @@ class Envelope(msgspec.Struct, Generic[Data], rename="camel", kw_only=True, omit
     data: Data
 
 
+_raw = msgspec.json.Decoder(Envelope[dict[str, Any]], float_hook=Decimal).decode
+
+
 @dataclass(frozen=True)
 class Form:
     """How some events stand in their topic under one name.
 
-    `read` raises ValueError for what the books must not hold.
+    `read` raises ValueError for what the books must not hold. `upcasts`: what turns the `data` of
+    version 1 into that of 2, of 2 into 3 and so on; the version stands in a header only.
     """
 
     events: tuple[type[Event], ...]
@@ -49,6 +56,12 @@ class Form:
     struct: type[msgspec.Struct]
     write: Callable[[Any], msgspec.Struct]
     read: Callable[[Any], Event]
+    upcasts: tuple[Upcast, ...] = ()
+
+    @property
+    def version(self) -> int:
+        """Today's."""
+        return VERSION + len(self.upcasts)
 
 
 class EnvelopedCodec:
@@ -65,7 +78,9 @@ class EnvelopedCodec:
         self._by_name = {form.name: form for form in forms}
         self._encoder = msgspec.json.Encoder(decimal_format="number")
         envelope: Any = Envelope
-        self._decoders = {form.name: msgspec.json.Decoder(envelope[form.struct]) for form in forms}
+        self._decoders: Mapping[str, msgspec.json.Decoder[Envelope[Any]]] = {
+            form.name: msgspec.json.Decoder(envelope[form.struct]) for form in forms
+        }
 
     def topic(self, event: object) -> str:
         """See Codec."""
@@ -75,9 +90,9 @@ class EnvelopedCodec:
         """See Codec."""
         return self._form(type(event)).name
 
-    def version(self, event: object) -> int:  # noqa: ARG002 - one version so far
+    def version(self, event: object) -> int:
         """See Codec."""
-        return VERSION
+        return self._form(type(event)).version
 
     def written(self, event: type[Event]) -> Any:  # noqa: ANN401 - an alias of a struct
         """See WireCodec."""
@@ -86,8 +101,7 @@ class EnvelopedCodec:
 
     def written_version(self, event: type[Event]) -> int:
         """See WireCodec."""
-        self._form(event)
-        return VERSION
+        return self._form(event).version
 
     def encode(self, event: object, message: Message) -> bytes:
         """See Codec."""
@@ -115,15 +129,22 @@ class EnvelopedCodec:
         form = self._by_name.get(message.type)
         if form is None:
             return None
-        if message.version > VERSION:
-            raise _undecodable(message, f"version {message.version} is newer than this reader's")
+        if message.version > form.version:
+            raise _undecodable(message, newer(message.version, form.version))
         try:
-            written: Any = self._decoders[message.type].decode(message.value)
+            written = self._read(form, message)
             if written.type != message.type:
                 raise _undecodable(message, f"its envelope says {written.type!r}")
             return form.read(written.data)
-        except (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError) as error:
+        except RAISES as error:
             raise _undecodable(message, str(error)) from error
+
+    def _read(self, form: Form, message: Message) -> Envelope[Any]:
+        if message.version == form.version:
+            return self._decoders[message.type].decode(message.value)
+        told = _raw(message.value)
+        told.data = msgspec.convert(raised(form.upcasts, message.version, told.data), form.struct)
+        return told
 
     def _form(self, event: type) -> Form:
         try:
