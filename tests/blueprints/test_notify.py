@@ -68,6 +68,7 @@ def placed_event() -> OrderCreated:
     content = http.parse(BODY)
     command = domain.PlaceOrder(content.customer_id, content.items, content.currency)
     _, _, first = domain.place(PROCESS, command, ORDER, now=AT, deadline=timedelta(minutes=15))
+    assert first is not None
     assert isinstance(first.event, OrderCreated)
     return first.event
 

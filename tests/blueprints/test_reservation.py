@@ -100,6 +100,7 @@ def placed_order() -> domain.Order:
     order, _, first = domain.place(
         PROCESS, command, ORDER, now=CREATED_AT, deadline=timedelta(minutes=15), makers=makers
     )
+    assert first is not None
     assert written(first.event) == {
         **json.loads(CREATED),
         "notAfter": "2025-08-12T10:38:01Z",

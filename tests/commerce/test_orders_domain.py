@@ -66,6 +66,7 @@ class Desk:
     def __init__(self) -> None:
         command = PlaceOrder(CUSTOMER, ITEMS, "EUR")
         self.order, first, publication = place(PROCESS, command, ORDER, now=NOW, deadline=DEADLINE)
+        assert publication is not None
         self.timeline = [first]
         self.publications = [publication]
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from waybill.commerce.inventory.api import products_surface
-from waybill.commerce.inventory.domain import reject, wants
+from waybill.commerce.inventory.domain import accept, reject, wants
 from waybill.commerce.notifications.domain import notification_of
 from waybill.commerce.orders.contract import SEED_003
 from waybill.commerce.orders.domain import MAKERS
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from waybill.commerce.contracts import Event
     from waybill.commerce.http.surface import Surface
     from waybill.commerce.inventory.api import Products
-    from waybill.commerce.inventory.domain import Reject, Wants
+    from waybill.commerce.inventory.domain import Accept, Reject, Wants
     from waybill.commerce.inventory.own_orders import Lack
     from waybill.commerce.notifications.domain import Notification
     from waybill.commerce.orchestrator.domain import Orchestration
@@ -130,10 +130,15 @@ class Orders:
 
 @dataclass(frozen=True, kw_only=True)
 class Stock:
-    """What inventory is told: what asks for stock, how it refuses, and its HTTP."""
+    """What inventory is told: what asks for stock, how it answers, and its HTTP.
+
+    `sells_at_once`: stock is sold with the answer, and waits for no confirmation.
+    """
 
     wants: Wants = wants
     reject: Reject = reject
+    accept: Accept = accept
+    sells_at_once: bool = False
     surface: Callable[[Products, Callable[[], UUID]], Surface] = products_surface
 
 

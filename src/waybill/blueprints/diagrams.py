@@ -19,6 +19,8 @@ def flow(blueprint: Blueprint) -> str:
     services = blueprint.services.values()
     lines += [f"    {each.database}[{each.name}]" for each in services]
     lines.append("    client -->|HTTP| order")
+    called = [step for step in blueprint.process.steps if step.called]
+    lines += [f"    order -->|HTTP| {_answering(blueprint, step)}" for step in called]
     for writer in services:
         for reader in services:
             events = [e for t in reader.reads_of(writer) for e in reader.hears(writer, t)]
@@ -53,18 +55,40 @@ def sequence(blueprint: Blueprint) -> str:
             told.add(step.ask)
             lines += _told(blueprint, [step.ask, *_progress(blueprint, step)])
     for step in steps:
-        lines += _told(blueprint, [name for name in [step.ask] if name not in told])
-        told.add(step.ask)
+        if step in process.afterwards[:1]:
+            lines += _confirmed(blueprint, told)
+        lines += _asked(blueprint, step, told)
         if blueprint.orders.notices:
             lines.append(f"    order->>notification: {_NOTICE}")
         lines.append(f"    alt {step.name} refused")
         lines += _told(blueprint, [step.refused, *_failure(process.steps, step, process.failed)])
         lines.append(f"    else {step.name} done")
         lines += _told(blueprint, [step.done, *_progress(blueprint, step)])
-    lines += _told(blueprint, _told_of(process.confirmed))
-    lines.append(f"    Note over order: {process.confirmed.status}")
+    if not process.afterwards:
+        lines += _confirmed(blueprint, told)
     lines += ["    end"] * len(steps)
     return "\n".join(lines)
+
+
+def _confirmed(blueprint: Blueprint, told: set[str]) -> Iterator[str]:
+    ending = blueprint.process.confirmed
+    yield f"    Note over order: {ending.status}"
+    yield from _told(blueprint, _told_of(ending))
+    told.update(_told_of(ending))
+
+
+def _asked(blueprint: Blueprint, step: Step, told: set[str]) -> Iterator[str]:
+    if step.called:
+        yield f"    order->>{_answering(blueprint, step)}: HTTP, inside the request"
+    elif step.ask not in told:
+        yield from _told(blueprint, [step.ask])
+    told.add(step.ask)
+
+
+def _answering(blueprint: Blueprint, step: Step) -> str:
+    """The database of the service that tells of this step."""
+    answer = next(each for each in blueprint.events if each.__name__ == step.done)
+    return blueprint.teller(answer).database
 
 
 def _progress(blueprint: Blueprint, step: Step) -> list[str]:

@@ -143,13 +143,14 @@ class Release(Flat, frozen=True, kw_only=True):
     """inventory.release-requested and inventory.released: additions (C33)."""
 
 
-def _head(event: contracts.Event, message: Message) -> tuple[str, int, UUID]:
+def head(event: contracts.Event, message: Message) -> tuple[str, int, UUID]:
+    """What every event begins with: type, version and order."""
     return message.type, message.version, event.order_id
 
 
 def _write_created(event: OrderCreated, message: Message) -> Created:
     items = tuple([Item(sku_of(each), each.quantity, each.unit_price) for each in event.items])
-    kind, version, order_id = _head(event, message)
+    kind, version, order_id = head(event, message)
     return Created(
         event_type=kind,
         version=version,
@@ -166,25 +167,25 @@ def _read_created(flat: Created) -> OrderCreated:
     return OrderCreated(
         order_id=flat.order_id,
         customer_id=made_id("customer", flat.customer_email.lower()),
-        items=tuple([_line(each.sku, each.quantity, each.unit_price) for each in flat.items]),
-        total_amount=_amount(flat.total_amount),
+        items=tuple([line(each.sku, each.quantity, each.unit_price) for each in flat.items]),
+        total_amount=amount(flat.total_amount),
         currency=CURRENCY,
         not_after=flat.not_after,
-        customer_email=_text(flat.customer_email),
+        customer_email=text(flat.customer_email),
         created_at=flat.created_at,
     )
 
 
 def _write_reserved(event: contracts.StockReserved, message: Message) -> Reserved:
     held = tuple([Held(sku_of(line), line.quantity) for line in event.items])
-    kind, version, order_id = _head(event, message)
+    kind, version, order_id = head(event, message)
     return Reserved(event_type=kind, version=version, order_id=order_id, reservations=held)
 
 
 def _read_reserved(flat: Reserved) -> contracts.StockReserved:
     """The document has no prices here, and nobody who reads it asks for any."""
     none = Decimal(0)
-    items = tuple([_line(each.sku, each.quantity, none) for each in flat.reservations])
+    items = tuple([line(each.sku, each.quantity, none) for each in flat.reservations])
     return contracts.StockReserved(
         order_id=flat.order_id, items=items, total_amount=none, currency=CURRENCY
     )
@@ -192,7 +193,7 @@ def _read_reserved(flat: Reserved) -> contracts.StockReserved:
 
 def _write_rejected(event: contracts.StockRejected, message: Message) -> Rejected:
     items = event.items if isinstance(event, StockRejected) else ()
-    kind, version, order_id = _head(event, message)
+    kind, version, order_id = head(event, message)
     return Rejected(
         event_type=kind,
         version=version,
@@ -204,14 +205,14 @@ def _write_rejected(event: contracts.StockRejected, message: Message) -> Rejecte
 
 
 def _read_rejected(flat: Rejected) -> StockRejected:
-    detail = _text(flat.detail) if flat.detail else None
+    detail = text(flat.detail) if flat.detail else None
     return StockRejected(
         order_id=flat.order_id, reason=flat.reason, detail=detail, items=flat.items
     )
 
 
 def _write_confirmed(event: OrderConfirmed, message: Message) -> Confirmed:
-    kind, version, order_id = _head(event, message)
+    kind, version, order_id = head(event, message)
     return Confirmed(
         event_type=kind,
         version=version,
@@ -225,13 +226,13 @@ def _write_confirmed(event: OrderConfirmed, message: Message) -> Confirmed:
 def _read_confirmed(flat: Confirmed) -> OrderConfirmed:
     return OrderConfirmed(
         order_id=flat.order_id,
-        total_amount=_amount(flat.total_amount),
-        customer_email=_text(flat.customer_email),
+        total_amount=amount(flat.total_amount),
+        customer_email=text(flat.customer_email),
     )
 
 
 def _write_failed(event: OrderFailed, message: Message) -> Failed:
-    kind, version, order_id = _head(event, message)
+    kind, version, order_id = head(event, message)
     return Failed(
         event_type=kind,
         version=version,
@@ -247,13 +248,13 @@ def _read_failed(flat: Failed) -> OrderFailed:
     return OrderFailed(
         order_id=flat.order_id,
         reason=flat.reason,
-        detail=flat.detail and _text(flat.detail),
-        customer_email=_text(flat.customer_email),
+        detail=flat.detail and text(flat.detail),
+        customer_email=text(flat.customer_email),
     )
 
 
 def _write_canceled(event: OrderCancelled, message: Message) -> Canceled:
-    kind, version, order_id = _head(event, message)
+    kind, version, order_id = head(event, message)
     return Canceled(
         event_type=kind,
         version=version,
@@ -269,17 +270,18 @@ def _read_canceled(flat: Canceled) -> OrderCancelled:
     return OrderCancelled(
         order_id=flat.order_id,
         reason=flat.reason,
-        detail=flat.detail and _text(flat.detail),
-        customer_email=_text(flat.customer_email),
+        detail=flat.detail and text(flat.detail),
+        customer_email=text(flat.customer_email),
     )
 
 
 def _write_release(event: contracts.Event, message: Message) -> Release:
-    kind, version, order_id = _head(event, message)
+    kind, version, order_id = head(event, message)
     return Release(event_type=kind, version=version, order_id=order_id)
 
 
-def _line(sku: str, quantity: int, unit_price: Decimal) -> Line:
+def line(sku: str, quantity: int, unit_price: Decimal) -> Line:
+    """A line as it is kept inside. Raises ValueError for what is none."""
     product_id = product_of(sku)
     if product_id is None:
         raise ValueError(f"{sku!r} is no SKU")
@@ -288,14 +290,15 @@ def _line(sku: str, quantity: int, unit_price: Decimal) -> Line:
     return SkuLine(product_id, quantity, unit_price, sku)
 
 
-def _amount(amount: Decimal) -> Decimal:
-    """NaN raises InvalidOperation in the comparison."""
+def amount(amount: Decimal) -> Decimal:
+    """Money as the books may hold it; else ValueError, or for NaN InvalidOperation."""
     if not AMOUNT_MIN <= amount <= AMOUNT_MAX or amount != round(amount, SCALE_MAX):
         raise ValueError(f"{amount} is no amount of money")
     return amount
 
 
-def _text(text: str) -> str:
+def text(text: str) -> str:
+    """Text that a table can hold; else ValueError."""
     if "\0" in text:
         raise ValueError("it holds U+0000")
     return text

@@ -163,7 +163,7 @@ class EnvelopeCodec:
             raise _undecodable(message, newer(read.version, version))
         if read.version != message.version:
             raise _undecodable(message, f"its envelope says version {read.version}")
-        problem = _problem(read.payload, message.value)
+        problem = problem_of(read.payload, message.value)
         if problem:
             raise _undecodable(message, problem)
         event: object = read.payload
@@ -229,7 +229,7 @@ def _undecodable(message: Message, reason: str) -> UndecodableMessageError:
     )
 
 
-def _problem(event: Event, value: bytes) -> str | None:
+def problem_of(event: Event, value: bytes) -> str | None:
     """What msgspec lets pass and the books must not hold: NaN, a price of `1_0`, U+0000."""
     if isinstance(event, (OrderCreated, StockReserved)):
         return _order_problem(event) or _amount_problem(event.total_amount, value)

@@ -75,7 +75,7 @@ def audit(
             settle_seconds=settle,
             history=history,
             rows_max=rows,
-            elsewhere=_services(elsewhere),
+            elsewhere=_services(elsewhere) | _outside(),
             kafka=KafkaSettings.from_environment(os.environ),
         )
         if history is None and [each.value for each in options.kinds] == ["H"]:
@@ -117,6 +117,15 @@ def _services(text: str) -> frozenset[str]:
             f"--elsewhere {', '.join(sorted(unknown))}: name inventory, notification or payment"
         )
     return named
+
+
+def _outside() -> frozenset[str]:
+    """A provider over HTTP keeps its books where we cannot look; the simulator has none then."""
+    from waybill.commerce.payments.outside import ProviderSettings  # noqa: PLC0415 - fast help
+    from waybill.operations.audit.scope import PROVIDER  # noqa: PLC0415 - as above
+
+    used = ProviderSettings.from_environment(os.environ) is not None
+    return frozenset({PROVIDER} if used else ())
 
 
 def _kinds(text: str) -> frozenset[Kind]:

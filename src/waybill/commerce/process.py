@@ -30,6 +30,11 @@ class Step:
     are then never started: each is started by the `done` of the one before. `status` is the
     order's once this step and all before it are done (None: unchanged). `refusal` is the reason
     code of a refusal that brings none.
+
+    `called`: an outside call asks, owed in the transaction that places the order (protocol M9), and
+    repeats itself; `ask` is then no event but the name of what begins. `afterwards`: the order is
+    confirmed before this step is done; its refusal ends a confirmed order (C30). `hosted`: the host
+    of the process publishes `ask` once the steps before are done; else they ask the next.
     """
 
     name: str
@@ -41,6 +46,9 @@ class Step:
     undone: str | None = None
     status: str | None = None
     outside_effect: bool = True
+    called: bool = False
+    afterwards: bool = False
+    hosted: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,9 +91,14 @@ class Process:
     @cached_property
     def terminal(self) -> frozenset[str]:
         """The statuses that never change."""
-        if self.late_cancel:
+        if self.late_cancel or self.afterwards:
             return self.failures
         return self.failures | {self.confirmed.status}
+
+    @cached_property
+    def afterwards(self) -> tuple[Step, ...]:
+        """The steps that come after the order was confirmed."""
+        return tuple(step for step in self.steps if step.afterwards)
 
     @cached_property
     def endings(self) -> tuple[Ending, ...]:
@@ -108,9 +121,11 @@ class Process:
         """Whether `status` never changes."""
         return status in self.terminal
 
-    def has_ended(self, status: str) -> bool:
-        """Whether nothing but a late cancel changes `status`."""
-        return status == self.confirmed.status or status in self.failures
+    def has_ended(self, progress: Progress) -> bool:
+        """Whether nothing but a late cancel changes the status any more."""
+        if progress.status == self.confirmed.status:
+            return all(step.done in progress.facts for step in self.afterwards)
+        return progress.status in self.failures
 
     def failure(self, facts: frozenset[str]) -> Ending:
         """How an order with these facts fails."""
@@ -161,13 +176,13 @@ def advance(process: Process, progress: Progress, fact: Fact) -> Advance:
         raise PermanentError(f"{fact.name} is no fact of the process {process.name!r}")
     facts = progress.facts | {fact.name}
     late = process.late_cancel and fact.name == CANCEL_REQUESTED
-    if process.is_terminal(progress.status) or (process.has_ended(progress.status) and not late):
+    if process.is_terminal(progress.status) or (process.has_ended(progress) and not late):
         after = Progress(progress.status, facts, progress.reason, progress.detail)
         return Advance(after, (), _difference(process, progress, after))
     if process.taken is not None and process.taken not in facts:
         after = _kept(process, progress, facts, fact)
         return Advance(after, (), _difference(process, progress, after))
-    refused = _refused_by(process, facts)
+    refused = _refused_by(process, progress, facts)
     if refused is not None:
         why = fact if fact.reason else progress  # what was kept says it, if this does not
         status = process.failure(facts).status
@@ -182,7 +197,7 @@ def advance(process: Process, progress: Progress, fact: Fact) -> Advance:
 def owed(process: Process, progress: Progress) -> tuple[str, ...]:
     """Every event that the facts seen so far call for and no fact has answered yet."""
     if process.follows:
-        wishes = CANCEL_REQUESTED in progress.facts and not process.has_ended(progress.status)
+        wishes = CANCEL_REQUESTED in progress.facts and not process.has_ended(progress)
         return (process.wish,) if process.wish and wishes else ()
     if progress.status == process.confirmed.status:
         return _told(process.confirmed)
@@ -194,7 +209,7 @@ def owed(process: Process, progress: Progress) -> tuple[str, ...]:
             if step.undo and step.done in progress.facts and step.undone not in progress.facts
         )
         return (*_told(ending), *undos)
-    return ()
+    return tuple(step.ask for step in _begun(process, progress.facts) if step.hosted)
 
 
 def _told(ending: Ending) -> tuple[str, ...]:
@@ -203,21 +218,24 @@ def _told(ending: Ending) -> tuple[str, ...]:
 
 def settled(process: Process, progress: Progress) -> bool:
     """Whether no answer is outstanding: until then a terminal order stays armed (M5)."""
-    return process.has_ended(progress.status) and not unanswered(process, progress)
+    return process.has_ended(progress) and not unanswered(process, progress)
 
 
 def unanswered(process: Process, progress: Progress) -> tuple[str, ...]:
     """What to ask again, with a new id, when the deadline is over (M3); empty once settled.
 
     Open order: what starts its first unanswered step. Failed order: the undo of every step
-    that may hold something, or may yet come to hold it: an undo leaves a tombstone (M4).
+    that may hold something, or may yet come to hold it: an undo leaves a tombstone (M4). A call
+    that is owed repeats itself.
     """
-    if progress.status == process.confirmed.status:
-        return ()
     if progress.status in process.failures:
         return tuple(reversed([*_undos_unanswered(process, progress.facts)]))
+    if process.has_ended(progress):
+        return ()
     for step in process.steps:
         if step.done not in progress.facts:
+            if step.called:
+                return ()
             return (step.ask, *(owed(process, progress) if process.follows else ()))
     return ()
 
@@ -240,10 +258,20 @@ def _kept(process: Process, progress: Progress, facts: frozenset[str], fact: Fac
     return Progress(progress.status, facts, fact.reason, fact.detail)
 
 
-def _refused_by(process: Process, facts: frozenset[str]) -> str | None:
+def _begun(process: Process, facts: frozenset[str]) -> Iterator[Step]:
+    """The steps whose turn it is or was: those before them are done."""
+    for step in process.steps:
+        yield step
+        if step.done not in facts:
+            return
+
+
+def _refused_by(process: Process, progress: Progress, facts: frozenset[str]) -> str | None:
     if CANCEL_REQUESTED in facts and not process.follows:
         return "customer_cancelled"
-    for step in process.steps:
+    # What confirmed the order is done, whatever is told of it late: only what follows may fail it.
+    confirmed = progress.status == process.confirmed.status
+    for step in process.afterwards if confirmed else process.steps:
         if step.refused in facts or step.undone in facts:
             return step.refusal
     return None
@@ -253,6 +281,8 @@ def _statuses_to(process: Process, status: str, facts: frozenset[str]) -> list[s
     """The statuses from `status` to where the facts lead, without a gap (contracts C40)."""
     chain = [process.initial]
     for step in process.steps:
+        if step.afterwards:
+            continue
         if step.done not in facts:
             break
         if step.status and step.status != chain[-1]:
@@ -295,6 +325,12 @@ def _check_names(process: Process) -> None:
             f"process {process.name!r}: it needs a step, and each fact, undo and ending a name of "
             "its own"
         )
+    order = [step.afterwards for step in process.steps]
+    if order[0] or order != sorted(order):
+        raise ConfigurationError(
+            f"process {process.name!r}: steps that follow the confirmation come last, and behind "
+            "others"
+        )
 
 
 def _check_undos(process: Process) -> None:
@@ -303,7 +339,9 @@ def _check_undos(process: Process) -> None:
             raise ConfigurationError(
                 f"process {process.name!r}: step {step.name!r} needs both undo and undone, or none"
             )
-        breakable = process.cancellable or process.has_deadline or step is not process.steps[-1]
+        # Who is confirmed can be cancelled late or not at all; the deadline only asks.
+        endable = (process.cancellable or process.has_deadline) and not step.afterwards
+        breakable = endable or process.late_cancel or step is not process.steps[-1]
         if step.outside_effect and step.undo is None and breakable:
             raise ConfigurationError(
                 f"process {process.name!r}: step {step.name!r} acts outside the order, so it needs "
@@ -320,6 +358,8 @@ def _check_lifecycle(process: Process) -> None:
     if process.late_cancel:
         canceled = process.canceled or process.failed
         edges.append((process.confirmed.status, canceled.status))
+    if process.afterwards:
+        edges.append((process.confirmed.status, process.failed.status))
     for here, there in edges:
         if there not in process.lifecycle.get(here, ()):
             raise ConfigurationError(

@@ -38,7 +38,7 @@ def publish(
             publication.event,
             key=publication.key,
             cause=publication.cause,
-            traceparent=traceparent,
+            traceparent=publication.traceparent or traceparent,
             correlation_id=correlation_id,
             aggregate_type=aggregate_type,
             aggregate_version=publication.aggregate_version,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from waybill.blueprints.catalogue import DEFAULT, blueprint_named
+from waybill.blueprints.catalogue import DEFAULT, blueprint_named, with_payment
 from waybill.messaging.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ def chosen(settings: Settings) -> Blueprint:
     Raises ConfigurationError if settings and data disagree.
     """
     kept = _kept(settings.data_directory)
-    if not settings.blueprint:
-        return blueprint_named(kept) if kept else DEFAULT
-    asked = blueprint_named(settings.blueprint)
+    asked = blueprint_named(settings.blueprint or kept or DEFAULT.name)
+    if settings.payment_step:
+        asked = with_payment(asked)
     if kept and kept != asked.name:
         raise refused(str(settings.data_directory), kept, asked.name)
     return asked

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from random import SystemRandom
 from typing import TYPE_CHECKING, Any, Protocol
 
 from waybill.commerce.http.surface import joined
@@ -25,15 +24,17 @@ from waybill.commerce.orders.cancellation import Cancellation
 from waybill.commerce.orders.deadlines import Deadlines
 from waybill.commerce.orders.domain import naming_customers
 from waybill.commerce.orders.intake import OrderFlush, OrderIntake
+from waybill.commerce.orders.paying import stopping
 from waybill.commerce.orders.reads import OrderPages
 from waybill.commerce.orders.stocked_intake import StockedFlush
 from waybill.commerce.payments import api as payment_api
 from waybill.commerce.payments import handlers as payment_handlers
+from waybill.commerce.payments.charge_api import charge_surface
+from waybill.commerce.payments.desk import ChargeDesk
 from waybill.commerce.payments.domain import CHARGE, REFUND
 from waybill.commerce.payments.provider import ChargeCalls, RefundCalls
-from waybill.commerce.payments.simulator import SimulatedProvider, SimulatorSettings
 from waybill.commerce.payments.store import PaymentPages
-from waybill.messaging.adapters.postgres.connection import PostgresDatabase
+from waybill.commerce.waiting import Waiting
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.runtime.brake import Brake, Measure
 from waybill.messaging.runtime.capacity import Capacity
@@ -42,6 +43,12 @@ from waybill.messaging.runtime.group_commit import GroupCommitPolicy
 from waybill.platform.caches import NO_CACHES, Caches
 from waybill.platform.notifying import NoticesOut, ShopTaker, notices_out, own_products
 from waybill.platform.outside import NOTHING_OUTSIDE, Outside
+from waybill.platform.paying import (
+    CHARGE_WAIT_SECONDS_MAX,
+    RequestPayments,
+    pays_inside,
+    provider_of,
+)
 from waybill.platform.sampling import follow_breaker
 from waybill.platform.settings import reached_at, variable_of
 from waybill.platform.stores import POSTGRES, Stores
@@ -54,6 +61,7 @@ if TYPE_CHECKING:
     from waybill.commerce.notifications.api import NotificationReads
     from waybill.commerce.notifications.contacts_api import ContactBook
     from waybill.commerce.orders.domain import Makers
+    from waybill.commerce.payments.simulator import SimulatedProvider
     from waybill.messaging.core.ports import Database
     from waybill.messaging.runtime.ports import ServicePorts
     from waybill.messaging.runtime.unit import Handler
@@ -118,7 +126,13 @@ async def build_order(shop: Workshop) -> Built:
     contract, own = shop.blueprint.orders.contract, shop.blueprint.orders.stock
     process = shop.blueprint.order_process
     products = await own_products(own, ports) if own is not None else None
-    flush, store = _flush(shop), shop.stores.orders
+    store, inside = shop.stores.orders, pays_inside(shop.blueprint)
+    handler = order_handlers.OrderHandler(
+        *(process, shop.metrics, shop.makers, store),
+        stop=stopping(messaging.deliveries) if inside else None,
+    )
+    payments = RequestPayments.of(shop, handler) if inside else None
+    flush = _flush(shop, payments)
     policy = GroupCommitPolicy(queue_max=settings.intake_queue_size_max)
     brake = Brake("intake brake", [_unread(messaging, settings)], ports=ports)
     messaging.add(brake)
@@ -126,24 +140,24 @@ async def build_order(shop: Workshop) -> Built:
         flush, ports, policy=policy, brake=brake.check, capacity=_capacity(ports, settings)
     )
     shop.metrics.follow("intake_queue_length", lambda: float(intake.queued))
-    handler = order_handlers.OrderHandler(process, shop.metrics, shop.makers, store)
     messaging.add(intake.loop)
     notifier = notices_of(shop, handler)
     shop.consume(handler.handle if notifier is None else notifier.handle)
     deadlines = Deadlines(ports, process=process, makers=shop.makers, store=store)
     messaging.every(DEADLINE_POLL_SECONDS, "order deadlines", deadlines.ask)
     surface = order_api.surface(
-        intake=shop.caches.intake(intake),
+        # What a key is answered with is decided after its order: then only the row knows it.
+        intake=shop.caches.intake(intake) if payments is None else payments.waited_for(intake),
         reads=OrderPages(ports.database, process, contract.show, contract.show_way, store),
         cancellations=Cancellation(ports, handler, contract.show),
         contract=contract,
     )
     if own is not None and products is not None:
         surface = joined(surface, own.surface(shop.caches.products(products)))
-    return Built(surface=surface, clients=(notifier,) if notifier is not None else ())
+    return Built(surface=surface, clients=tuple(each for each in (notifier, payments) if each))
 
 
-def _flush(shop: Workshop) -> OrderFlush:
+def _flush(shop: Workshop, payments: RequestPayments | None) -> OrderFlush:
     orders = shop.blueprint.orders
     parts: dict[str, Any] = {
         "process": shop.blueprint.order_process,
@@ -154,7 +168,8 @@ def _flush(shop: Workshop) -> OrderFlush:
         "store": shop.stores.orders,
     }
     if orders.stock is None:
-        return OrderFlush(shop.messaging.ports, **parts)
+        begin = payments.begin if payments is not None else None
+        return OrderFlush(shop.messaging.ports, begin=begin, **parts)
     return StockedFlush(shop.messaging.ports, stock=ShopTaker(orders.stock), **parts)
 
 
@@ -189,7 +204,11 @@ async def build_inventory(shop: Workshop) -> Built:
     """Stock: reserve, release, sell; the catalogue."""
     ports = shop.messaging.ports
     stock, store = shop.blueprint.stock, shop.stores.stock
-    handler = inventory_handlers.InventoryHandler(shop.metrics, stock.reject, stock.wants, store)
+    handler = inventory_handlers.InventoryHandler(
+        *(shop.metrics, stock.reject, stock.wants, store),
+        acceptance=stock.accept,
+        sells_at_once=stock.sells_at_once,
+    )
     shop.consume(handler.handle)
     catalogue = shop.caches.products(Catalogue(ports.database, ports.clock.now, store))
     return Built(surface=shop.blueprint.stock.surface(catalogue, ports.new_id))
@@ -198,24 +217,13 @@ async def build_inventory(shop: Workshop) -> Built:
 async def build_payment(shop: Workshop) -> Built:
     """Charges and refunds as deliveries to the simulated provider."""
     messaging, ports, settings = shop.messaging, shop.messaging.ports, shop.settings
-    ledger = await PostgresDatabase.connect(shop.provider_url, messaging.settings.database)
-    provider = SimulatedProvider(
-        ledger,
-        SimulatorSettings(
-            success_rate=settings.payment_success_rate,
-            force_outcome=settings.payment_force_outcome,
-            delay_seconds=settings.payment_delay_seconds,
-        ),
-        clock=ports.clock,
-        observer=ports.observer,
-        random=SystemRandom().random,
-        new_id=ports.new_id,
-    )
-    for loop in provider.loops:
-        messaging.add(loop)
-    charge, refund = ChargeCalls(provider), RefundCalls(provider)
+    provider = await provider_of(shop)
+    charge, refund = ChargeCalls(provider.port), RefundCalls(provider.port)
+    waiting = Waiting(ports.clock)
     settled, refunded = (
-        payment_handlers.ChargesSettled(shop.metrics, shop.blueprint.payments.captured),
+        payment_handlers.ChargesSettled(
+            shop.metrics, shop.blueprint.payments.captured, tell=waiting.tell
+        ),
         payment_handlers.RefundsSettled(),
     )
     policy = DeliveryPolicy(concurrency_max=settings.batch_size_max)
@@ -246,8 +254,19 @@ async def build_payment(shop: Workshop) -> Built:
         captured=shop.blueprint.payments.captured,
     )
     shop.consume(handler.handle)
-    surface = payment_api.surface(reads=PaymentPages(ports.database))
-    return Built(surface=surface, databases=(ledger,), provider=provider)
+    surfaces = [payment_api.surface(reads=PaymentPages(ports.database))]
+    if pays_inside(shop.blueprint):
+        wait_seconds = min(settings.payment_wait_seconds, CHARGE_WAIT_SECONDS_MAX)
+        desk = ChargeDesk(ports, handler=handler, waiting=waiting, wait_seconds=wait_seconds)
+        surfaces.append(charge_surface(desk))
+    if provider.webhooks is not None:
+        surfaces.append(provider.webhooks)
+    return Built(
+        surface=joined(*surfaces),
+        databases=provider.databases,
+        clients=provider.clients,
+        provider=provider.simulator,
+    )
 
 
 async def build_notification(shop: Workshop) -> Built:
@@ -326,8 +345,9 @@ def _order_routes(blueprint: Blueprint) -> Surface:
     return surface if stock is None else joined(surface, stock.surface(_NOTHING))
 
 
-def _payment_routes(_blueprint: Blueprint) -> Surface:
-    return payment_api.surface(reads=_NOTHING)
+def _payment_routes(blueprint: Blueprint) -> Surface:
+    also = [charge_surface(_NOTHING)] if pays_inside(blueprint) else []
+    return joined(payment_api.surface(reads=_NOTHING), *also)
 
 
 def _inventory_routes(blueprint: Blueprint) -> Surface:

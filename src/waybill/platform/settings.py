@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     blueprint: str = ""
     """One of `waybill blueprints`; not set: that of the data, or choreography on new ones."""
 
+    payment_step: bool = False
+    """Runs the blueprint with the payment step that its document leaves open (reservation)."""
+
     outbox_mode: Literal["relay", "cdc"] = "relay"
     """On Kafka: our relay sends, or a connector does and it only watches (docs/library/cdc.md)."""
 
@@ -85,6 +88,12 @@ class Settings(BaseSettings):
     notify_timeout_seconds: Annotated[float, Field(ge=0.05, le=20, allow_inf_nan=False)] = 4.0
     notify_retry_interval_seconds: Seconds = 60.0
     """Between the turns that try failed notifications again."""
+
+    # Payment inside the request
+    payment_url: str = Field("", validation_alias=documented("payment_url", "PAYMENT_SERVICE_URL"))
+    """Of the payment service, where orders are paid inside the request; not set: beside us."""
+    payment_wait_seconds: Annotated[float, Field(gt=0, le=30, allow_inf_nan=False)] = 3.0
+    """How long such a request waits for its payment; then 202, and it is paid later."""
 
     # What is kept how long
     outbox_retention_days: Days = Field(

@@ -91,7 +91,7 @@ def ending(process: Process, states: Mapping[str, Any], *, sells: bool = True) -
     """
     order, stock, payment = states["order"], states["inventory"], states.get("payment")
     status, level = order.progress.status, stock.level
-    if not process.has_ended(status):
+    if not process.has_ended(order.progress):
         return f"the order stays {status} for ever"
     confirmed = status == process.confirmed.status
     if payment is not None and _money_is_wrong(payment, confirmed=confirmed):
@@ -101,7 +101,7 @@ def ending(process: Process, states: Mapping[str, Any], *, sells: bool = True) -
         return f"the order is {status}, reserved: {level.reserved}, sold: {level.sold}"
     told = states["notification"]
     may_be_told = {(int(confirmed), int(not confirmed))}
-    if process.late_cancel and not confirmed:
+    if (process.late_cancel or process.afterwards) and not confirmed:
         may_be_told.add((1, 1))
     if told not in may_be_told:
         return f"the order is {status}, told confirmed, cancelled: {told}"

@@ -66,7 +66,7 @@ class OrderActor:
         order, _, first = orders.place(
             self._process, command, ORDER_ID, now=IN_TIME, deadline=DEADLINE, **self._made
         )
-        return Result(_levelled(order), (first.event,))
+        return Result(_levelled(order), () if first is None else (first.event,))
 
     def reads(self, event: Event) -> bool:
         """Every fact of its process."""
@@ -88,8 +88,10 @@ class OrderActor:
             if wish is not None and wish.orders:
                 yield Move("the customer cancels", Kind.OPTIONAL, self._after(state, wish))
         question = orders.ask(self._process, state, now, lambda: 0.0, **self._made)
-        if question is not None and self._process.has_deadline:
-            yield Move("the deadline asks", Kind.WHEN_QUIET, self._after(state, question))
+        if question is not None and question.publications and self._process.has_deadline:
+            asked = tuple(each.event for each in question.publications)
+            after = _levelled(question.orders[ORDER_ID])
+            yield Move("the deadline asks", Kind.WHEN_QUIET, Result(after, asked))
 
     def _after(self, state: orders.Order, decision: orders.Decision) -> Result:
         process = self._process
@@ -194,8 +196,10 @@ class NotificationActor:
     def __init__(
         self,
         tell: Callable[[object], notifications.Notification | None] = notifications.notification_of,
+        confirmed: type[Event] = OrderConfirmed,
     ) -> None:
         self._tell = tell
+        self._confirmed = confirmed
 
     def start(self) -> Result:
         """Nothing told yet."""
@@ -203,14 +207,14 @@ class NotificationActor:
 
     def reads(self, event: Event) -> bool:
         """The two endings."""
-        return isinstance(event, (OrderConfirmed, OrderCancelled))
+        return isinstance(event, (self._confirmed, OrderCancelled))
 
     def receive(self, state: tuple[int, int], event: Event, *, late: bool) -> Result:  # noqa: ARG002 - timeless
         """One notification an order and kind, however often it is told."""
         notification = self._tell(event)
         if notification is None:
             raise ViolationError("an ending without a text")
-        confirmed = notification.kind == "OrderConfirmed"
+        confirmed = notification.kind == self._confirmed.__name__
         return Result((int(confirmed or state[0] > 0), int(not confirmed or state[1] > 0)))
 
     def moves(self, state: tuple[int, int], *, late: bool) -> Iterable[Move]:  # noqa: ARG002 - none

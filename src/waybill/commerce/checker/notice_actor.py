@@ -96,7 +96,7 @@ def told_once(process: Process, states: Mapping[str, Any]) -> str | None:
     """What is wrong with a world in which nothing is left to do; None if all is as promised."""
     state: NotifyingState = states["order"]
     status = state.order.progress.status
-    if not process.has_ended(status):
+    if not process.has_ended(state.order.progress):
         return f"the order stays {status} for ever"
     if state.told > 1 or (status == process.confirmed.status and not state.told):
         return f"the order is {status}, the receiver was told {state.told} times"

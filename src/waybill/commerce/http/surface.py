@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Responses = dict[int | str, dict[str, Any]]
 """FastAPI's type of documented answers by status."""
+REFUSING = 400
+"""From this status on."""
 REF = "#/components/schemas/{name}"
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
@@ -67,9 +69,13 @@ def json_answer(
 
 
 async def send_json(send: Send, body: bytes, status: int = 200, *more: tuple[bytes, bytes]) -> None:
-    """A hot route's answer: JSON that is encoded already, and further headers."""
+    """A hot route's answer: JSON that is encoded already, and further headers.
+
+    What refuses is a problem.
+    """
+    media_type = b"application/json" if status < REFUSING else MEDIA_TYPE.encode()
     headers = [
-        (b"content-type", b"application/json"),
+        (b"content-type", media_type),
         (b"content-length", str(len(body)).encode()),
         *more,
     ]

@@ -157,13 +157,18 @@ def decide(
     rejection: Reject | None = None,
     *,
     wants: Wants = wants,
+    acceptance: Accept | None = None,
+    sells_at_once: bool = False,
 ) -> Decision:
     """Decide a batch over the locked levels of every product that it names.
 
-    Other events are passed over. Raises PermanentError, naming the message, for one that
-    contradicts the books (a confirmation of stock that was never held).
+    `sells_at_once`: what is there is sold with the answer, and waits for no confirmation. Other
+    events are passed over. Raises PermanentError, naming the message, for one that contradicts the
+    books (a confirmation of stock that was never held).
     """
     batch = _Batch(stock, reservations, now, rejection or reject)
+    batch.accept = acceptance or accept
+    batch.sells_at_once = sells_at_once
     for item in received:
         event = item.event
         if (ask := wants(event)) is not None:
@@ -213,6 +218,21 @@ def reject(known: Reservation, _shortage: Sequence[tuple[Line, int]]) -> StockRe
     )
 
 
+Accept = Callable[[Wanted, Callable[[UUID], int]], StockReserved]
+"""How it is told that an order has its stock; the function knows what is left of a product."""
+
+
+def accept(ask: Wanted, _left: Callable[[UUID], int]) -> StockReserved:
+    """With the order's lines, its total and its deadline."""
+    return StockReserved(
+        order_id=ask.order_id,
+        items=ask.items,
+        total_amount=ask.total_amount,
+        currency=ask.currency,
+        not_after=ask.not_after,
+    )
+
+
 class _Batch:
     """The working state of one `decide`: plain integers, so that a hot product costs no objects."""
 
@@ -223,6 +243,8 @@ class _Batch:
         now: datetime,
         rejection: Reject,
     ) -> None:
+        self.accept: Accept = accept
+        self.sells_at_once = False
         self._reject = rejection
         self._stock = stock
         self._before = reservations
@@ -252,14 +274,7 @@ class _Batch:
         """All lines or nothing; asked again, the recorded answer is repeated (M3)."""
         known = self._reservation(ask.order_id) or self._first_answer(ask)
         if known.status in (ReservationStatus.RESERVED, ReservationStatus.COMMITTED):
-            answer = StockReserved(
-                order_id=ask.order_id,
-                items=ask.items,
-                total_amount=ask.total_amount,
-                currency=ask.currency,
-                not_after=ask.not_after,
-            )
-            self._answer(item, known, answer)
+            self._answer(item, known, self.accept(ask, self._left))
         else:
             self._answer_nothing_held(item, known, ask)
 
@@ -302,7 +317,10 @@ class _Batch:
             )
         for each in quantities:
             self._move(MoveKind.RESERVE, each, ask.order_id)
-        return Reservation(ask.order_id, ReservationStatus.RESERVED, 0, quantities)
+        reserved = Reservation(ask.order_id, ReservationStatus.RESERVED, 0, quantities)
+        if self.sells_at_once:
+            return self._moved(MoveKind.COMMIT, reserved, ReservationStatus.COMMITTED)
+        return reserved
 
     def _refusal(self, ask: Wanted, quantities: Sequence[Quantity]) -> tuple[Reason, str] | None:
         if ask.not_after is not None and self._now > ask.not_after:

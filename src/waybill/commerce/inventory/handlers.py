@@ -11,14 +11,21 @@ from waybill.commerce.contracts import (
     StockReserved,
 )
 from waybill.commerce.inventory import store
-from waybill.commerce.inventory.domain import MoveKind, decide, products_of, reject, wants
+from waybill.commerce.inventory.domain import (
+    MoveKind,
+    accept,
+    decide,
+    products_of,
+    reject,
+    wants,
+)
 from waybill.commerce.publishing import count, publish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from waybill.commerce.inventory.domain import Reject, Wants
+    from waybill.commerce.inventory.domain import Accept, Reject, Wants
     from waybill.commerce.inventory.ports import StockStore
     from waybill.commerce.publishing import Counters
     from waybill.messaging.core.unit import Received, UnitOfWork
@@ -29,7 +36,10 @@ _MOVES = ((StockReleaseRequested, MoveKind.RELEASE), (OrderConfirmed, MoveKind.C
 
 
 class InventoryHandler:
-    """Reserves, releases and sells. Two statements a batch, whatever its size."""
+    """Reserves, releases and sells. Two statements a batch, whatever its size.
+
+    `sells_at_once`: an order's stock is sold with the answer, and waits for no confirmation.
+    """
 
     def __init__(
         self,
@@ -37,8 +47,13 @@ class InventoryHandler:
         rejection: Reject = reject,
         wants: Wants = wants,
         store: StockStore = store,
+        *,
+        acceptance: Accept = accept,
+        sells_at_once: bool = False,
     ) -> None:
         self._store = store
+        self._accept = acceptance
+        self._sells_at_once = sells_at_once
         self._counters = counters
         self._reject = rejection
         self._wants = wants
@@ -54,7 +69,12 @@ class InventoryHandler:
         orders = {order_id for order_id, _ in causes}
         products = products_of(received, self._wants)
         before, stock = await self._store.lock(transaction, orders, products)
-        decision = decide(stock, before, received, unit.now, self._reject, wants=self._wants)
+        decision = decide(
+            *(stock, before, received, unit.now, self._reject),
+            wants=self._wants,
+            acceptance=self._accept,
+            sells_at_once=self._sells_at_once,
+        )
         if decision.reservations:
             await self._store.save_batch(
                 transaction, decision, before=before, causes=causes, now=unit.now

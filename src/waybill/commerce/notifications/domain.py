@@ -47,7 +47,9 @@ _CONFIRMED, _CANCELLED = "OrderConfirmed", "OrderCancelled"
 
 def keys_of(order_id: UUID) -> list[str]:
     """The keys of all the notifications that an order may have."""
-    return [_key(order_id, kind) for kind in (_CONFIRMED, _CANCELLED, "OrderFailed")]
+    return [
+        _key(order_id, kind) for kind in (_CONFIRMED, _CANCELLED, "OrderFailed", "OrderCreated")
+    ]
 
 
 def _key(order_id: UUID, kind: str) -> str:

@@ -61,6 +61,7 @@ from waybill.commerce.orders.views import Timeline, TimelineEntry
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
+ACCEPTED = 202
 _ANONYMOUS = ""
 """The caller while there are no tokens: one scope for all (C37)."""
 
@@ -192,10 +193,15 @@ class OrderPlacement:
                 "This Idempotency-Key has placed an order already",
                 order_id=self._first(outcome),
             )
-        if outcome.replayed:
-            await send_json(send, outcome.body, 200, (b"idempotent-replayed", b"true"))
+        replayed = [(b"idempotent-replayed", b"true")] if outcome.replayed else []
+        if outcome.status is None:
+            status = 200 if outcome.replayed else self._contract.placed_status
+            await send_json(send, outcome.body, status, *replayed)
+        elif outcome.status == ACCEPTED:
+            location = f"{self._contract.path}/{outcome.order_id}".encode()
+            await send_json(send, outcome.body, ACCEPTED, (b"location", location), *replayed)
         else:
-            await send_json(send, outcome.body, self._contract.placed_status)
+            await send_json(send, outcome.body, outcome.status, *replayed)
 
     def _first(self, outcome: Placed | KeyReused) -> str | None:
         """The order that the key placed, for those who are told of it."""

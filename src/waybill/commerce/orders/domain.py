@@ -159,8 +159,9 @@ def place(
     now: datetime,
     deadline: timedelta,
     makers: Makers = MAKERS,
-) -> tuple[Order, TimelineEntry, Publication]:
-    """A new order, its first timeline entry and its first event."""
+) -> tuple[Order, TimelineEntry, Publication | None]:
+    """A new order, its first timeline entry and its first event: none if it begins with a call."""
+    first = process.steps[0]
     order = Order(
         id=order_id,
         customer_id=command.customer_id,
@@ -168,7 +169,7 @@ def place(
         total_amount=total_of(command.items),
         items=command.items,
         progress=begin(process),
-        version=1,
+        version=0 if first.called else 1,
         timeline_seq=1,
         not_after=now + deadline,
         ask_at=now + deadline,
@@ -176,9 +177,8 @@ def place(
         updated_at=now,
         particulars=command.particulars,
     )
-    entry = TimelineEntry(order_id, 1, process.steps[0].ask, None, process.initial, now)
-    created = makers[process.steps[0].ask](order)
-    return order, entry, Publication(created, 1)
+    entry = TimelineEntry(order_id, 1, first.ask, None, process.initial, now)
+    return order, entry, None if first.called else Publication(makers[first.ask](order), 1)
 
 
 def decide(
@@ -207,11 +207,40 @@ def decide(
         if order is None:
             decision.strays.append(event.order_id)
             continue
-        fact = Fact(name, getattr(event, "reason", None), getattr(event, "detail", None))
-        if isinstance(event, PaymentSucceeded) and order.payment_id is None:
-            order = msgspec.structs.replace(order, payment_id=event.payment_id)
-        _fold(process, makers, decision, order, fact, now=now, cause=item.message)
+        _hear(process, makers, decision, order, event, now=now, cause=item.message)
     return decision
+
+
+def answered(
+    process: Process,
+    orders: Mapping[UUID, Order],
+    answers: Iterable[Event],
+    now: datetime,
+    makers: Makers = MAKERS,
+) -> Decision:
+    """Fold what calls of our own were answered with, into the locked orders that they are of."""
+    decision = Decision({}, [], [])
+    for event in answers:
+        order = decision.orders.get(event.order_id) or orders[event.order_id]
+        _hear(process, makers, decision, order, event, now=now, cause=None)
+    return decision
+
+
+def _hear(
+    process: Process,
+    makers: Makers,
+    decision: Decision,
+    order: Order,
+    event: Event,
+    *,
+    now: datetime,
+    cause: Message | None,
+) -> None:
+    reason, detail = getattr(event, "reason", None), getattr(event, "detail", None)
+    if isinstance(event, PaymentSucceeded) and order.payment_id is None:
+        order = msgspec.structs.replace(order, payment_id=event.payment_id)
+    fact = Fact(type(event).__name__, reason, detail)
+    _fold(process, makers, decision, order, fact, now=now, cause=cause)
 
 
 def cancel(
@@ -239,11 +268,12 @@ def ask(
 ) -> Decision | None:
     """The deadline's questions (M3): what is unanswered goes out again under a new id.
 
-    It never ends an order: only an answer does. None for an order that is settled.
+    It never ends an order: only an answer does. Where a call is out, nothing is to be asked, and
+    the order is looked at again later. None for an order that is settled.
     """
-    questions = unanswered(process, order.progress)
-    if not questions:
+    if settled(process, order.progress):
         return None
+    questions = unanswered(process, order.progress)
     delay = ASK_BACKOFF.delay_seconds(order.asks, random)
     decision = Decision({}, [], [])
     _publish(makers, decision, order, questions, version=order.version, cause=None)

@@ -7,7 +7,10 @@ cancel exactly one wins (P8).
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from waybill.commerce.contracts import (
     Event,
@@ -22,7 +25,7 @@ from waybill.commerce.orders import domain, store
 from waybill.commerce.publishing import count, measure, publish
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
     from uuid import UUID
 
     from waybill.commerce.orders.domain import Decision, Makers, Order
@@ -45,6 +48,10 @@ FACTS: tuple[type[Event], ...] = (
 """The events that the order service acts on."""
 
 
+Stop = Callable[["UnitOfWork", Sequence["UUID"]], Awaitable[object]]
+"""Marks the calls that are owed for orders, so that none is made that can be left."""
+
+
 class OrderHandler:
     """Folds facts into orders. Two statements a batch, whatever its size."""
 
@@ -54,8 +61,10 @@ class OrderHandler:
         counters: Counters,
         makers: Makers = domain.MAKERS,
         store: OrderStore = store,
+        stop: Stop | None = None,
     ) -> None:
         self._store = store
+        self._stop = stop
         self._process = process
         self._counters = counters
         self._makers = makers
@@ -100,7 +109,25 @@ class OrderHandler:
         if decision is None:
             return order, False
         await self.save(unit, decision, traceparent=traceparent)
+        if self._stop is not None:
+            await self._stop(unit, [order_id])
         return decision.orders.get(order_id, order), True
+
+    async def answered(
+        self,
+        unit: UnitOfWork,
+        orders: Mapping[UUID, Order],
+        answers: Sequence[Event],
+        traceparents: Mapping[UUID, str | None],
+    ) -> Mapping[UUID, Order]:
+        """Fold what our own calls were answered with into locked orders; these as they then are."""
+        decision = domain.answered(self._process, orders, answers, unit.now, self._makers)
+        traced = [
+            msgspec.structs.replace(each, traceparent=traceparents.get(each.event.order_id))
+            for each in decision.publications
+        ]
+        await self.save(unit, msgspec.structs.replace(decision, publications=traced))
+        return {**orders, **decision.orders}
 
     async def save(
         self, unit: UnitOfWork, decision: Decision, *, traceparent: str | None = None

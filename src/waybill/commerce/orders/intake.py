@@ -7,6 +7,7 @@ this request's own commit, whose answer was lost (protocol I2).
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -27,7 +28,7 @@ from waybill.messaging.core.errors import OverloadedError
 from waybill.messaging.runtime.group_commit import GroupCommit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
     from datetime import timedelta
 
     from waybill.commerce.orders.contract import Show
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from waybill.commerce.process import Process
     from waybill.commerce.publishing import Counters
     from waybill.messaging.core.ports import Transaction
+    from waybill.messaging.core.unit import UnitOfWork
     from waybill.messaging.runtime.group_commit import GroupCommitPolicy
     from waybill.messaging.runtime.loop import Loop
     from waybill.messaging.runtime.ports import ServicePorts
@@ -60,8 +62,12 @@ class Draft(msgspec.Struct, frozen=True):
     entry: Entry
     order: domain.Order
     first: TimelineEntry
-    created: Publication
+    created: Publication | None
     record: KeyRecord
+
+
+Begin = Callable[["UnitOfWork", Sequence[tuple[domain.Order, str]]], Awaitable[None]]
+"""Owes the calls that orders begin with, in their transaction; with each its traceparent."""
 
 
 class OrderIntake:
@@ -140,9 +146,11 @@ class OrderFlush:
         makers: Makers = domain.MAKERS,
         placed: Show = as_it_is,
         store: OrderStore = store,
+        begin: Begin | None = None,
     ) -> None:
         self.orders = store
         self._makers = makers
+        self._begin = begin
         self._placed = placed
         self._ports = ports
         self._process = process
@@ -203,7 +211,12 @@ class OrderFlush:
         lost = [key for key in drafts if key not in records]
         if lost:
             records.update(await self.orders.read_keys(transaction, lost))
+        if self._begin is not None and won:
+            traced = [(draft.order, draft.entry.request.traceparent) for draft in won]
+            await self._begin(unit, traced)
         for draft in won:
+            if draft.created is None:
+                continue
             publish(
                 unit,
                 [draft.created],

@@ -51,6 +51,8 @@ class OrderContent(msgspec.Struct, frozen=True):
     total_amount: Decimal
     particulars: bytes | None = None
     """What else a blueprint keeps of it, as JSON that only it reads."""
+    distinguished_by: bytes = b""
+    """What else makes it another payload under the same key."""
 
 
 class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,11 +78,15 @@ class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Placed(msgspec.Struct, frozen=True):
-    """The order is durable. `body` is the first response, byte for byte, also on a replay."""
+    """The order is durable. `body` is the first response, byte for byte, also on a replay.
+
+    `status` is the answer's; None: 201, and 200 on a replay.
+    """
 
     body: bytes
     replayed: bool
     order_id: UUID | None = None
+    status: int | None = None
 
 
 class KeyReused(msgspec.Struct, frozen=True):
@@ -143,8 +149,8 @@ def _unusual(body: bytes) -> OrderContent:
     if not isinstance(document, dict):
         raise invalid([FieldError("must be an object", pointer=pointer())])
     customer_id = _uuid(document.get("customerId"), errors, "customerId")
-    currency = _currency(document.get("currency"), errors)
-    items = read_lines(document.get("items"), currency, errors, _BY_UUID)
+    currency = read_currency(document.get("currency"), errors)
+    items = read_lines(document.get("items"), currency, errors, BY_UUID)
     total = total_of(items)
     if total > AMOUNT_MAX:
         errors.append(FieldError(f"total must be at most {AMOUNT_MAX}", pointer=pointer("items")))
@@ -170,7 +176,7 @@ class Naming(msgspec.Struct, frozen=True):
     price: str = "unitPrice"
 
 
-_BY_UUID = Naming("productId", _product, "must be a UUID")
+BY_UUID = Naming("productId", _product, "must be a UUID")
 
 
 class _Canonical(msgspec.Struct, frozen=True, rename="camel"):
@@ -189,7 +195,8 @@ def fingerprint(order: OrderContent) -> str:
     items = [
         Line(line.product_id, line.quantity, canonical(line.unit_price)) for line in order.items
     ]
-    return sha256(_encode(_Canonical(order.customer_id, items, order.currency))).hexdigest()
+    canonical_order = _encode(_Canonical(order.customer_id, items, order.currency))
+    return sha256(canonical_order + order.distinguished_by).hexdigest()
 
 
 def _uuid(value: object, errors: list[FieldError], *path: str | int) -> UUID | None:
@@ -199,7 +206,8 @@ def _uuid(value: object, errors: list[FieldError], *path: str | int) -> UUID | N
     return None
 
 
-def _currency(value: object, errors: list[FieldError]) -> str:
+def read_currency(value: object, errors: list[FieldError]) -> str:
+    """Three capital letters, by default euros; what is wrong with them goes to `errors`."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return CURRENCY_DEFAULT
     if isinstance(value, str) and _CURRENCY.fullmatch(value):

@@ -87,7 +87,7 @@ class StockedFlush(OrderFlush):
         new = {key: draft for key, draft in drafts.items() if key not in known}
         if not new:
             return records
-        asks = [draft.created.event for draft in new.values()]
+        asks = [each.created.event for each in new.values() if each.created is not None]
         refused = await self._stock.take(self._ports.unit(transaction), asks)
         for key, draft in new.items():
             if draft.order.id in refused:

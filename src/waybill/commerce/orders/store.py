@@ -75,7 +75,7 @@ INSERT INTO app.orders
     (id, customer_id, currency, total_amount, lines, status, version, timeline_seq, timeline,
      not_after, ask_at, scope, route, idempotency_key, request_hash, response, created_at,
      updated_at, particulars)
-SELECT u.id, u.customer_id, u.currency, u.total_amount, u.lines, $14, 1, 1,
+SELECT u.id, u.customer_id, u.currency, u.total_amount, u.lines, $14, $16, 1,
        jsonb_build_array(jsonb_build_object(
            'seq', 1, 'event', $15::text, 'to_status', $14::text, 'at', u.created_at)),
        u.not_after, u.not_after, u.scope, u.route, u.key, u.request_hash, u.response, u.created_at,
@@ -140,7 +140,8 @@ async def place(
 ) -> set[UUID]:
     """Write new orders, with their keys and first entries, where the key is free; their ids.
 
-    Keys must be distinct; the first entries are alike but for their order and time.
+    Keys must be distinct; the first entries are alike but for their order and time, and so are the
+    orders' versions.
     """
     rows = await transaction.fetch(
         _PLACE,
@@ -159,6 +160,7 @@ async def place(
         column(order.particulars and order.particulars.decode() for order, _ in placed),
         first.to_status,
         first.event,
+        placed[0][0].version,
     )
     return {row["id"] for row in rows}
 

@@ -149,6 +149,21 @@ def captured(request: ChargeRequest) -> PaymentSucceeded:
     )
 
 
+class ChargeAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """Who pays inside their request asks so, by HTTP: it is in no topic (protocol M9)."""
+
+    order_id: UUID
+    total_amount: Decimal
+    currency: str
+    not_after: datetime | None = None
+    items: tuple[Line, ...] = ()
+
+
+def asked_over_http(event: object) -> Bill | None:
+    """Only who asks for it is charged."""
+    return event if isinstance(event, ChargeAsked) else None
+
+
 class Decision(msgspec.Struct, frozen=True):
     """What a batch changes: payments, outside calls that are owed, charges to mark as cancelled.
 

@@ -82,6 +82,10 @@ class PaymentHandler:
             charges=self._asked_by,
             captured=self._captured,
         )
+        await self.save(unit, decision)
+
+    async def save(self, unit: UnitOfWork, decision: Decision) -> None:
+        """Write what was decided, with its calls and events, in this unit."""
         await self._owe(unit, decision)
         await store.tell(unit.transaction, decision.payments.values())
         publish(unit, decision.publications, aggregate_type=AGGREGATE)
@@ -123,10 +127,20 @@ class _Settled:
 
 
 class ChargesSettled(_Settled):
-    """What the provider answered to charges: books and events in the unit that settles them."""
+    """What the provider answered to charges: books and events in the unit that settles them.
 
-    def __init__(self, counters: Counters, captured: Captured = domain.captured) -> None:
+    `tell` is called after the commit, with the ids of their orders.
+    """
+
+    def __init__(
+        self,
+        counters: Counters,
+        captured: Captured = domain.captured,
+        *,
+        tell: Callable[[Sequence[str]], None] = lambda _: None,
+    ) -> None:
         super().__init__()
+        self._tell = tell
         self._counters = counters
         self._captured = captured
 
@@ -139,6 +153,8 @@ class ChargesSettled(_Settled):
         name = "payments_processed_total"
         count(unit, self._counters, name, good, outcome="success")
         count(unit, self._counters, name, len(told) - good, outcome="failure")
+        keys = [delivery.key for delivery, _ in settled]
+        unit.on_commit(lambda: self._tell(keys))
 
     def _answer(self, payment: Payment, delivery: Delivery, settlement: Settlement) -> _Answer:
         if self._captured is domain.captured:

@@ -54,16 +54,18 @@ async def each_is_mailed_once(books: Books) -> AsyncIterator[Found]:
     """One mail an ended order, of the kind of its ending."""
     process = books.scope.process
     endings = {each.status: {each.event} for each in process.endings if each.event}
-    if process.late_cancel:  # who cancelled late was told before that the order is confirmed
-        late = process.canceled or process.failed
-        endings[late.status].add(f"{late.event}, {process.confirmed.event}")
+    # Whose order fails after its confirmation was told of that before.
+    late = [process.canceled or process.failed] if process.late_cancel else []
+    for ending in [*late, *([process.failed] if process.afterwards else [])]:
+        kinds = sorted(event for event in (ending.event, process.confirmed.event) if event)
+        endings[ending.status].add(", ".join(kinds))
     async for order, told in side_by_side(
         books.stream(ORDER, _ORDERS), books.stream(NOTIFICATION, _TOLD), ("order_id",)
     ):
         status = order["status"] if order else None
-        kinds = told["kinds"] if told else None
+        told_of = told["kinds"] if told else None
         some = order or told or {}
-        is_right = kinds in endings.get(status or "", {None}) and not (told and told["pending"])
+        is_right = told_of in endings.get(status or "", {None}) and not (told and told["pending"])
         if not is_right and str(some["order_id"]) not in books.waiting:
             yield {
                 "database": NOTIFICATION,
@@ -71,7 +73,7 @@ async def each_is_mailed_once(books: Books) -> AsyncIterator[Found]:
                 "order_id": some["order_id"],
                 "status": status,
                 "expected": " or ".join(sorted(endings.get(status or "", ()))) or None,
-                "kinds": kinds,
+                "kinds": told_of,
                 "pending": told and told["pending"],
             }
 

@@ -58,9 +58,9 @@ def _told(table: str, id_: str = "order_id") -> str:
 
 def _orders_tell(books: Books, _database: str) -> Iterable[object]:
     process, wire_name = books.scope.process, books.scope.blueprint.wire_name
-    begun = wire_name(process.steps[0].ask)
-    statuses = {process.initial, *process.lifecycle}
-    wanted = [(status, begun) for status in sorted(statuses)]
+    first = process.steps[0]
+    statuses = () if first.called else {process.initial, *process.lifecycle}
+    wanted = [(status, wire_name(first.ask)) for status in sorted(statuses)]
     if process.follows:  # its endings are told by whoever decides
         return [*map(list, zip(*wanted, strict=True)), []]
     endings = [(each.status, wire_name(each.event)) for each in process.endings if each.event]
@@ -89,7 +89,7 @@ def _stock_tells(books: Books, _database: str) -> Iterable[object]:
         ("REJECTED", step.refused),
         ("RELEASED", step.undone),
     ]
-    told = [(status, books.scope.blueprint.wire_name(name or "")) for status, name in wanted]
+    told = [(status, books.scope.blueprint.wire_name(name)) for status, name in wanted if name]
     return [*map(list, zip(*told, strict=True)), []]
 
 
@@ -102,7 +102,7 @@ def _payments_tell(books: Books, _database: str) -> Iterable[object]:
         ("REFUNDED", step.undone),
         ("FAILED", step.refused),
     ]
-    told = [(status, books.scope.blueprint.wire_name(name or "")) for status, name in wanted]
+    told = [(status, books.scope.blueprint.wire_name(name)) for status, name in wanted if name]
     return [*map(list, zip(*told, strict=True)), []]
 
 

@@ -1,0 +1,66 @@
+"""What a key was answered with, where that waits for a call: decided once, in the order's row.
+
+By the call's outcome; or, with 202, by whoever had to answer before it was there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from waybill.messaging.core.errors import OutcomeUnknownError, TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from waybill.messaging.core.ports import Database, Row, Transaction
+
+_DECIDE = """
+UPDATE app.orders o SET answer = u.answer, response = u.response
+FROM unnest($1::uuid[], $2::smallint[], $3::bytea[]) AS u (id, answer, response)
+WHERE o.id = u.id AND o.id = ANY($1::uuid[]) AND o.answer IS NULL
+"""
+_DECIDED = "SELECT answer, response FROM app.orders WHERE id = $1 AND answer IS NOT NULL"
+_ANSWER_BEFORE = """
+UPDATE app.orders SET answer = 202 WHERE id = $1 AND answer IS NULL RETURNING answer, response
+"""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A status and a body."""
+
+    status: int
+    body: bytes
+
+
+async def decide(transaction: Transaction, answers: Sequence[tuple[UUID, Answer]]) -> None:
+    """Keep these for orders that are locked, unless they were answered before."""
+    await transaction.fetch_later(
+        _DECIDE,
+        [order_id for order_id, _ in answers],
+        [answer.status for _, answer in answers],
+        [answer.body for _, answer in answers],
+    )
+
+
+async def answer_of(database: Database, order_id: UUID) -> Answer:
+    """What this order's key is answered with. Not decided yet: 202 from now on, for everybody.
+
+    Raises OutcomeUnknownError: the order is placed, and the same key finds the answer.
+    """
+    try:
+        rows = await database.fetch(_DECIDED, order_id)
+        if not rows:
+            async with database.transaction() as transaction:
+                rows = await transaction.fetch(_ANSWER_BEFORE, order_id)
+        if not rows:  # it was decided between the two
+            rows = await database.fetch(_DECIDED, order_id)
+    except TransientError as error:
+        raise OutcomeUnknownError(f"order {order_id} is placed: {error}") from error
+    return _answer(rows[0])
+
+
+def _answer(row: Row) -> Answer:
+    return Answer(row["answer"], row["response"])

@@ -1,0 +1,69 @@
+"""Which payment provider is used: one over HTTP where the environment names it, with its webhooks.
+
+Secrets come from the environment or from files; none is shown anywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from waybill.commerce.http.client import ClientSettings
+from waybill.commerce.payments.webhook import WebhookSettings
+from waybill.messaging.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+URL, TOKEN, TOKEN_FILE, CA_FILE, SECRETS = (
+    "PAYMENT_PROVIDER_URL",
+    "PAYMENT_PROVIDER_TOKEN",
+    "PAYMENT_PROVIDER_TOKEN_FILE",
+    "PAYMENT_PROVIDER_CA_FILE",
+    "PAYMENT_WEBHOOK_SECRETS",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProviderSettings:
+    """Where the provider is, and whose webhooks are believed (None: nobody's)."""
+
+    client: ClientSettings = field(repr=False)
+    webhooks: WebhookSettings | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_environment(
+        cls, environment: Mapping[str, str], *, connections_max: int = 64
+    ) -> Self | None:
+        """None without PAYMENT_PROVIDER_URL: then the simulator is used.
+
+        Raises ConfigurationError for what would do nothing, or cannot be read.
+        """
+        given = {name: text.strip() for name, text in environment.items() if text.strip()}
+        if URL not in given:
+            if lonely := [name for name in (TOKEN, TOKEN_FILE, CA_FILE, SECRETS) if name in given]:
+                raise ConfigurationError(f"{', '.join(lonely)} do nothing without {URL}")
+            return None
+        if TOKEN in given and TOKEN_FILE in given:
+            raise ConfigurationError(f"give {TOKEN} or {TOKEN_FILE}, not both")
+        token = given.get(TOKEN, "")
+        if TOKEN_FILE in given:
+            token = _read(given[TOKEN_FILE])
+        secrets = tuple(each.strip() for each in given.get(SECRETS, "").split(",") if each.strip())
+        return cls(
+            client=ClientSettings(
+                url=given[URL],
+                token=token,
+                ca_file=given.get(CA_FILE, ""),
+                connections_max=connections_max,
+            ),
+            webhooks=WebhookSettings(secrets=secrets) if secrets else None,
+        )
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{TOKEN_FILE} {path} cannot be read: {error}") from None
