@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -308,6 +308,7 @@ async def test_keys_rotate_without_an_outage(world: World) -> None:
         await _registered(client)
         await _tokens(client)
         key_ids: list[str] = []
+        published: dict[str, datetime] = {}
         living: list[tuple[bytes, float]] = []
         world.clock.instant += timedelta(days=30) - timedelta(minutes=20)
         for minute in range(60):
@@ -315,6 +316,11 @@ async def test_keys_rotate_without_an_outage(world: World) -> None:
             granted = await _tokens(client if minute % 2 else second)
             token = granted["accessToken"].encode()
             key_ids.append(_key_id(token))
+            for key in json.loads(await signer.accounts.keys())["keys"]:
+                published.setdefault(key["kid"], world.clock.now())
+            if len(set(key_ids)) == 2:
+                known_for = world.clock.now() - published[key_ids[-1]]
+                assert known_for >= timedelta(minutes=10), "twice as long as keys are kept"
             living.append((token, world.clock.now().timestamp() + 900))
             for known, expires_at in living:
                 if world.clock.now().timestamp() < expires_at:

@@ -14,6 +14,8 @@ from waybill.edge.gateway.routes import Route, RouteSet
 from waybill.edge.gateway.settings import GatewaySettings
 from waybill.edge.gateway.upstreams import Upstream
 from waybill.messaging.core.errors import ConfigurationError
+from waybill.platform.edge_settings import accounts_proxies, gateway_settings, token_settings
+from waybill.platform.settings import Settings
 
 PROXIES = networks(["10.0.0.0/8", "fd00::/8"])
 
@@ -119,3 +121,44 @@ def test_an_upstream_is_an_origin(url: str) -> None:
         GatewaySettings(upstreams={"order": (url,)})
     with pytest.raises(ConfigurationError):
         networks(["10.0.0.0/8", "not one"])
+
+
+def test_an_open_address_needs_tokens() -> None:
+    """C43: services listen to the world once they ask for a token, and not before."""
+    world = "0.0.0.0"  # noqa: S104 - what is asked about
+    with pytest.raises(ConfigurationError, match="TOKENS_ISSUER"):
+        Settings.load(host=world)
+    assert Settings.load(host=world, tokens_issuer="https://accounts.example").host == world
+    assert Settings.load(host=world, accounts=True).host == world
+
+
+def test_the_platforms_settings_say_whose_tokens_are_taken() -> None:
+    """Off by default; our own accounts without a word; any other issuer by its settings."""
+    assert token_settings(Settings.load()) is None
+    own = token_settings(Settings.load(accounts=True, port_base=9000))
+    assert own is not None
+    assert (own.issuer, own.algorithm) == ("http://127.0.0.1:9006", "ES256")
+    assert own.jwks_url == "http://127.0.0.1:9006/.well-known/jwks.json"
+    foreign = token_settings(
+        Settings.load(
+            tokens_issuer="https://id.example/realms/shop",
+            tokens_algorithm="RS256",
+            tokens_type="JWT",
+            tokens_roles_claim="realm_access.roles",
+        )
+    )
+    assert foreign is not None
+    assert (foreign.jwks_url, foreign.token_type) == ("", "JWT")
+    with pytest.raises(ConfigurationError, match="https"):
+        token_settings(Settings.load(tokens_issuer="http://id.example"))
+
+
+def test_behind_our_gateway_attempts_are_counted_by_the_clients_address() -> None:
+    """Else all customers of a gateway would share one limit of log-ins."""
+    assert accounts_proxies(Settings.load(accounts=True, gateway=True)) == (
+        "127.0.0.0/8",
+        "::1/128",
+    )
+    assert accounts_proxies(Settings.load(trusted_proxies="10.0.0.0/8")) == ("10.0.0.0/8",)
+    chosen = gateway_settings(Settings.load(port_base=9000), {"order": 1})
+    assert chosen.upstreams == {"order": ("http://127.0.0.1:9001",)}
