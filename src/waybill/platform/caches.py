@@ -13,7 +13,6 @@ from waybill.commerce.caching.idempotency import IdempotencyCache
 from waybill.commerce.caching.own import OwnCache
 from waybill.commerce.inventory.remembered import RememberedProducts
 from waybill.commerce.orders.remembered import RememberedIntake
-from waybill.messaging.adapters.postgres.lineage import lineage
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.platform.http.health import Component
 
@@ -109,7 +108,7 @@ async def caches_of(
             "install waybill[redis], or unset it"
         ) from error
     ports = messaging.ports
-    whose = await lineage(ports.database)
+    whose = await messaging.storage.lineage(ports.database)
     redis = RedisCache(settings, clock=ports.clock, random=ports.random)
     writes = WriteBehind(OwnCache(redis, whose), clock=ports.clock, observer=ports.observer)
     messaging.add(writes)

@@ -11,6 +11,7 @@ from waybill.messaging.adapters.mysql.connection import MysqlDatabase, MysqlSett
 from waybill.messaging.adapters.mysql.dead_letters import MysqlDeadLetters
 from waybill.messaging.adapters.mysql.deliveries import MysqlDeliveries
 from waybill.messaging.adapters.mysql.inbox import MysqlInbox, purge_inbox
+from waybill.messaging.adapters.mysql.lineage import lineage
 from waybill.messaging.adapters.mysql.migrate import upgrade
 from waybill.messaging.adapters.mysql.outbox import MysqlOutbox
 from waybill.messaging.adapters.mysql.outbox_log import MysqlOutboxLog
@@ -175,6 +176,10 @@ class MysqlEngine:
     async def unread_rows(self, database: Database, *, count_max: int) -> int:
         """See Engine.unread_rows."""
         return await backlog.unread_rows(database, count_max=count_max)
+
+    async def lineage(self, database: Database) -> str:
+        """See Engine.lineage."""
+        return await lineage(database)
 
     async def has_room(self, database: Database) -> tuple[bool, dict[str, str]]:
         """See Engine.has_room: a table without partitions takes what the disk takes."""

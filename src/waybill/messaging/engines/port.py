@@ -154,5 +154,8 @@ class Engine(Protocol):
     async def unread_rows(self, database: Database, *, count_max: int) -> int:
         """Rows that no reader has passed: at most so many, exactly if it is `count_max` (I5)."""
 
+    async def lineage(self, database: Database) -> str:
+        """Which database this is, and since when: another text whenever commits may have gone."""
+
     async def has_room(self, database: Database) -> tuple[bool, dict[str, str]]:
         """Whether the outbox can take messages tomorrow too, and what to show of that (O1)."""

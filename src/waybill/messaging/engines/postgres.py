@@ -10,6 +10,7 @@ from waybill.messaging.adapters.postgres.connection import PostgresDatabase, Pos
 from waybill.messaging.adapters.postgres.dead_letters import PostgresDeadLetters
 from waybill.messaging.adapters.postgres.deliveries import PostgresDeliveries
 from waybill.messaging.adapters.postgres.inbox import PostgresInbox, purge_inbox
+from waybill.messaging.adapters.postgres.lineage import lineage
 from waybill.messaging.adapters.postgres.migrate import upgrade
 from waybill.messaging.adapters.postgres.notify import Notifier
 from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
@@ -169,6 +170,10 @@ class PostgresEngine:
     async def unread_rows(self, database: Database, *, count_max: int) -> int:
         """See Engine.unread_rows."""
         return await backlog.unread_rows(database, count_max=count_max)
+
+    async def lineage(self, database: Database) -> str:
+        """See Engine.lineage."""
+        return await lineage(database)
 
     async def has_room(self, database: Database) -> tuple[bool, dict[str, str]]:
         """See Engine.has_room: rows need a partition."""
