@@ -224,6 +224,7 @@ def _getting() -> dict[str, Any]:
 
 
 CONTRACT = OrderContract(
+    customer_of=None,
     path=PATH,
     aliases=(ALIAS,),
     parse=parse,

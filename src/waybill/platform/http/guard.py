@@ -51,6 +51,8 @@ POLICIES: Final = {
     # Payments and notifications do not know whose order they are about.
     **dict.fromkeys(("listPayments", "listNotifications", "notify", "getSaga"), Policy.OPERATOR),
     **dict.fromkeys(("putContact", "getContact", "eraseContact"), Policy.ONESELF),
+    # Asked by the order service itself.
+    "chargeOrder": Policy.OPERATOR,
     # Signed by the provider.
     "takePaymentWebhook": Policy.ANYBODY,
     # Of the accounts service: what gives tokens asks for none.
