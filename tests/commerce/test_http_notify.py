@@ -195,6 +195,15 @@ class Notifications:
         await asyncio.gather(task, return_exceptions=True)
 
 
+def test_the_pause_before_each_retry_is_twice_the_last() -> None:
+    """R168: at most 1, 2 and 4 s, each shortened at random so that senders do not come together."""
+    backoff = POLICY.backoff
+    most = [backoff.delay_seconds(tries, lambda: 1.0) for tries in range(3)]
+    some = [backoff.delay_seconds(tries, lambda: 0.5) for tries in range(3)]
+    assert most == [1.0, 2.0, 4.0]
+    assert all(0 < shorter < longest for shorter, longest in zip(some, most, strict=True))
+
+
 async def test_three_retries_then_failed_and_closed_by_the_periodic_retry(
     other: Other, notifier: HttpNotifier, notification: Service
 ) -> None:
