@@ -14,10 +14,7 @@ import pytest
 
 from waybill.blueprints import orchestration_http as http
 from waybill.blueprints.orchestration import (
-    FOLLOWED,
     ORCHESTRATION,
-    PROCESS,
-    read_foreign,
     tell,
     wants,
 )
@@ -27,6 +24,7 @@ from waybill.blueprints.orchestration_events import (
     OrderCreated,
     PaymentSucceeded,
 )
+from waybill.blueprints.orchestration_process import FOLLOWED, PROCESS
 from waybill.blueprints.orchestration_wire import codec
 from waybill.commerce import checker, contracts
 from waybill.commerce.checker import Limits
@@ -48,6 +46,7 @@ if TYPE_CHECKING:
     from waybill.commerce.process import Process
 
 ORDER = UUID("f7a1c2d3-0000-7000-8000-000000000001")
+read_foreign = ORCHESTRATION.read_foreign
 PAYMENT = UUID("f7a1c2d3-0000-7000-8000-000000000002")
 EVENT = UUID("b3e9d0da-6d1a-4f33-8a59-b7ca3e5bde3a")
 AT = datetime(2026, 2, 5, 14, 30, 10, tzinfo=UTC)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.commerce.support import NOW
 
-from waybill.blueprints.orchestration import ORCHESTRATION, PROCESS
+from waybill.blueprints.orchestration import ORCHESTRATION
 from waybill.blueprints.orchestration_events import OrderCreated, PaymentSucceeded
+from waybill.blueprints.orchestration_process import PROCESS
 from waybill.commerce.contracts import (
     Event,
     OrderCancelled,

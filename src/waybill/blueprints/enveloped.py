@@ -9,19 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from uuid import UUID
 
 import msgspec
 
 from waybill.blueprints.versions import RAISES, newer, raised
 from waybill.commerce.contracts import Instant
+from waybill.commerce.sku import made_id
 from waybill.messaging.core.errors import ConfigurationError, UndecodableMessageError
+from waybill.messaging.core.message import Message, storable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from waybill.blueprints.versions import Upcast
     from waybill.commerce.contracts import Event
-    from waybill.messaging.core.message import Message
+    from waybill.messaging.core.message import ForeignRecord
 
 VERSION = 1
 Data = TypeVar("Data")
@@ -169,3 +172,44 @@ def _undecodable(message: Message, reason: str) -> UndecodableMessageError:
     return UndecodableMessageError(
         f"{message.type} {message.id}: {reason}", message_ids=[message.id]
     )
+
+
+class _About(msgspec.Struct, rename="camel"):
+    order_id: str
+
+
+_decode_foreign: Any = msgspec.json.Decoder(Envelope[_About]).decode
+
+
+def foreign_reader(order_id_of: Callable[[str], UUID]) -> Callable[[ForeignRecord], Message]:
+    """Reads records without headers; `order_id_of` raises ValueError for an id that is not ours.
+
+    The document's further examples have no event id: such a record is what stands at its place.
+    """
+
+    def read_foreign(record: ForeignRecord) -> Message:
+        try:
+            told = _decode_foreign(record.value)
+            order_id = order_id_of(told.data.order_id)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            raise UndecodableMessageError(f"it has no headers and no event: {error}") from error
+        place = f"{record.topic}-{record.partition}-{record.offset}"
+        return Message(
+            id=_event_id(told.event_id) or made_id("record", place),
+            topic=record.topic,
+            type=storable(told.type),
+            key=record.key or str(order_id),
+            value=record.value,
+            occurred_at=told.occurred_at or record.timestamp,
+            correlation_id=str(order_id),
+            headers=dict(record.headers),
+        )
+
+    return read_foreign
+
+
+def _event_id(text: str | None) -> UUID | None:
+    try:
+        return UUID(text or "")
+    except ValueError:
+        return None

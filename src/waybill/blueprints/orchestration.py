@@ -7,12 +7,10 @@ The order service follows what the orchestrator tells it, and only that makes an
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from uuid import UUID
-
-import msgspec
 
 from waybill.blueprints import orchestration_http
 from waybill.blueprints.definition import Blueprint, Orders, Payments, Service, Stock
+from waybill.blueprints.enveloped import foreign_reader
 from waybill.blueprints.orchestration_events import (
     ORDER_PREFIX,
     OrderCancelled,
@@ -23,6 +21,7 @@ from waybill.blueprints.orchestration_events import (
     StockRejected,
     order_id_of,
 )
+from waybill.blueprints.orchestration_process import FOLLOWED, PAID, PROCESS, PROCESSING
 from waybill.blueprints.orchestration_wire import (
     FORMS,
     INVENTORY_EVENTS,
@@ -46,10 +45,8 @@ from waybill.commerce.contracts import (
 from waybill.commerce.inventory.sku_api import sku_surface
 from waybill.commerce.notifications.domain import Notification
 from waybill.commerce.orchestrator.domain import Orchestration
-from waybill.commerce.process import Ending, Process, Step
-from waybill.commerce.sku import made_id, sku_of, with_skus
-from waybill.messaging.core.errors import PermanentError, UndecodableMessageError
-from waybill.messaging.core.message import Message, storable
+from waybill.commerce.sku import sku_of, with_skus
+from waybill.messaging.core.errors import PermanentError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,87 +56,6 @@ if TYPE_CHECKING:
     from waybill.commerce.orchestrator.domain import Saga
     from waybill.commerce.orders.domain import Order
     from waybill.commerce.payments.domain import Bill, ChargeRequest
-    from waybill.messaging.core.message import ForeignRecord
-
-PENDING, PROCESSING, PAID, CONFIRMED, FAILED = orchestration_http.STATUSES
-LIFECYCLE = {
-    PENDING: frozenset((PROCESSING,)),
-    PROCESSING: frozenset((PAID, FAILED)),
-    PAID: frozenset((CONFIRMED, FAILED)),
-    CONFIRMED: frozenset[str](),
-    FAILED: frozenset[str](),
-}
-
-PROCESS = Process(
-    name="orchestration",
-    steps=(
-        Step(
-            name="taken",
-            ask="OrderCreated",
-            done="OrderCreated",
-            refused="",
-            refusal="",
-            status=PROCESSING,
-            outside_effect=False,
-        ),
-        Step(
-            name="payment",
-            ask="OrderCreated",
-            done="PaymentSucceeded",
-            refused="PaymentFailed",
-            refusal=Reason.PAYMENT_REFUSED,
-            undo="RefundRequested",
-            undone="PaymentRefunded",
-            status=PAID,
-        ),
-        # Asked by OrderCreated too: payment repeats its answer, and that asks inventory (M3).
-        Step(
-            name="stock",
-            ask="OrderCreated",
-            done="StockReserved",
-            refused="StockRejected",
-            refusal=Reason.STOCK_UNAVAILABLE,
-            undo="StockReleaseRequested",
-            undone="StockReleased",
-        ),
-    ),
-    initial=PENDING,
-    confirmed=Ending(CONFIRMED, "OrderConfirmed"),
-    failed=Ending(FAILED, "OrderCancelled"),
-    lifecycle=LIFECYCLE,
-    taken="OrderCreated",
-)
-"""The orchestrator's."""
-
-
-def _told(name: str, done: str, status: str | None, refused: str = "") -> Step:
-    return Step(
-        name=name,
-        ask="OrderCreated",
-        done=done,
-        refused=refused,
-        refusal=Reason.STOCK_UNAVAILABLE,
-        status=status,
-        outside_effect=False,
-    )
-
-
-FOLLOWED = Process(
-    name=PROCESS.name,
-    steps=(
-        _told("taken", "OrderProcessing", PROCESSING),
-        _told("payment", "OrderPaid", PAID),
-        _told("completion", "OrderConfirmed", None, "OrderCancelled"),
-    ),
-    initial=PENDING,
-    confirmed=PROCESS.confirmed,
-    failed=PROCESS.failed,
-    lifecycle=LIFECYCLE,
-    taken="OrderProcessing",
-    follows=True,
-    wish="OrderCancelRequested",
-)
-"""The same as the order service sees it."""
 
 TOPICS: dict[str, tuple[type[Event], ...]] = {
     topic: tuple(event for form in FORMS if form.topic == topic for event in form.events)
@@ -315,50 +231,6 @@ def tell(event: object) -> Notification | None:
     )
 
 
-class _Data(msgspec.Struct, rename="camel"):
-    order_id: str
-
-
-class _Foreign(msgspec.Struct, rename="camel"):
-    type: str
-    data: _Data
-    event_id: str | None = None
-    trace_id: str | None = None
-
-
-_decode = msgspec.json.Decoder(_Foreign).decode
-
-
-def read_foreign(record: ForeignRecord) -> Message:
-    """The message that a record without headers stands for.
-
-    The document's further examples have no event id: such a record is what stands at its place.
-    """
-    try:
-        told = _decode(record.value)
-        order_id = order_id_of(told.data.order_id)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise UndecodableMessageError(f"it has no headers and no event: {error}") from error
-    place = f"{record.topic}-{record.partition}-{record.offset}"
-    return Message(
-        id=_event_id(told.event_id) or made_id("record", place),
-        topic=record.topic,
-        type=storable(told.type),
-        key=record.key or str(order_id),
-        value=record.value,
-        occurred_at=record.timestamp,
-        correlation_id=str(order_id),
-        headers=dict(record.headers),
-    )
-
-
-def _event_id(text: str | None) -> UUID | None:
-    try:
-        return UUID(text or "")
-    except ValueError:
-        return None
-
-
 ORCHESTRATION = Blueprint(
     name=PROCESS.name,
     title="payment, then stock; an orchestrator decides, and refunds what has no stock",
@@ -367,7 +239,7 @@ ORCHESTRATION = Blueprint(
     topics=TOPICS,
     services=SERVICES,
     codec=codec,
-    read_foreign=read_foreign,
+    read_foreign=foreign_reader(order_id_of),
     host="orchestrator",
     order_prefix=ORDER_PREFIX,
     headers=("occurredAt", "traceId", "spanId"),

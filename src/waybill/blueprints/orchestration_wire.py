@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 from waybill.blueprints.enveloped import EnvelopedCodec, Form
+from waybill.blueprints.orchestration_data import (
+    NO_CURRENCY,
+    About,
+    Completed,
+    Created,
+    Failed,
+    Held,
+    Item,
+    Refund,
+    Refunded,
+    Rejected,
+    Reserved,
+    Succeeded,
+)
 from waybill.blueprints.orchestration_events import (
     ORDER_PREFIX,
     PAYMENT_PREFIX,
@@ -16,15 +28,14 @@ from waybill.blueprints.orchestration_events import (
     OrderConfirmed,
     OrderCreated,
     PaymentSucceeded,
-    Shortage,
     StockRejected,
     id_of,
     order_id_of,
 )
 from waybill.commerce import contracts
-from waybill.commerce.contracts import Currency, Instant, Reason, Units
+from waybill.commerce.contracts import Reason
 from waybill.commerce.money import AMOUNT_MAX, AMOUNT_MIN, SCALE_MAX
-from waybill.commerce.sku import SKU_LENGTH_MAX, SkuLine, made_id, product_of, sku_of
+from waybill.commerce.sku import SkuLine, made_id, product_of, sku_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -41,105 +52,8 @@ PROVIDER = "simulated"
 """The document's example says Stripe; who really captured is the provider's own ledger's matter."""
 WAREHOUSE = "WH-01"
 AUTH_CODE_LETTERS = 6
-NO_CURRENCY = "XXX"
-"""ISO 4217's, where a stranger's PaymentSucceeded has none."""
 
-Sku = Annotated[str, msgspec.Meta(min_length=1, max_length=SKU_LENGTH_MAX)]
 _NOTHING = Decimal(0)
-
-
-class About(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What all `data` begin with, and all that some have."""
-
-    order_id: str
-
-
-class Item(msgspec.Struct, frozen=True):
-    """A line with its price."""
-
-    sku: Sku
-    qty: Units
-    price: Decimal
-
-
-class Held(msgspec.Struct, frozen=True):
-    """A line without."""
-
-    sku: Sku
-    qty: Units
-
-
-class Created(About, frozen=True, kw_only=True):
-    """OrderCreated; `not_after` is an addition."""
-
-    user_id: str
-    items: Annotated[tuple[Item, ...], msgspec.Meta(min_length=1)]
-    currency: Currency
-    total: Decimal
-    not_after: Instant | None = None
-
-
-class Succeeded(About, frozen=True, kw_only=True):
-    """PaymentSucceeded; additions: `items`, which inventory is to hold, `currency`, `not_after`."""
-
-    payment_id: str
-    amount: Decimal
-    provider: str = ""
-    auth_code: str = ""
-    currency: Currency = NO_CURRENCY
-    items: tuple[Held, ...] = ()
-    not_after: Instant | None = None
-
-
-class Failed(About, frozen=True, kw_only=True):
-    """PaymentFailed."""
-
-    amount: Decimal | None = None
-    reason: Reason = Reason.PAYMENT_REFUSED
-    provider: str = ""
-    detail: str | None = None
-
-
-class Refund(About, frozen=True, kw_only=True):
-    """RefundRequested."""
-
-    payment_id: str | None = None
-    amount: Decimal
-    reason: Reason
-
-
-class Refunded(About, frozen=True, kw_only=True):
-    """PaymentRefunded."""
-
-    payment_id: str
-    amount: Decimal
-    refund_id: str
-
-
-class Reserved(About, frozen=True, kw_only=True):
-    """InventoryReserved."""
-
-    reservations: Annotated[tuple[Held, ...], msgspec.Meta(min_length=1)]
-    warehouse: str = ""
-
-
-class Rejected(About, frozen=True, kw_only=True):
-    """InventoryFailed."""
-
-    reason: Reason = Reason.STOCK_UNAVAILABLE
-    items: tuple[Shortage, ...] = ()
-    detail: str | None = None
-
-
-class Completed(About, frozen=True, kw_only=True):
-    """OrderCompleted; `reason` where it failed."""
-
-    user_id: str
-    status: Literal["CONFIRMED", "FAILED"]
-    reason: Reason | None = None
-    total: Decimal
-    currency: Currency
-    detail: str | None = None
 
 
 def _shown(order_id: UUID) -> str:
