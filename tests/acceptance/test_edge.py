@@ -18,19 +18,24 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.acceptance
 PASSWORD = "correct horse battery staple"  # noqa: S105 - of a test
-GATEWAY, ORDER, ACCOUNTS, OPERATIONS = 0, 1, 6, 7
-AUTH = "/api/v1/auth"
+GATEWAY, ORDER, PAYMENT, ACCOUNTS, OPERATIONS = 0, 1, 2, 6, 7
+AUTH, ORDERS, CHARGE = "/api/v1/auth", "/api/v1/orders", "/api/checkout/charge"
 
 
 @pytest.fixture(scope="module")
 def platform(session_directory: Path) -> Iterator[PlatformProcess]:
-    """A running platform with both of them, and so with tokens."""
+    """Seed 002's platform with both of them, and so with tokens."""
     directory = Path(tempfile.mkdtemp(prefix="edge-", dir=session_directory))
     directory.chmod(0o711)
     platform = PlatformProcess(
         directory / "data",
         port_base=free_port_base(),
-        environment={"WAYBILL_ACCOUNTS": "true", "WAYBILL_GATEWAY": "true"},
+        environment={
+            "WAYBILL_BLUEPRINT": "checkout",
+            "WAYBILL_PAYMENT_FORCE_OUTCOME": "success",
+            "WAYBILL_ACCOUNTS": "true",
+            "WAYBILL_GATEWAY": "true",
+        },
     )
     try:
         platform.start()
@@ -70,42 +75,42 @@ def _signed_in(platform: PlatformProcess, email: str) -> tuple[str, str]:
     return account.json()["id"], granted.json()["accessToken"]
 
 
-def _place(
-    platform: PlatformProcess,
-    customer: str,
-    token: str,
-    **more: Any,  # noqa: ANN401 - as _send takes
-) -> httpx2.Response:
+def _place(platform: PlatformProcess, token: str, offset: int = GATEWAY) -> httpx2.Response:
     body = {
-        "customerId": customer,
         "items": [{"productId": MOUSE, "quantity": 1, "unitPrice": 29.99}],
+        "currency": "EUR",
     }
-    headers = {"Idempotency-Key": "k-1", **more.pop("headers", {})}
-    return _send(platform, "POST", "/api/orders", token, json=body, headers=headers, **more)
+    headers = {"Idempotency-Key": "k-1", "X-User-Id": "somebody-else"}
+    return _send(platform, "POST", ORDERS, token, json=body, headers=headers, offset=offset)
 
 
 def test_a_customer_orders_through_the_gateway_and_sees_only_their_own(
     platform: PlatformProcess,
 ) -> None:
-    """R006, R007, R010, R043: one port, tokens, roles, ownership; and the order gets its end."""
-    ada, ada_token = _signed_in(platform, "ada@example.org")
-    bob, bob_token = _signed_in(platform, "bob@example.org")
-    placed = _place(platform, ada, ada_token, headers={"X-User-Id": bob})
-    assert placed.status_code == 201, placed.text
-    path = f"/api/orders/{placed.json()['id']}"
-    wait_for(
-        lambda: (
-            _send(platform, "GET", path, ada_token).json()["status"] in {"CONFIRMED", "CANCELLED"}
-        ),
-        30,
-        "the order's end",
-    )
+    """R006, R007, R010, R043: one port, tokens, ownership; keys are their callers' own.
+
+    The order is paid inside its request, so the services show one another tokens, too.
+    """
+    _, ada = _signed_in(platform, "ada@example.org")
+    _, bob = _signed_in(platform, "bob@example.org")
+    placed = _place(platform, ada)
+    assert (placed.status_code, placed.json()["status"]) == (201, "CONFIRMED"), placed.text
+    assert _place(platform, ada).json() == placed.json()
+    path = f"{ORDERS}/{placed.json()['orderId']}"
     for offset in (GATEWAY, ORDER):
+        assert _place(platform, "", offset=offset).status_code == 401
+        assert _place(platform, "a.b.c", offset=offset).status_code == 401
         assert _send(platform, "GET", path, offset=offset).status_code == 401
-        assert _send(platform, "GET", path, "a.b.c", offset=offset).status_code == 401
-        assert _send(platform, "GET", path, bob_token, offset=offset).status_code == 404
-        assert _send(platform, "GET", path, ada_token, offset=offset).status_code == 200
-        assert _place(platform, ada, bob_token, offset=offset).status_code == 403
+        assert _send(platform, "GET", path, bob, offset=offset).status_code == 404
+        assert _send(platform, "GET", path, ada, offset=offset).status_code == 200
+    charge = {"orderId": placed.json()["orderId"], "amount": 29.99, "currency": "EUR"}
+    for token, status in (("", 401), (ada, 403)):
+        asked = _send(platform, "POST", CHARGE, token, json=charge, offset=PAYMENT)
+        assert asked.status_code == status
+    assert _send(platform, "POST", CHARGE, ada, json=charge).status_code == 404
+    theirs = _place(platform, bob)
+    assert theirs.status_code == 201
+    assert theirs.json()["orderId"] != placed.json()["orderId"]
 
 
 def test_roles_come_from_the_operator_of_the_platform(platform: PlatformProcess) -> None:
@@ -137,7 +142,7 @@ def test_operations_are_not_reached_from_outside(platform: PlatformProcess) -> N
 def test_nothing_secret_is_in_the_log_or_the_outbox(platform: PlatformProcess) -> None:
     """I48, I45: passwords, tokens and addresses stand in neither."""
     _, token = _signed_in(platform, "canary@example.org")
-    _send(platform, "GET", "/api/orders", token + "x")
+    _send(platform, "GET", ORDERS, token + "x")
     log = platform.log.read_text(errors="replace")
     for secret in (PASSWORD, token, token.rpartition(".")[2], "canary@example.org"):
         assert secret not in log

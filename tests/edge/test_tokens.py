@@ -15,6 +15,7 @@ from waybill.commerce.testing.http_server import Asked, Reply, TryServer
 from waybill.edge.tokens.discovery import KeyAddress
 from waybill.edge.tokens.errors import InvalidTokenError
 from waybill.edge.tokens.keys import IssuerKeys, read_keys
+from waybill.edge.tokens.services_token import WithServicesToken
 from waybill.edge.tokens.settings import TokenSettings
 from waybill.edge.tokens.verifier import TokenVerifier
 from waybill.messaging.core.errors import ConfigurationError, TransientError
@@ -181,6 +182,17 @@ def test_only_keys_of_the_one_algorithm_are_taken() -> None:
     for content in (b"", b"[]", b"{}", json.dumps({"keys": [{}] * 33}).encode()):
         with pytest.raises(TransientError):
             read_keys(content, "ES256")
+
+
+async def test_our_services_show_a_token_of_their_own() -> None:
+    """Between services: the secret is an operator; anything else is verified as ever."""
+    issuer = Issuer()
+    verifier = WithServicesToken(issuer.verifier(), "s" * 43)
+    assert (await verifier.verify(b"s" * 43)).serves
+    assert not (await verifier.verify(issuer.token())).serves
+    for token in (b"", b"s" * 42, b"s" * 44, b"S" * 43):
+        with pytest.raises(InvalidTokenError):
+            await verifier.verify(token)
 
 
 class _ForeignIssuer(TryServer):

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+    from waybill.edge.tokens.bearer import Verifier
     from waybill.edge.tokens.verifier import TokenVerifier
     from waybill.platform.caches import Caches
     from waybill.platform.edge_services import EdgeServices
@@ -114,7 +115,8 @@ class Platform:
         self._doorbells = {self._plans[name].name: Doorbell() for name in self._names}
         self._sockets: dict[str, socket.socket] = {}
         self._edge = self._edge_services()
-        self._verifier = self._token_verifier()
+        self._verifier: Verifier | None = self._token_verifier()
+        self._services_token = ""
         self._stack = AsyncExitStack()
 
     def bind(self) -> None:
@@ -131,6 +133,7 @@ class Platform:
             if not self._sockets:
                 self.bind()
             await self._prepare()
+            self._take_services_token()
             for name in self._names:
                 with in_service(self._plans[name].name):
                     self.running[name] = await self._build(name)
@@ -174,6 +177,17 @@ class Platform:
         from waybill.platform.edge_settings import token_verifier  # noqa: PLC0415 - as below
 
         return token_verifier(self._settings, SystemClock())
+
+    def _take_services_token(self) -> None:
+        """Where callers show tokens, our own services have one, too."""
+        if self._verifier is None:
+            return
+        from waybill.edge.tokens.services_token import WithServicesToken  # noqa: PLC0415 - as below
+        from waybill.platform.edge_settings import services_token  # noqa: PLC0415 - as below
+
+        self._services_token = services_token(self._server)
+        if self._services_token:
+            self._verifier = WithServicesToken(self._verifier, self._services_token)
 
     def _edge_services(self) -> EdgeServices | None:
         """Accounts and gateway, where they are wanted; only beside all the services."""
@@ -221,6 +235,7 @@ class Platform:
                 provider_url=self._provider_url(name),
                 outside=self._outside,
                 caches=caches,
+                services_token=self._services_token,
             )
         )
         # The disk of a server of the user's is not seen from here.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 from waybill.edge.accounts.accounts import AccountSettings
@@ -12,11 +13,16 @@ from waybill.edge.tokens.discovery import KeyAddress
 from waybill.edge.tokens.keys import IssuerKeys
 from waybill.edge.tokens.settings import TokenSettings
 from waybill.edge.tokens.verifier import TokenVerifier
+from waybill.messaging.core.errors import ConfigurationError
+from waybill.platform.embedded import EmbeddedPostgres
+from waybill.platform.own_databases import secret
+from waybill.platform.provisioning import SERVICES_TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from waybill.messaging.runtime.clock import Clock
+    from waybill.platform.databases import Server
     from waybill.platform.settings import Settings
 
 GATEWAY_OFFSET, ACCOUNTS_OFFSET, OPERATIONS_OFFSET = 0, 6, 7
@@ -51,6 +57,20 @@ def token_verifier(settings: Settings, clock: Clock) -> TokenVerifier | None:
         return None
     keys = IssuerKeys(KeyAddress(tokens).fetch, tokens, monotonic=clock.monotonic)
     return TokenVerifier(tokens, keys, now=clock.now)
+
+
+def services_token(server: Server) -> str:
+    """What our services show one another; "" on servers of the user's without SERVICES_TOKEN.
+
+    Raises ConfigurationError for one that is guessed first or cannot be read.
+    """
+    if isinstance(server, EmbeddedPostgres):
+        return server.secrets.password(SERVICES_TOKEN)
+    mistakes: list[str] = []
+    token = secret(os.environ, "SERVICES_TOKEN", mistakes)
+    if mistakes:
+        raise ConfigurationError("wrong settings: " + "; ".join(mistakes))
+    return token or ""
 
 
 def _own_keys(settings: Settings) -> str:

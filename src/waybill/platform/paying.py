@@ -111,7 +111,11 @@ class RequestPayments:
         self._waiting = waiting
         self._wait_seconds = settings.payment_wait_seconds
         self._client = PaymentClient(
-            ClientSettings(url=payment_url(settings), connections_max=settings.batch_size_max)
+            ClientSettings(
+                url=payment_url(settings),
+                token=shop.services_token,
+                connections_max=settings.batch_size_max,
+            )
         )
         self._calls = messaging.deliver(
             PAYMENT,

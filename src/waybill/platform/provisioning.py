@@ -41,6 +41,9 @@ __all__ = [
 SIMULATOR: Final = "provider"
 """The payment simulator: a ledger of its own, apart from the payment books, and no messages."""
 
+SERVICES_TOKEN: Final = "services_token"  # noqa: S105 - its name, not itself
+"""Among the secrets of our server: what our services show one another, once tokens are on."""
+
 _LOCK: Final = 1_462_846_540
 """Advisory lock in the database `postgres`: one process provisions, the others wait."""
 
@@ -58,6 +61,7 @@ async def provision(
     connection = await asyncpg.connect(server.url())
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+        server.secrets.ensure([SERVICES_TOKEN])
         if await _is_current(connection, server, services) and await _schemas_are_current(
             server, services
         ):

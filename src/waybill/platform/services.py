@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -84,6 +84,8 @@ class Workshop:
     provider_url: str
     outside: Outside = NOTHING_OUTSIDE
     caches: Caches = NO_CACHES
+    services_token: str = field(default="", repr=False)
+    """Shown to our other services, where they ask for one."""
 
     @property
     def wiring(self) -> Service:
