@@ -374,8 +374,22 @@ class OrdersMachine(RuleBasedStateMachine):
     def _heard(self, wish: Wish, answer: httpx2.Response | None) -> None:
         if answer is None or answer.status_code == 503:
             return
+        if answer.status_code == 409:
+            self._heard_a_refusal(wish, answer)
+            return
         assert answer.status_code in {200, 201, 202}
         if wish.answer is not None:
             assert answer.content == wish.answer
         wish.answer = answer.content
         wish.order_id = self.customers.order_id(answer)
+
+    def _heard_a_refusal(self, wish: Wish, answer: httpx2.Response) -> None:
+        """Some documents name the first order to who asks again; some sell what is there only."""
+        refuses_replays = self.world.blueprint.orders.contract.refuses_replays
+        if refuses_replays and answer.json()["code"] == "idempotency_key_reused":
+            named = self.customers.order_id(answer)
+            assert wish.order_id in {None, named}
+            wish.order_id = named
+        else:
+            assert answer.json()["code"] == "out_of_stock"
+            assert wish.order_id is None
