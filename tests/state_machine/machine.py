@@ -186,6 +186,11 @@ class OrdersMachine(RuleBasedStateMachine):
         if waiting:
             self._run(self.world.answer(waiting[which % len(waiting)], which, fate))
 
+    @rule(fate=st.sampled_from(Fate))
+    def choose(self, fate: Fate) -> None:
+        """How outside calls end from now on that a request waits for."""
+        self.world.inside = fate
+
     # Faults
 
     @rule(service=services, fault=faults)
@@ -373,6 +378,9 @@ class OrdersMachine(RuleBasedStateMachine):
 
     def _heard(self, wish: Wish, answer: httpx2.Response | None) -> None:
         if answer is None or answer.status_code == 503:
+            return
+        if answer.status_code == 402:  # stored, and refused within the request
+            wish.order_id = self.customers.order_id(answer)
             return
         if answer.status_code == 409:
             self._heard_a_refusal(wish, answer)

@@ -20,7 +20,7 @@ from tests.state_machine.books import Auditor
 from tests.state_machine.customers import Customers
 from tests.state_machine.databases import Databases
 from tests.state_machine.faults import FaultyDatabase, Process, Turn, reach_point
-from tests.state_machine.gates import Doubts
+from tests.state_machine.gates import Doubts, Fate
 from tests.state_machine.life import Life
 from tests.state_machine.virtual_time import VirtualClock, VirtualLoop
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     import httpx2
     import pytest
-    from tests.state_machine.gates import Fate, Grant
+    from tests.state_machine.gates import Grant
 
     from waybill.blueprints.definition import Blueprint
     from waybill.messaging.core.ports import Delivery
@@ -51,6 +51,8 @@ LOOK_SECONDS = 0.001
 NEVER_SECONDS = 1e9
 HANGS_AFTER_SECONDS = 240.0
 """Of the wall's clock: one step takes milliseconds, so this one will never end."""
+PATIENCE_SECONDS = 40
+"""Of virtual time: how long a request may take that waits for outside calls."""
 WAITS = (0.0, 1.0, 5.0, 10.0)
 """Jumps after which a consumer that backs off or stands by asks again (caps of 10 s, L5)."""
 
@@ -148,6 +150,7 @@ class Simulation:
         self.poison_next: set[str] = set()
         self.called: list[Delivery] = []
         self.doubts = Doubts()
+        self.inside = Fate.ANSWERED
         self.doorbells: dict[str, Any] = {}
         self.lives: dict[str, Life] = {}
         await self.databases.reset(stock, self.clock.now())
@@ -251,11 +254,23 @@ class Simulation:
             raise AssertionError("the order service is not started")
         asked = life.process.spawn(life.client.request(method, path, **options))
         await self.settle()
+        for _ in range(PATIENCE_SECONDS):
+            if asked.done() or life.process.killed:
+                break
+            await self._go_on()
         if asked.done() and not asked.cancelled():
             return asked.result()  # type: ignore[no-any-return]
         if not life.process.killed:
             raise AssertionError(f"{method} {path} is never answered")
         return None
+
+    async def _go_on(self) -> None:
+        """A request waits for an outside call, which ends as drawn; else time passes."""
+        for service, life in list(self.lives.items()):
+            if life.calls.waiting:
+                await self.answer(service, 0, self.inside)
+                return
+        await self.advance(1.0)
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - whatever work returns
         """From code that has no event loop. Time stands still, so a real one watches over it."""

@@ -78,7 +78,7 @@ def test_an_order_is_confirmed_and_another_cancelled(
     machine = OrdersMachine()
     machine.begin(wanted=ONE)
     machine.flow(order=0, fates=[Fate.ANSWERED] * 12)
-    machine.place(order=ONE[0])
+    machine.place(order=(ONE[0][0], False))
     machine.cancel(which=1)
     for service in world.plans:
         machine.deliver(batches=[(service, Grant(repeats=5), None)] * 2)
