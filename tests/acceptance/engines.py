@@ -58,6 +58,12 @@ def rows(
     return asyncio.run(_fetch(url, by_prefix(statement), arguments))
 
 
+def value(platform: PlatformProcess, service: str, statement: str, *arguments: object) -> Any:  # noqa: ANN401 - whatever the column holds
+    """The first column of the first row, or None."""
+    found = rows(platform, service, statement, *arguments)
+    return next(iter(found[0].values())) if found else None
+
+
 async def _fetch(url: str, statement: str, arguments: tuple[object, ...]) -> list[dict[str, Any]]:
     opened = await MysqlDatabase.connect(url)
     try:

@@ -50,6 +50,6 @@ class MariadbServices:
         tables: Sequence[str] = [row[0] for row in await fetch_once(url, _TABLES)]
         for table in sorted({*tables} - KEPT):
             await fetch_once(url, f"DELETE FROM {table}")  # noqa: S608 - a name of our own
-        if "app_products" in tables:
+        if service == "inventory":
             for statement in (SEED_PRODUCTS, SEED_LEDGER):
                 await fetch_once(url, statement)

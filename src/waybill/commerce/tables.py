@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_SCHEMA = re.compile(r"\b(app|messaging|reservation)\.(?=[a-z_]+\b)")
+_SCHEMA = re.compile(r"\b(app|messaging|notify|reservation)\.(?=[a-z_]+\b)")
 _THEIR_OWN = re.compile(r"\b(lines|key)\b")
 """Columns of ours that are words of MariaDB's and MySQL's own."""
 

@@ -21,13 +21,10 @@ from waybill.commerce.notifications.http_notify import (
     persistent,
 )
 from waybill.commerce.orders.notices import NoticeHandler, NoticesSettled
-from waybill.messaging.adapters.postgres.verdicts import (
-    judge_parked_deliveries,
-    list_parked_deliveries,
-)
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.platform.own_databases import secret
 from waybill.platform.sampling import follow_breaker
+from waybill.platform.stores import POSTGRES, Stores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,7 +35,6 @@ if TYPE_CHECKING:
     from waybill.commerce.notifications.http_notify import Parked, TryAgain
     from waybill.commerce.orders.handlers import OrderHandler
     from waybill.commerce.orders.request import NotTaken
-    from waybill.messaging.core.ports import Database
     from waybill.messaging.core.unit import Received, UnitOfWork
     from waybill.messaging.runtime.ports import ServicePorts
     from waybill.messaging.service import MessagingService
@@ -53,8 +49,8 @@ ANSWER_MARGIN_SECONDS: Final = 1.0
 class ShopTaker:
     """The `StockTaker` of the order service's intake."""
 
-    def __init__(self, stock: ShopStock) -> None:
-        self._stock = OwnStock()
+    def __init__(self, stock: ShopStock, stores: Stores = POSTGRES) -> None:
+        self._stock = OwnStock(stores.stock)
         self._refuse = stock.refuse
 
     async def take(self, unit: UnitOfWork, asks: Sequence[Event]) -> Mapping[UUID, NotTaken]:
@@ -63,9 +59,11 @@ class ShopTaker:
         return {order_id: self._refuse(lack) for order_id, lack in lacks.items()}
 
 
-async def own_products(stock: ShopStock, ports: ServicePorts) -> Catalogue:
+async def own_products(
+    stock: ShopStock, ports: ServicePorts, stores: Stores = POSTGRES
+) -> Catalogue:
     """The products of the order service's own database; the first ones are made once."""
-    catalogue = Catalogue(ports.database, ports.clock.now)
+    catalogue = Catalogue(ports.database, ports.clock.now, stores.stock)
     for product_id, name, count in stock.first:
         await catalogue.create(product_id, name, count)
     return catalogue
@@ -94,6 +92,7 @@ def notices_out(
     *,
     notices: Notices,
     orders: OrderHandler,
+    stores: Stores,
     ours: str,
 ) -> NoticesOut:
     """Make the calls and try failed ones again. `ours` is called unless NOTIFY_URL is set."""
@@ -106,7 +105,7 @@ def notices_out(
             timeout_seconds=timeout,
         )
     )
-    folded = NoticesSettled(orders, done=notices.done, refused=notices.refused)
+    folded = NoticesSettled(orders, done=notices.done, refused=notices.refused, store=stores.orders)
     calls = messaging.deliver(
         NOTIFY,
         persistent(notifier.call),
@@ -116,7 +115,7 @@ def notices_out(
     )
     ports = messaging.ports
     follow_breaker(metrics, calls.kind, calls.breaker, ports.clock.monotonic)
-    failed = FailedNotifications(*_parked_and_again(ports.database))
+    failed = FailedNotifications(*_parked_and_again(messaging))
     messaging.every(settings.notify_retry_interval_seconds, WHO, failed.retry_all)
     handler = NoticeHandler(kind=NOTIFY, calls=calls, new_id=ports.new_id)
     return NoticesOut(notifier, handler)
@@ -132,13 +131,15 @@ def _token() -> str:
     return token or ""
 
 
-def _parked_and_again(database: Database) -> tuple[Parked, TryAgain]:
+def _parked_and_again(messaging: MessagingService) -> tuple[Parked, TryAgain]:
+    database, verdicts = messaging.ports.database, messaging.storage.verdicts
+
     async def parked() -> Sequence[UUID]:
-        rows = await list_parked_deliveries(database, kind=NOTIFY, limit=RETRY_SIZE_MAX)
+        rows = await verdicts.list_parked_deliveries(database, kind=NOTIFY, limit=RETRY_SIZE_MAX)
         return [row.id for row in rows]
 
     async def again(ids: Sequence[UUID]) -> object:
         why = "failed notifications are tried again"
-        return await judge_parked_deliveries(database, ids, None, who=WHO, why=why)
+        return await verdicts.judge_parked_deliveries(database, ids, None, who=WHO, why=why)
 
     return parked, again

@@ -127,7 +127,7 @@ async def build_order(shop: Workshop) -> Built:
     messaging, ports, settings = shop.messaging, shop.messaging.ports, shop.settings
     contract, own = shop.blueprint.orders.contract, shop.blueprint.orders.stock
     process = shop.blueprint.order_process
-    products = await own_products(own, ports) if own is not None else None
+    products = await own_products(own, ports, shop.stores) if own is not None else None
     store, inside = shop.stores.orders, pays_inside(shop.blueprint)
     handler = order_handlers.OrderHandler(
         *(process, shop.metrics, shop.makers, store),
@@ -172,7 +172,7 @@ def _flush(shop: Workshop, payments: RequestPayments | None) -> OrderFlush:
     if orders.stock is None:
         begin = payments.begin if payments is not None else None
         return OrderFlush(shop.messaging.ports, begin=begin, **parts)
-    return StockedFlush(shop.messaging.ports, stock=ShopTaker(orders.stock), **parts)
+    return StockedFlush(shop.messaging.ports, stock=ShopTaker(orders.stock, shop.stores), **parts)
 
 
 def _capacity(ports: ServicePorts, settings: Settings) -> Callable[[], None]:
@@ -329,7 +329,13 @@ def notices_of(shop: Workshop, handler: order_handlers.OrderHandler) -> NoticesO
     port = settings.port_base + PLANS["notification"].port_offset
     ours = f"http://{reached_at(settings.host)}:{port}"
     return notices_out(
-        shop.messaging, shop.metrics, settings, notices=notices, orders=handler, ours=ours
+        shop.messaging,
+        shop.metrics,
+        settings,
+        notices=notices,
+        orders=handler,
+        stores=shop.stores,
+        ours=ours,
     )
 
 

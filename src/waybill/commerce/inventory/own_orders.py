@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from waybill.commerce.contracts import Event
+    from waybill.commerce.inventory.ports import StockStore
     from waybill.messaging.core.unit import UnitOfWork
 
 
@@ -40,11 +41,14 @@ class Lack(msgspec.Struct, frozen=True):
 class OwnStock:
     """Takes stock for orders that are stored in the same unit. Two statements a batch."""
 
+    def __init__(self, store: StockStore = store) -> None:
+        self._store = store
+
     async def take(self, unit: UnitOfWork, asks: Sequence[Event]) -> Mapping[UUID, Lack]:
         """Take what these new orders want, in their order; those that get nothing, and why."""
         received = [_received(ask, unit) for ask in asks]
         transaction = unit.transaction
-        _, levels = await store.lock(transaction, [], products_of(received))
+        _, levels = await self._store.lock(transaction, [], products_of(received))
         decision = decide(levels, {}, received, unit.now)
         kept = {
             order_id: msgspec.structs.replace(each, version=0)  # nothing was published about it
@@ -53,7 +57,7 @@ class OwnStock:
         }
         if kept:
             taken = Decision(decision.levels, kept, decision.moves, [])
-            await store.save_batch(transaction, taken, before={}, causes={}, now=unit.now)
+            await self._store.save_batch(transaction, taken, before={}, causes={}, now=unit.now)
         return {
             ask.order_id: _lack(ask, decision.reservations[ask.order_id], levels)
             for ask in asks

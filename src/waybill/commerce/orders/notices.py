@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from waybill.commerce.contracts import Event
     from waybill.commerce.deliveries import Calls
     from waybill.commerce.orders.handlers import OrderHandler
+    from waybill.commerce.orders.ports import OrderStore
     from waybill.messaging.core.ports import Settlement
     from waybill.messaging.core.unit import UnitOfWork
 
@@ -72,14 +73,22 @@ class NoticeHandler:
 class NoticesSettled:
     """Folds what came of the calls into their orders."""
 
-    def __init__(self, orders: OrderHandler, *, done: type[Event], refused: type[Event]) -> None:
+    def __init__(
+        self,
+        orders: OrderHandler,
+        *,
+        done: type[Event],
+        refused: type[Event],
+        store: OrderStore = store,
+    ) -> None:
+        self._store = store
         self._orders = orders
         self._done = done
         self._refused = refused
 
     async def lock(self, unit: UnitOfWork, deliveries: Sequence[Delivery]) -> None:
         """Orders before deliveries (protocol C3)."""
-        await store.lock(unit.transaction, {_order_of(each) for each in deliveries})
+        await self._store.lock(unit.transaction, {_order_of(each) for each in deliveries})
 
     async def settled(
         self, unit: UnitOfWork, settled: Sequence[tuple[Delivery, Settlement]]

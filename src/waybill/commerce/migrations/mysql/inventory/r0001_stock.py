@@ -106,6 +106,10 @@ SELECT {bytes_id("move.product_id")}, r.order_id, move.kind, move.d_available, m
 FROM app_reservations AS r JOIN {_MOVE} WHERE move.product_id IS NOT NULL
 """  # noqa: S608 - constants
 
+TABLES = (PRODUCTS, ADJUSTMENTS, RESERVATIONS, LEDGER)
+"""The ledger is a view of the others."""
+CHANGING, APPENDING = ("app_products", "app_reservations"), ("app_stock_adjustments",)
+
 PRODUCTS_VIEW = f"""
 CREATE OR REPLACE VIEW products AS
 SELECT {text_id("id")} AS id, name, least(available, 2147483647) AS stock FROM app_products
@@ -155,12 +159,9 @@ def upgrade() -> None:
     """Tables, seeds, views, the run-time role's rights."""
     documented.run(
         [
-            PRODUCTS,
-            ADJUSTMENTS,
-            RESERVATIONS,
+            *TABLES,
             SEED_PRODUCTS,
             SEED_LEDGER,
-            LEDGER,
             PRODUCTS_VIEW,
             RESERVATIONS_VIEW,
             documented.OUTBOX_EVENTS,
@@ -170,6 +171,4 @@ def upgrade() -> None:
             documented.OUTBOX_OF_SEED_001,
         ]
     )
-    documented.grant(
-        changing=["app_products", "app_reservations"], appending=["app_stock_adjustments"]
-    )
+    documented.grant(changing=CHANGING, appending=APPENDING)

@@ -1,4 +1,7 @@
-"""Orders, each one row with its facts, lines, timeline and idempotency key; documented views."""
+"""Orders, each one row with its facts, lines, timeline and idempotency key; documented views.
+
+With inventory's tables, for a blueprint that keeps stock beside its orders; else they stay empty.
+"""
 
 from waybill.commerce.migrations.mysql import documented
 from waybill.commerce.migrations.mysql.documented import (
@@ -9,6 +12,7 @@ from waybill.commerce.migrations.mysql.documented import (
     json_text,
     text_id,
 )
+from waybill.commerce.migrations.mysql.inventory import r0001_stock as stock
 
 revision = "order_mysql_0001"
 down_revision = None
@@ -49,7 +53,7 @@ CREATE TABLE IF NOT EXISTS app_orders (
     KEY orders_by_status (status, id),
     KEY orders_open (settled_at, ask_at),
     CONSTRAINT orders_total_in_range
-        CHECK (total_amount > 0 AND total_amount <= 9999999999.99),
+        CHECK (total_amount >= 0 AND total_amount <= 9999999999.99),
     CONSTRAINT orders_status_known CHECK (status REGEXP '^[A-Z][A-Z_]*$'),
     CONSTRAINT orders_lines_are_json CHECK (json_valid(`lines`)),
     CONSTRAINT orders_timeline_is_json CHECK (json_valid(timeline))
@@ -120,11 +124,60 @@ FROM app_orders AS o JOIN {_LINE}
 """  # noqa: S608 - constants
 
 
+def _number(column: str) -> str:
+    """The id of anything that seed 000 numbers is that number."""
+    return f"CAST(conv(right(hex({column}), 16), 16, 10) AS signed)"
+
+
+PRODUCT_OF_SEED_000 = f"""
+CREATE OR REPLACE VIEW notify_product AS
+SELECT {_number("id")} AS id, name, available AS stock FROM app_products
+"""  # noqa: S608 - constants
+
+_NUMBERED = _number(bytes_id("line.product_id"))
+
+ORDERS_OF_SEED_000 = f"""
+CREATE OR REPLACE VIEW notify_customer_order AS
+SELECT {text_id("o.id")} AS id, {_number("o.customer_id")} AS user_id,
+       group_concat({_NUMBERED} ORDER BY line.place) AS product_ids, o.status, o.created_at
+FROM app_orders AS o JOIN {_LINE} GROUP BY o.id
+"""  # noqa: S608 - constants
+
+ORDER_PRODUCTS_OF_SEED_000 = f"""
+CREATE OR REPLACE VIEW notify_order_product AS
+SELECT {text_id("o.id")} AS order_id, {_NUMBERED} AS product_id
+FROM app_orders AS o JOIN {_LINE}
+"""  # noqa: S608 - constants
+
+# A notification that is parked is NOTIFY_FAILED until the periodic retry takes it up again.
+NOTIFICATIONS_OF_SEED_000 = f"""
+CREATE OR REPLACE VIEW notify_notification AS
+SELECT {text_id("causation_id")} AS event_id, substring_index(`key`, ':', 1) AS order_id,
+       CASE state WHEN 'DELIVERED' THEN 'NOTIFY_SUCCESS' WHEN 'PENDING' THEN 'PENDING'
+                  ELSE 'NOTIFY_FAILED' END AS status,
+       attempts, reason, created_at, settled_at
+FROM messaging_deliveries WHERE kind = 'notify'
+"""  # noqa: S608 - constants
+
+# `processed`: whoever reads the topic has it; a notification: the other side has it.
+OUTBOX_OF_SEED_000 = f"""
+CREATE OR REPLACE VIEW notify_outbox_event AS
+SELECT o.id, o.event_type, o.payload, o.published AS processed, o.created_at
+FROM outbox_events AS o
+UNION ALL
+SELECT {text_id("d.id")}, IF(d.state = 'DELIVERED', 'NOTIFY_SUCCESS', 'NOTIFY_FAILED'),
+       CONVERT(d.request USING utf8mb4), d.state = 'DELIVERED',
+       coalesce(d.settled_at, d.created_at)
+FROM messaging_deliveries AS d WHERE d.kind = 'notify' AND d.state <> 'PENDING'
+"""  # noqa: S608 - constants
+
+
 def upgrade() -> None:
-    """The table, the views, the run-time role's rights."""
+    """The tables, the views, the run-time role's rights."""
     documented.run(
         [
             ORDERS,
+            *stock.TABLES,
             TIMELINE,
             ORDERS_VIEW,
             ITEMS_VIEW,
@@ -135,6 +188,11 @@ def upgrade() -> None:
             ORDERS_OF_SEED_001,
             ITEMS_OF_SEED_001,
             documented.OUTBOX_OF_SEED_001,
+            PRODUCT_OF_SEED_000,
+            ORDERS_OF_SEED_000,
+            ORDER_PRODUCTS_OF_SEED_000,
+            NOTIFICATIONS_OF_SEED_000,
+            OUTBOX_OF_SEED_000,
         ]
     )
-    documented.grant(changing=["app_orders"])
+    documented.grant(changing=["app_orders", *stock.CHANGING], appending=stock.APPENDING)
