@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING
 import pytest
 from scripts.kafka.properties import FIXED
 
+from waybill.blueprints.choreography import CHOREOGRAPHY
 from waybill.platform.databases import urls_of
 from waybill.platform.outside import NOTHING_OUTSIDE, Outside
 from waybill.platform.own_databases import OwnDatabases
 from waybill.platform.own_server import tables_of
 from waybill.platform.server_steps import script
-from waybill.platform.services import PLANS
+from waybill.platform.services import PLANS, plans_of
 from waybill.platform.settings import Settings
 
 if TYPE_CHECKING:
     from tests.deployment.reading import Services
 
 ROOT = Path(__file__).parents[2]
-OURS = {plan.name: service for service, plan in PLANS.items()}
+OURS = {plan.name: service for service, plan in plans_of(CHOREOGRAPHY).items()}
+"""The containers are those of the default blueprint."""
 READY = "/readyz"
 NINE = {*OURS, "postgres", "kafka", "prometheus", "grafana", "tempo"}
 NOT_ROOT_BY_ITSELF = {"apache/kafka", "kafbat/kafka-ui"}

@@ -13,7 +13,7 @@ from waybill.platform.databases import urls_of
 from waybill.platform.env_file import lines, write
 from waybill.platform.own_databases import SERVICES, OwnDatabases, variables
 from waybill.platform.own_server import Administrator
-from waybill.platform.settings import Settings
+from waybill.platform.settings import Settings, variable_of
 
 ROOT = Path(__file__).parents[2]
 SEED_004 = {
@@ -70,4 +70,5 @@ def test_the_page_names_variables_that_exist(dot_env: dict[str, str]) -> None:
     text = (ROOT / "docs/deployment.md").read_text()
     named = set(re.findall(r"`((?:WAYBILL|POSTGRES|GRAFANA|KAFKA)_[A-Z_]+)`", text))
     assert named
-    assert named <= {*dot_env, *variables()}
+    settings = {variable_of(name) for name in Settings.model_fields}
+    assert named <= {*dot_env, *variables(), *settings}
