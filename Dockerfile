@@ -31,7 +31,7 @@ ENV PATH=/opt/waybill/bin:$PATH \
 # Numbers, so that an orchestrator can see that it is not root.
 USER 10001:10001
 WORKDIR /tmp
-EXPOSE 8081 8082 8083 8084
+EXPOSE 8081 8082 8083 8084 8085
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["waybill"]
 CMD ["--help"]

@@ -14,10 +14,11 @@ import pytest
 from tests.acceptance.processes import PlatformProcess, free_port_base, wait_for
 from tests.kafka.broker import running_broker
 
+from waybill.blueprints.choreography import CHOREOGRAPHY
 from waybill.platform.embedded import EmbeddedPostgres
 from waybill.platform.embedded.binaries import installed_programs
 from waybill.platform.own_databases import SERVICES, database_of, url_variable
-from waybill.platform.services import PLANS
+from waybill.platform.services import plans_of
 
 if TYPE_CHECKING:
     from tests.deployment.reading import Services
@@ -66,7 +67,7 @@ def test_the_containers_environments_carry_orders(
         made = run(given, psql, "--no-psqlrc", "--dbname", server.url(), "--file", script)
         assert made.returncode == 0, made.stderr
         processes = {}
-        for service, plan in PLANS.items():
+        for service, plan in plans_of(CHOREOGRAPHY).items():
             container = containers[plan.name]["environment"]
             environment = {
                 **{key: str(text) for key, text in container.items()},
