@@ -154,7 +154,15 @@ def participants(process: Process, limits: Limits, available: int) -> list[Actor
     ]
 
 
-@pytest.mark.parametrize("limits", checker.FAULTS, ids=str)
+@pytest.mark.parametrize(
+    "limits",
+    [
+        checker.Limits(duplicates=1, dead_letters=1, losses=1),
+        checker.Limits(unknowns=1, strays=1),
+        *(pytest.param(each, marks=pytest.mark.long) for each in checker.FAULTS),
+    ],
+    ids=str,
+)
 def test_the_checker_finds_nothing(limits: Limits) -> None:
     """Every interleaving ends, with money and stock where the status says."""
     walk = checker.check(PROCESS, participants, [limits], sells=False)

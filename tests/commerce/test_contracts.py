@@ -22,7 +22,8 @@ def test_every_event_names_its_order(event: type[Event]) -> None:
 
 def test_no_event_is_forgotten() -> None:
     """Every event type that exists is in the list that blueprints and audits go by."""
-    assert set(Event.__subclasses__()) == {*EVENTS, *ORCHESTRATED}
+    ours = {each for each in Event.__subclasses__() if ".commerce." in each.__module__}
+    assert ours == {*EVENTS, *ORCHESTRATED}
 
 
 def test_events_do_not_change() -> None:
