@@ -61,14 +61,7 @@ def world(new_world: World) -> Simulation:
     return new_world(DEFAULT)
 
 
-# Payment inside the request goes over a socket, which has no virtual time: the process checker and
-# acceptance/test_checkout.py stand in for the machine there.
-DRIVEN = {
-    name: each for name, each in BLUEPRINTS.items() if not any(s.called for s in each.process.steps)
-}
-
-
-@pytest.mark.parametrize("blueprint", DRIVEN.values(), ids=list(DRIVEN))
+@pytest.mark.parametrize("blueprint", BLUEPRINTS.values(), ids=list(BLUEPRINTS))
 def test_the_books_add_up_after_every_step(new_world: World, blueprint: Blueprint) -> None:
     """P1-P9 under any sequence of rules: kind A after each one, kind Q after healing and rest."""
     OrdersMachine.world = new_world(blueprint)
@@ -76,7 +69,7 @@ def test_the_books_add_up_after_every_step(new_world: World, blueprint: Blueprin
     run_state_machine_as_test(OrdersMachine, settings=chosen(short))
 
 
-@pytest.mark.parametrize("blueprint", DRIVEN.values(), ids=list(DRIVEN))
+@pytest.mark.parametrize("blueprint", BLUEPRINTS.values(), ids=list(BLUEPRINTS))
 def test_an_order_is_confirmed_and_another_cancelled(
     new_world: World, blueprint: Blueprint
 ) -> None:
