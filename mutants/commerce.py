@@ -26,9 +26,9 @@ INTAKE = (
         fault="a flush that is run again takes its own committed order for somebody else's",
         harm="after a lost COMMIT answer a new order is answered as the replay of an old one",
         file=_INTAKE,
-        old="            records.update(await store.read_keys(transaction, lost))",
+        old="            records.update(await self.orders.read_keys(transaction, lost))",
         new="            records.update({key: msgspec.structs.replace(found, order_id=UUID(int=0)) "
-        "for key, found in (await store.read_keys(transaction, lost)).items()})",
+        "for key, found in (await self.orders.read_keys(transaction, lost)).items()})",
         tests=(_INTAKE_TESTS + "test_a_flush_that_is_run_again_knows_its_own_commit",),
     ),
     Mutant(
@@ -95,8 +95,11 @@ DECISIONS = (
         fault="a payment that arrives after the cancel is noted, and nothing follows",
         harm="the customer of a cancelled order never gets the money back",
         file="commerce/process.py",
-        old="        return Advance(after, (), _difference(process, progress, after))",
-        new="        return Advance(after)",
+        old="        after = Progress(progress.status, facts, progress.reason, progress.detail)\n"
+        "        return Advance(after, (), _difference(process, progress, after))",
+        new="        return Advance(\n"
+        "            Progress(progress.status, facts, progress.reason, progress.detail)\n"
+        "        )",
         tests=("commerce/test_orders_domain.py::test_a_capture_of_a_cancelled_order_is_refunded",),
     ),
     Mutant(
@@ -143,7 +146,8 @@ DECISIONS = (
         fault="payment forgets a cancel that overtakes its charge",
         harm="a cancelled order is charged",
         file="commerce/payments/domain.py",
-        old="                self._bury(cause, cancelled, Reason.CUSTOMER_CANCELLED, _CANCELLED)",
+        old="                self._bury(cause, cancelled.order_id, Reason.CUSTOMER_CANCELLED, "
+        "_CANCELLED)",
         new="                return",
         tests=("commerce/test_payments_handlers.py::test_a_tombstone_refuses_what_comes_late",),
     ),

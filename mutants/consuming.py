@@ -55,8 +55,8 @@ MUTANTS = (
         fault="an error of a handler counts though it is not known yet whether the message is new",
         harm="a message that was applied long ago becomes a dead letter",
         file=_UNIT,
-        old="            if granted:\n                raise\n            return None",
-        new="            raise",
+        old="            if not granted:\n                return None\n",
+        new="",
         tests=(_ON_TRUST + "test_an_error_about_what_was_applied_before_condemns_nothing",),
     ),
     Mutant(

@@ -31,6 +31,9 @@ MANY = 200
 IDLE_SECONDS = 2.5
 """Longer than every poll; upkeep's, which is rarer, also runs at the start."""
 WAIT_SECONDS = 60.0
+LINGER_SECONDS = 0.5
+"""Whether two facts of one order meet must not be a matter of the machine's speed. Below a second:
+after that positions are written alone (protocol D2)."""
 
 COMMIT = "COMMIT"
 COMMITS_MAX = 8
@@ -116,7 +119,9 @@ class Figures:
 async def measured(data: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> Figures:
     """The work of `count` orders that are placed at once on an idle platform."""
     monkeypatch.setenv("PAYMENT_SIMULATE_FORCEOUTCOME", "success")
-    settings = Settings.load(data_directory=data, port_base=free_port_base())
+    settings = Settings.load(
+        data_directory=data, port_base=free_port_base(), linger_seconds=LINGER_SECONDS
+    )
     async with EmbeddedPostgres(data) as server:
         statements = await heard(server, settings, count, monkeypatch)
         rows = Rows(server, [database_of(service) for service in SERVICES])

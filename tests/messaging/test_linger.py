@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.messaging.ledger import CODEC, CONSUMER, TOPIC, Added, Closed
 
+from waybill.messaging.adapters.memory.log import MemorySubscription
 from waybill.messaging.core.errors import ConfigurationError, TransientError
 from waybill.messaging.core.message import Batch, Positions, Record
 from waybill.messaging.runtime.consumer import Consumer
@@ -100,14 +101,25 @@ async def test_a_full_batch_does_not_wait() -> None:
         assert world.batches == [["a", "a"]]
 
 
-async def test_without_a_time_to_linger_nothing_stays() -> None:
-    """`linger_seconds=0` decides at once; below 0 is refused."""
+async def test_without_a_time_to_linger_nothing_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`linger_seconds=0` decides what one fetch gave, at once; below 0 is refused."""
+    waits: list[float | None] = []
+    fetch = MemorySubscription.fetch
+
+    async def seen(
+        member: MemorySubscription, limit: int, within_seconds: float | None = None
+    ) -> Batch:
+        waits.append(within_seconds)
+        return await fetch(member, limit, within_seconds)
+
+    monkeypatch.setattr(MemorySubscription, "fetch", seen)
     world = World(ConsumerPolicy(linger_seconds=0))
     async with world.running(world.consumer):
         await world.clock.settle()
         await world.add("a")
         await world.clock.settle()
         assert world.batches == [["a"]]
+    assert {*waits} == {None}
     with pytest.raises(ConfigurationError, match="linger_seconds"):
         ConsumerPolicy(linger_seconds=-1)
 

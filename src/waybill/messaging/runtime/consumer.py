@@ -199,6 +199,8 @@ class Consumer(Loop):
         """
         size = self._sizer.size
         batch = more = await self.idle(subscription.fetch(size))
+        if not self._policy.linger_seconds:
+            return batch
         until = self._clock.monotonic() + self._policy.linger_seconds
         while more.records and self._sorter.may_wait(more) and len(batch.records) < size:
             left = max(0.0, until - self._clock.monotonic())
