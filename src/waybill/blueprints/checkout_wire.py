@@ -28,7 +28,8 @@ from waybill.commerce.contracts import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from waybill.commerce.inventory.domain import Reservation, Wanted
+    from waybill.commerce.contracts import OrderTerms
+    from waybill.commerce.inventory.domain import Reservation
 
 ORDER_CREATED, ORDER_CANCELLED = "order.created", "order.cancelled"
 INVENTORY_UPDATED = "inventory.updated"
@@ -70,7 +71,7 @@ class InventoryUpdated(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     detail: str | msgspec.UnsetType = msgspec.UNSET
 
 
-def accept(ask: Wanted, left: Callable[[UUID], int]) -> StockReserved:
+def accept(ask: OrderTerms, left: Callable[[UUID], int]) -> StockReserved:
     """How inventory tells that an order has its stock."""
     levels = tuple([Level(e.product_id, e.quantity, left(e.product_id)) for e in ask.items])
     return StockReserved(

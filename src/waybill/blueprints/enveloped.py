@@ -13,10 +13,11 @@ from uuid import UUID
 
 import msgspec
 
+from waybill.blueprints.forms import FormCodec, undecodable
 from waybill.blueprints.versions import RAISES, newer, raised
 from waybill.commerce.contracts import Instant
 from waybill.commerce.sku import made_id
-from waybill.messaging.core.errors import ConfigurationError, UndecodableMessageError
+from waybill.messaging.core.errors import UndecodableMessageError
 from waybill.messaging.core.message import Message, storable
 
 if TYPE_CHECKING:
@@ -67,44 +68,22 @@ class Form:
         return VERSION + len(self.upcasts)
 
 
-class EnvelopedCodec:
-    """Codec of these forms. Events are known by their canonical name, whoever made their class.
-
-    It adds the documented headers that a message's own fields do not give.
-    """
+class EnvelopedCodec(FormCodec[Form]):
+    """Codec of these forms. Adds the documented headers that a message's own fields do not give."""
 
     def __init__(self, forms: Iterable[Form]) -> None:
-        forms = tuple(forms)
-        self._forms: Mapping[str, Form] = {
-            event.__name__: form for form in forms for event in form.events
-        }
-        self._by_name = {form.name: form for form in forms}
+        super().__init__({event.__name__: form for form in forms for event in form.events})
         self._encoder = msgspec.json.Encoder(decimal_format="number")
         envelope: Any = Envelope
         self._decoders: Mapping[str, msgspec.json.Decoder[Envelope[Any]]] = {
-            form.name: msgspec.json.Decoder(envelope[form.struct]) for form in forms
+            name: msgspec.json.Decoder(envelope[form.struct])
+            for name, form in self._by_name.items()
         }
-
-    def topic(self, event: object) -> str:
-        """See Codec."""
-        return self._form(type(event)).topic
-
-    def type_name(self, event: object) -> str:
-        """See Codec."""
-        return self._form(type(event)).name
-
-    def version(self, event: object) -> int:
-        """See Codec."""
-        return self._form(type(event)).version
 
     def written(self, event: type[Event]) -> Any:  # noqa: ANN401 - an alias of a struct
         """See WireCodec."""
         envelope: Any = Envelope
         return envelope[self._form(event).struct]
-
-    def written_version(self, event: type[Event]) -> int:
-        """See WireCodec."""
-        return self._form(event).version
 
     def encode(self, event: object, message: Message) -> bytes:
         """See Codec."""
@@ -119,28 +98,20 @@ class EnvelopedCodec:
             )
         )
 
-    def topics(self, types: Iterable[type]) -> frozenset[str]:
-        """See Codec."""
-        return frozenset(self._form(event).topic for event in types)
-
-    def names(self, types: Iterable[type]) -> frozenset[str]:
-        """See Codec."""
-        return frozenset(self._form(event).name for event in types)
-
     def decode(self, message: Message) -> object | None:
         """See Codec."""
         form = self._by_name.get(message.type)
         if form is None:
             return None
         if message.version > form.version:
-            raise _undecodable(message, newer(message.version, form.version))
+            raise undecodable(message, newer(message.version, form.version))
         try:
             written = self._read(form, message)
             if written.type != message.type:
-                raise _undecodable(message, f"its envelope says {written.type!r}")
+                raise undecodable(message, f"its envelope says {written.type!r}")
             return form.read(written.data)
         except RAISES as error:
-            raise _undecodable(message, str(error)) from error
+            raise undecodable(message, str(error)) from error
 
     def _read(self, form: Form, message: Message) -> Envelope[Any]:
         if message.version == form.version:
@@ -148,14 +119,6 @@ class EnvelopedCodec:
         told = _raw(message.value)
         told.data = msgspec.convert(raised(form.upcasts, message.version, told.data), form.struct)
         return told
-
-    def _form(self, event: type) -> Form:
-        try:
-            return self._forms[event.__name__]
-        except KeyError:
-            raise ConfigurationError(
-                f"{event.__name__} is not registered with this codec"
-            ) from None
 
 
 def _add_headers(message: Message) -> str:
@@ -166,12 +129,6 @@ def _add_headers(message: Message) -> str:
         return ""
     message.headers["traceId"], message.headers["spanId"] = parts[1].encode(), parts[2].encode()
     return parts[1]
-
-
-def _undecodable(message: Message, reason: str) -> UndecodableMessageError:
-    return UndecodableMessageError(
-        f"{message.type} {message.id}: {reason}", message_ids=[message.id]
-    )
 
 
 class _About(msgspec.Struct, rename="camel"):

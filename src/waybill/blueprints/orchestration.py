@@ -51,11 +51,11 @@ from waybill.messaging.core.errors import PermanentError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from waybill.commerce.contracts import Event, Line
-    from waybill.commerce.inventory.domain import Reservation, Wanted
+    from waybill.commerce.contracts import Event, Line, OrderTerms
+    from waybill.commerce.inventory.domain import Reservation
     from waybill.commerce.orchestrator.domain import Saga
     from waybill.commerce.orders.domain import Order
-    from waybill.commerce.payments.domain import Bill, ChargeRequest
+    from waybill.commerce.payments.domain import ChargeRequest
 
 TOPICS: dict[str, tuple[type[Event], ...]] = {
     topic: tuple(event for form in FORMS if form.topic == topic for event in form.events)
@@ -175,7 +175,7 @@ ORCHESTRATION_OF_SAGAS = Orchestration(
 )
 
 
-def charges(event: object) -> Bill | None:
+def charges(event: object) -> OrderTerms | None:
     """A new order is to be paid."""
     return event if isinstance(event, contracts.OrderCreated) else None
 
@@ -191,7 +191,7 @@ def _captured(request: ChargeRequest) -> PaymentSucceeded:
     )
 
 
-def wants(event: object) -> Wanted | None:
+def wants(event: object) -> OrderTerms | None:
     """A paid order wants its lines. Raises PermanentError for a stranger's that has none."""
     if not isinstance(event, PaymentSucceeded):
         return None

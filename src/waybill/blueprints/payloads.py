@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from waybill.blueprints.forms import FormCodec, undecodable
 from waybill.blueprints.wire import VERSION, Read, Written, problem_of
-from waybill.messaging.core.errors import ConfigurationError, UndecodableMessageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -39,14 +39,15 @@ class Payload:
     struct: type[msgspec.Struct]
     write: Callable[[Any], msgspec.Struct] = _as_it_is
     read: Callable[[Any], Event] = _as_it_is
+    version: int = VERSION
+    """The one that there is so far."""
 
 
-class PayloadCodec:
-    """Codec of these forms. Events are known by their canonical name, whoever made their class."""
+class PayloadCodec(FormCodec[Payload]):
+    """Codec of these forms."""
 
     def __init__(self, forms: Iterable[Payload]) -> None:
-        self._forms = {form.event.__name__: form for form in forms}
-        self._by_name = {form.name: form for form in self._forms.values()}
+        super().__init__({form.event.__name__: form for form in forms})
         self._encoder = msgspec.json.Encoder(decimal_format="number")
         envelope: Any = Read
         self._decoders: dict[str, msgspec.json.Decoder[Read[Any]]] = {
@@ -54,27 +55,10 @@ class PayloadCodec:
             for name, form in self._by_name.items()
         }
 
-    def topic(self, event: object) -> str:
-        """See Codec."""
-        return self._form(type(event)).topic
-
-    def type_name(self, event: object) -> str:
-        """See Codec."""
-        return self._form(type(event)).name
-
-    def version(self, event: object) -> int:  # noqa: ARG002 - one version so far
-        """See Codec."""
-        return VERSION
-
     def written(self, event: type[Event]) -> Any:  # noqa: ANN401 - an alias of a struct
         """See WireCodec."""
         envelope: Any = Written
         return envelope[self._form(event).struct]
-
-    def written_version(self, event: type[Event]) -> int:
-        """See WireCodec."""
-        self._form(event)
-        return VERSION
 
     def encode(self, event: object, message: Message) -> bytes:
         """See Codec."""
@@ -89,45 +73,23 @@ class PayloadCodec:
         )
         return self._encoder.encode(envelope)
 
-    def topics(self, types: Iterable[type]) -> frozenset[str]:
-        """See Codec."""
-        return frozenset(self._form(event).topic for event in types)
-
-    def names(self, types: Iterable[type]) -> frozenset[str]:
-        """See Codec."""
-        return frozenset(self._form(event).name for event in types)
-
     def decode(self, message: Message) -> object | None:
         """See Codec."""
         form = self._by_name.get(message.type)
         if form is None:
             return None
         if message.version > VERSION:
-            raise _undecodable(message, f"version {message.version} is newer than this reader's")
+            raise undecodable(message, f"version {message.version} is newer than this reader's")
         try:
             read = self._decoders[message.type].decode(message.value)
             if read.event_type != message.type or read.version != VERSION:
-                raise _undecodable(message, f"it is {read.event_type} {read.version}")
+                raise undecodable(message, f"it is {read.event_type} {read.version}")
             event = form.read(read.payload)
             # A form that reads for itself has looked at what the books must not hold.
             plain = form.read is _as_it_is
             problem = problem_of(event, message.value) if plain else None
         except (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError) as error:
-            raise _undecodable(message, str(error)) from error
+            raise undecodable(message, str(error)) from error
         if problem:
-            raise _undecodable(message, problem)
+            raise undecodable(message, problem)
         return event
-
-    def _form(self, event: type) -> Payload:
-        try:
-            return self._forms[event.__name__]
-        except KeyError:
-            raise ConfigurationError(
-                f"{event.__name__} is not registered with this codec"
-            ) from None
-
-
-def _undecodable(message: Message, reason: str) -> UndecodableMessageError:
-    return UndecodableMessageError(
-        f"{message.type} {message.id}: {reason}", message_ids=[message.id]
-    )

@@ -45,9 +45,8 @@ from waybill.commerce.process import Step
 from waybill.commerce.sku import made_id, sku_of
 
 if TYPE_CHECKING:
-    from waybill.commerce.inventory.domain import Wanted
+    from waybill.commerce.contracts import OrderTerms
     from waybill.commerce.orders.domain import Order
-    from waybill.commerce.payments.domain import Bill
     from waybill.messaging.core.message import Message
 
 REQUESTED = "inventory.requested"
@@ -213,11 +212,11 @@ def codec() -> FlatCodec:
     return FlatCodec(PAID_FORMS)
 
 
-def _bill(event: object) -> Bill | None:
+def _bill(event: object) -> OrderTerms | None:
     return event if isinstance(event, OrderCreated) else None
 
 
-def _wanted(event: object) -> Wanted | None:
+def _wanted(event: object) -> OrderTerms | None:
     return event if isinstance(event, StockRequested) else None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Protocol
 from uuid import UUID
 
 import msgspec
@@ -43,6 +43,30 @@ class Line(msgspec.Struct, frozen=True, rename="camel"):
 
 
 Lines = Annotated[tuple[Line, ...], msgspec.Meta(min_length=1)]
+
+
+class OrderTerms(Protocol):
+    """What an event says that asks for an order's stock or money."""
+
+    @property
+    def order_id(self) -> UUID:
+        """Whose."""
+
+    @property
+    def items(self) -> tuple[Line, ...]:
+        """For what, at least one line."""
+
+    @property
+    def total_amount(self) -> Decimal:
+        """How much."""
+
+    @property
+    def currency(self) -> str:
+        """Of what."""
+
+    @property
+    def not_after(self) -> datetime | None:
+        """After it nothing is begun for this order any more (protocol M2)."""
 
 
 class OrderCreated(Event, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import msgspec
@@ -18,6 +18,7 @@ from waybill.commerce.contracts import (
     Line,
     OrderConfirmed,
     OrderCreated,
+    OrderTerms,
     Reason,
     StockRejected,
     StockReleased,
@@ -30,43 +31,17 @@ from waybill.messaging.core.errors import PermanentError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
-    from decimal import Decimal
 
     from waybill.messaging.core.unit import Received
 
 ASKS = (OrderCreated, StockReleaseRequested, OrderConfirmed)
 """The events that inventory acts on."""
 
-
-class Wanted(Protocol):
-    """What an event says that asks for stock."""
-
-    @property
-    def order_id(self) -> UUID:
-        """Whose."""
-
-    @property
-    def items(self) -> tuple[Line, ...]:
-        """What, at least one line."""
-
-    @property
-    def total_amount(self) -> Decimal:
-        """Told on."""
-
-    @property
-    def currency(self) -> str:
-        """Told on."""
-
-    @property
-    def not_after(self) -> datetime | None:
-        """After it nothing is held any more (protocol M2)."""
-
-
-Wants = Callable[[object], "Wanted | None"]
+Wants = Callable[[object], OrderTerms | None]
 """The event as a wish for stock, if it is one."""
 
 
-def wants(event: object) -> Wanted | None:
+def wants(event: object) -> OrderTerms | None:
     """A new order wants its lines."""
     return event if isinstance(event, OrderCreated) else None
 
@@ -218,11 +193,11 @@ def reject(known: Reservation, _shortage: Sequence[tuple[Line, int]]) -> StockRe
     )
 
 
-Accept = Callable[[Wanted, Callable[[UUID], int]], StockReserved]
+Accept = Callable[[OrderTerms, Callable[[UUID], int]], StockReserved]
 """How it is told that an order has its stock; the function knows what is left of a product."""
 
 
-def accept(ask: Wanted, _left: Callable[[UUID], int]) -> StockReserved:
+def accept(ask: OrderTerms, _left: Callable[[UUID], int]) -> StockReserved:
     """With the order's lines, its total and its deadline."""
     return StockReserved(
         order_id=ask.order_id,
@@ -270,7 +245,7 @@ class _Batch:
             )
         return Decision(levels, self._written, self._moves, self._publications)
 
-    def reserve(self, item: Received, ask: Wanted) -> None:
+    def reserve(self, item: Received, ask: OrderTerms) -> None:
         """All lines or nothing; asked again, the recorded answer is repeated (M3)."""
         known = self._reservation(ask.order_id) or self._first_answer(ask)
         if known.status in (ReservationStatus.RESERVED, ReservationStatus.COMMITTED):
@@ -307,7 +282,7 @@ class _Batch:
     def _reservation(self, order_id: UUID) -> Reservation | None:
         return self._written.get(order_id) or self._before.get(order_id)
 
-    def _first_answer(self, ask: Wanted) -> Reservation:
+    def _first_answer(self, ask: OrderTerms) -> Reservation:
         quantities = _together(ask)
         refusal = self._refusal(ask, quantities)
         if refusal is not None:
@@ -322,7 +297,9 @@ class _Batch:
             return self._moved(MoveKind.COMMIT, reserved, ReservationStatus.COMMITTED)
         return reserved
 
-    def _refusal(self, ask: Wanted, quantities: Sequence[Quantity]) -> tuple[Reason, str] | None:
+    def _refusal(
+        self, ask: OrderTerms, quantities: Sequence[Quantity]
+    ) -> tuple[Reason, str] | None:
         if ask.not_after is not None and self._now > ask.not_after:
             return Reason.DEADLINE, "The order's deadline passed before stock was reserved"
         for each in quantities:
@@ -338,7 +315,7 @@ class _Batch:
         return None
 
     def _answer_nothing_held(
-        self, item: Received, known: Reservation, ask: Wanted | None = None
+        self, item: Received, known: Reservation, ask: OrderTerms | None = None
     ) -> None:
         if known.status is ReservationStatus.REJECTED:
             lines = ask.items if ask else ()
@@ -378,7 +355,7 @@ class _Batch:
         self._moves.append(Move(kind, product_id, order_id, available, reserved, sold))
 
 
-def _together(ask: Wanted) -> tuple[Quantity, ...]:
+def _together(ask: OrderTerms) -> tuple[Quantity, ...]:
     """The order's lines, those of one product added up."""
     if len(ask.items) == 1:
         line = ask.items[0]

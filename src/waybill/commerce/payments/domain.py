@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import msgspec
@@ -18,6 +18,7 @@ import msgspec
 from waybill.commerce.contracts import (
     Line,
     OrderCancelled,
+    OrderTerms,
     PaymentFailed,
     PaymentRefunded,
     PaymentSucceeded,
@@ -106,38 +107,14 @@ class Tombstone(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
     currency: str | None = None
 
 
-class Bill(Protocol):
-    """What an event says that asks for a charge."""
-
-    @property
-    def order_id(self) -> UUID:
-        """Whose."""
-
-    @property
-    def items(self) -> tuple[Line, ...]:
-        """For what."""
-
-    @property
-    def total_amount(self) -> Decimal:
-        """How much."""
-
-    @property
-    def currency(self) -> str:
-        """Of what."""
-
-    @property
-    def not_after(self) -> datetime | None:
-        """After it nobody is charged any more (protocol M2)."""
-
-
-Charges = Callable[[object], "Bill | None"]
+Charges = Callable[[object], OrderTerms | None]
 """The event as a wish for a charge, if it is one."""
 
 Captured = Callable[[ChargeRequest], PaymentSucceeded]
 """How a capture is told."""
 
 
-def charges(event: object) -> Bill | None:
+def charges(event: object) -> OrderTerms | None:
     """Stock that is held is to be paid."""
     return event if isinstance(event, StockReserved) else None
 
@@ -159,7 +136,7 @@ class ChargeAsked(msgspec.Struct, frozen=True, kw_only=True):
     items: tuple[Line, ...] = ()
 
 
-def asked_over_http(event: object) -> Bill | None:
+def asked_over_http(event: object) -> OrderTerms | None:
     """Only who asks for it is charged."""
     return event if isinstance(event, ChargeAsked) else None
 
@@ -275,7 +252,7 @@ class _Batch:
         self.cancels: list[UUID] = []
         self.publications: list[Publication] = []
 
-    def charge(self, cause: Message, bill: Bill) -> None:
+    def charge(self, cause: Message, bill: OrderTerms) -> None:
         """Owe a charge, or repeat the recorded answer; past the deadline nobody is charged."""
         known = self._payment(bill.order_id)
         if known is not None:
@@ -320,7 +297,7 @@ class _Batch:
     def _payment(self, order_id: UUID) -> Payment | None:
         return self.written.get(order_id) or self._before.get(order_id)
 
-    def _asked(self, payment: Payment, bill: Bill) -> ChargeRequest:
+    def _asked(self, payment: Payment, bill: OrderTerms) -> ChargeRequest:
         """With the order's lines only where a capture is told with them."""
         request = ChargeRequest(
             payment.order_id,
@@ -333,7 +310,7 @@ class _Batch:
         items = with_skus(bill.items, map(sku_of, bill.items))
         return msgspec.structs.replace(request, items=items, not_after=bill.not_after)
 
-    def _repeat(self, cause: Message, known: Payment, bill: Bill | None = None) -> None:
+    def _repeat(self, cause: Message, known: Payment, bill: OrderTerms | None = None) -> None:
         """PENDING ones answer when their delivery settles."""
         if known.status is not PaymentStatus.PENDING:
             tell = None if bill is None else partial(self._captured, self._asked(known, bill))
@@ -347,7 +324,7 @@ class _Batch:
         order_id: UUID,
         reason: Reason,
         detail: str,
-        bill: Bill | None = None,
+        bill: OrderTerms | None = None,
     ) -> None:
         amount, currency = (bill.total_amount, bill.currency) if bill else (None, None)
         tombstone = Payment(
