@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.acceptance.database import rows
-from tests.acceptance.processes import MOUSE
+from tests.acceptance.processes import MOUSE, PlatformProcess, free_port_base
 
+from waybill.blueprints.catalogue import BLUEPRINTS, DEFAULT
 from waybill.operations.history import read_history
 from waybill.platform.embedded.processes import processes_of
 
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.acceptance.conftest import NewPlatform
-    from tests.acceptance.processes import PlatformProcess
 
 pytestmark = pytest.mark.acceptance
 
+LIKE_ANOTHER = frozenset({"reservation", "checkout"})
+"""Their ids, stock or endings are asked for as another blueprint's are."""
 SHORT = ("--seconds", "3", "--warm-up-seconds", "0.5", "--settle-seconds", "1")
 
 
@@ -98,3 +100,30 @@ def test_without_a_clean_audit_there_is_no_number(
     assert not (tmp_path / "out").exists()
     (kept,) = tmp_path.glob("waybill-bench-*/history.jsonl")
     assert {entry.outcome for entry in read_history(kept)} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.long] if name in LIKE_ANOTHER else [])
+        for name in BLUEPRINTS
+        if name != DEFAULT.name
+    ],
+)
+def test_every_other_blueprint_is_measured_by_its_own_orders(
+    data_directory: Path, tmp_path: Path, name: str
+) -> None:
+    """On a platform of its own all orders come to their good end, and its own audit is clean."""
+    platform = PlatformProcess(data_directory, port_base=free_port_base(), environment={})
+    shown = bench(
+        platform, tmp_path / "out", "--blueprint", name, "--rate", "30", "--watch-every", "5",
+        "--seconds", "1", "--warm-up-seconds", "0", "--settle-seconds", "0",
+    )  # fmt: skip
+    platform.close()
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    found = json.loads((tmp_path / "out" / "bench.json").read_bytes())
+    assert found["topology"] == f"waybill bench: {name}, all services in one process"
+    assert found["audit"].startswith("audit: clean")
+    (phase,) = found["phases"]
+    assert phase["accepted"] == phase["confirmed"] == phase["confirmedSeen"]["samples"] == 30
+    assert phase["confirmedPolled"]["samples"] > 0

@@ -34,6 +34,7 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BenchOptions:
         processes=False,
         running=True,
         kafka=False,
+        blueprint=None,
         command="waybill bench",
     )
 

@@ -6,7 +6,7 @@ the money goes back (C30). So CONFIRMED is the end only once the stock is sold.
 
 from __future__ import annotations
 
-from waybill.blueprints import checkout_http
+from waybill.blueprints import checkout_http, workload
 from waybill.blueprints.checkout_wire import (
     FORMS,
     INVENTORY_UPDATED,
@@ -138,5 +138,6 @@ CHECKOUT = Blueprint(
     orders=Orders(contract=checkout_http.CONTRACT),
     payments=Payments(charges=asked_over_http),
     stock=Stock(reject=reject, accept=accept, sells_at_once=True),
+    workload=workload.SEED_002,
     tell=tell,
 )

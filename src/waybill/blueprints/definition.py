@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
+from waybill.blueprints import workload
 from waybill.commerce.inventory.api import products_surface
 from waybill.commerce.inventory.domain import accept, reject, wants
 from waybill.commerce.notifications.domain import notification_of
@@ -182,6 +183,8 @@ class Blueprint:
     payments: Payments = Payments()
     orchestrator: Orchestration | None = None
     """What the orchestrator is told, where there is one."""
+    workload: workload.Workload = workload.SEED_003
+    """The orders that load, bench and demo place."""
     tell: Callable[[object], Notification | None] = notification_of
     """What an ending tells the customer."""
     known_by_address: bool = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from waybill.blueprints import notify_http
+from waybill.blueprints import notify_http, workload
 from waybill.blueprints.definition import Blueprint, Notices, Orders, Service, ShopStock
 from waybill.blueprints.notify_http import FAILED, NOTIFIED, PLACED
 from waybill.blueprints.notify_wire import TOPIC, NotifyCodec, read_foreign
@@ -93,5 +93,6 @@ NOTIFY = Blueprint(
         ),
         notices=Notices(done=NotifySucceeded, refused=NotifyRefused),
     ),
+    workload=workload.SEED_000,
     tell=tell,
 )

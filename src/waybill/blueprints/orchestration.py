@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from waybill.blueprints import orchestration_http
+from waybill.blueprints import orchestration_http, workload
 from waybill.blueprints.definition import Blueprint, Orders, Payments, Service, Stock
 from waybill.blueprints.enveloped import foreign_reader
 from waybill.blueprints.orchestration_events import (
@@ -255,5 +255,6 @@ ORCHESTRATION = Blueprint(
     payments=Payments(charges=charges, captured=_captured),
     stock=Stock(wants=wants, reject=_rejected, surface=sku_surface),
     orchestrator=ORCHESTRATION_OF_SAGAS,
+    workload=workload.SEED_004,
     tell=tell,
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from waybill.blueprints import reservation_http
+from waybill.blueprints import reservation_http, workload
 from waybill.blueprints.definition import Blueprint, Orders, Service, Stock
 from waybill.blueprints.reservation_wire import (
     FORMS,
@@ -231,6 +231,7 @@ RESERVATION = Blueprint(
         },
     ),
     stock=Stock(reject=_rejected, surface=sku_surface),
+    workload=workload.SEED_001,
     tell=tell,
     known_by_address=True,
 )

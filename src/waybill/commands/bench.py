@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from waybill.commands.options import Data, PortBase  # noqa: TC001 - read by typer
+from waybill.commands.options import ChosenBlueprint, Data, PortBase  # noqa: TC001 - read by typer
 from waybill.messaging.core.errors import ConfigurationError
 
 RATES = (100.0, 0.0)
@@ -26,6 +26,7 @@ def bench(
     data: Data = None,
     port_base: PortBase = None,
     *,
+    blueprint: ChosenBlueprint = None,
     rate: Annotated[
         list[float] | None,
         typer.Option(
@@ -108,6 +109,7 @@ def bench(
         processes=processes,
         running=running,
         kafka=log is Log.KAFKA,
+        blueprint=blueprint,
         command=" ".join(["waybill", *sys.argv[1:]]),
     )
     console = Console(highlight=False)

@@ -15,10 +15,12 @@ from waybill.messaging.core.identity import new_id
 from waybill.operations.history import Entry, hash_of, instant, outcome_of
 from waybill.operations.http_client import Connection, NotConnectedError
 from waybill.operations.plan import Result
+from waybill.operations.sent_orders import two_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from waybill.blueprints.definition import Blueprint
     from waybill.operations.history import HistoryWriter, Outcome
     from waybill.operations.http_client import Answer
     from waybill.operations.plan import Plan
@@ -33,6 +35,7 @@ TURNED_AWAY_SECONDS: Final = 0.05
 """The pause after a connection that could not be made, and in a closed loop after any refusal."""
 RESOLVING_MAX: Final = 1_000
 """Requests of unknown outcome that are sent again at a time; more stay unknown."""
+UUID_LENGTH: Final = 36
 ANONYMOUS: Final = ""
 """The scope of every caller while there are no tokens."""
 _CLIENT_ERRORS: Final = range(400, 500)
@@ -67,11 +70,14 @@ class Generator:
         self._history = history
         self._accepted = accepted
         self._run = new_id().hex
-        head = f"POST /api/orders HTTP/1.1\r\nHost: {plan.host}\r\nContent-Type: application/json"
+        self._contents = plan.contents or two_lines(plan.blueprint)
+        self._path = plan.blueprint.orders.contract.path
+        self._id = id_in_answers(plan.blueprint)
+        head = f"POST {self._path} HTTP/1.1\r\nHost: {plan.host}\r\nContent-Type: application/json"
         self._head = f"{head}\r\nIdempotency-Key: ".encode()
         self._tails = [
             b"\r\nContent-Length: %d\r\n\r\n%s" % (len(content.body), content.body)
-            for content in plan.contents
+            for content in self._contents
         ]
         self._connections: set[Connection] = set()
         self._resolving: set[asyncio.Task[None]] = set()
@@ -129,7 +135,7 @@ class Generator:
         number = ticket % len(self._tails)
         key = f"{self._run}-{ticket}"
         raw = self._head + key.encode() + self._tails[number]
-        return _Request(self._plan.contents[number], key, intended, raw)
+        return _Request(self._contents[number], key, intended, raw)
 
     async def _place(self, connection: Connection, request: _Request, ticket: int) -> None:
         outcome, answer = await self._send(connection, request, request.intended)
@@ -138,7 +144,7 @@ class Generator:
             if self._plan.repeat_every and ticket % self._plan.repeat_every == 0:
                 await self._repeat(connection, request)
             if self._plan.cancel_every and ticket % self._plan.cancel_every == 0:
-                await self._cancel(connection, _order_of(answer))
+                await self._cancel(connection, self._order_of(answer))
         elif outcome == "info":
             self._resolve_later(request)
         else:
@@ -174,7 +180,7 @@ class Generator:
             payload_hash=request.content.payload_hash,
             status=None if answer is None else answer.status,
             outcome=outcome,
-            order_id=_order_of(answer).decode() if outcome == "ok" and answer else None,
+            order_id=self._order_of(answer).decode() if outcome == "ok" and answer else None,
             body_hash=None if answer is None else hash_of(answer.body),
             seconds=time.perf_counter() - intended,
         )
@@ -188,7 +194,7 @@ class Generator:
         intended = time.perf_counter()
         answer: Answer | None = None
         try:
-            path = f"/api/orders/{order.decode()}/cancel"
+            path = f"{self._path}/{order.decode()}/cancel"
             answer = await connection.request("POST", path)
             outcome = outcome_of(answer.status, answer.body)
         except NotConnectedError:
@@ -246,13 +252,17 @@ class Generator:
     def _count_accepted(self, request: _Request, answer: Answer) -> None:
         self.result.accepted += 1
         self.result.latencies.append(time.perf_counter() - request.intended)
-        self._accepted(_order_of(answer), request.intended)
+        self._accepted(self._order_of(answer), request.intended)
 
     def _count_refused(self, request: _Request, answer: Answer | None) -> None:
         self.result.refused["not connected" if answer is None else str(answer.status)] += 1
         self.result.refusal_latencies.append(time.perf_counter() - request.intended)
 
+    def _order_of(self, answer: Answer) -> bytes:
+        return answer.body[self._id]
 
-def _order_of(answer: Answer) -> bytes:
-    """The id: the first member of an order's JSON, as the platform writes it."""
-    return answer.body[7:43]
+
+def id_in_answers(blueprint: Blueprint) -> slice:
+    """Where an order's bare id stands: in the first member of the answer's JSON."""
+    before = len(f'{{"{blueprint.workload.id_member}":"{blueprint.order_prefix}')
+    return slice(before, before + UUID_LENGTH)

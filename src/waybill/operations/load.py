@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
+from waybill.blueprints.catalogue import BLUEPRINTS, DEFAULT, blueprint_named
 from waybill.messaging.core.errors import MessagingError
 from waybill.operations.generator import Generator
 from waybill.operations.history import HistoryWriter
@@ -23,7 +24,7 @@ from waybill.operations.http_client import Connection
 from waybill.operations.metrics import metric
 from waybill.operations.percentiles import Percentiles
 from waybill.operations.plan import Plan, Result
-from waybill.operations.sent_orders import CUSTOMER, PRODUCTS
+from waybill.operations.sent_orders import CUSTOMER, NUMBERS, PRODUCTS
 from waybill.operations.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -50,14 +51,18 @@ class StockNotRaisedError(MessagingError):
 
 
 async def raise_stock(plan: Plan) -> None:
-    """Give every seeded product plenty of stock, by PUT."""
-    connection = Connection(plan.host, plan.port_base + 3)
-    for product in PRODUCTS:
-        answer = await connection.request("GET", f"/api/products/{product}")
-        name = json.loads(answer.body)["name"]
-        body = json.dumps({"name": name, "stock": STOCK}).encode()
+    """Give every product of the usual orders plenty of stock, by PUT."""
+    level = plan.blueprint.workload.stock
+    connection = Connection(plan.host, plan.port_base + level.port)
+    for number in NUMBERS:
+        path = level.path(number)
+        stocked: dict[str, object] = {level.member: STOCK}
+        if level.is_named:
+            known = json.loads((await connection.request("GET", path)).body)
+            stocked["name"] = known.get("name", f"Product {number}")
+        body = json.dumps(stocked).encode()
         answer = await connection.request(
-            "PUT", f"/api/products/{product}", body, headers="Content-Type: application/json\r\n"
+            "PUT", path, body, headers="Content-Type: application/json\r\n"
         )
         if answer.status != 200:  # noqa: PLR2004 - the status that PUT promises
             raise StockNotRaisedError(
@@ -76,7 +81,7 @@ async def run(plan: Plan, *, history: HistoryWriter | None = None, watch_every: 
 
     `watch_every`: look at each n-th order by GET until it ends; 0: at none.
     """
-    watcher = Watcher(plan.host, plan.port_base + 1, every=watch_every)
+    watcher = Watcher(plan.host, plan.port_base + 1, every=watch_every, blueprint=plan.blueprint)
     before = await counter(plan, "orders_confirmed_total")
     result = await Generator(plan, history=history, accepted=watcher.accepted).run()
     confirmed = await counter(plan, "orders_confirmed_total") - before
@@ -120,6 +125,7 @@ def main() -> int:
         timeout_seconds=options.timeout_seconds,
         cancel_every=options.cancel_every,
         repeat_every=options.repeat_every,
+        blueprint=blueprint_named(options.blueprint),
     )
 
     async def all_of_it(history: HistoryWriter | None) -> Load:
@@ -147,6 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--port-base", type=int, default=8080)
     parser.add_argument("--timeout-seconds", type=float, default=10.0, help="of one request")
+    parser.add_argument("--blueprint", default=DEFAULT.name, choices=BLUEPRINTS)
     every = {
         "watch": "look at each n-th order until it ends",
         "cancel": "cancel each n-th order",

@@ -7,10 +7,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from waybill.operations.sent_orders import Content, two_lines
+from waybill.blueprints.catalogue import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from waybill.blueprints.definition import Blueprint
+    from waybill.operations.sent_orders import Content
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,9 @@ class Plan:
     connections: int
     host: str = "127.0.0.1"
     port_base: int = 8080
-    contents: Sequence[Content] = field(default_factory=two_lines)
+    blueprint: Blueprint = DEFAULT
+    contents: Sequence[Content] = ()
+    """None: the blueprint's usual ones."""
     timeout_seconds: float = 10.0
     resolve_seconds: float = 60.0
     """For how long a request of unknown outcome is sent again."""

@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from waybill.blueprints import workload
+from waybill.blueprints.catalogue import DEFAULT
 from waybill.operations.history import hash_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from waybill.blueprints.definition import Blueprint
+
 CUSTOMER: Final = "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa"
-CUSTOMERS: Final = tuple(f"aaaaaaaa-aaaa-aaaa-aaaa-{number:012x}" for number in range(16))
-PRODUCTS: Final = tuple(
-    f"{digit * 8}-{digit * 4}-{digit * 4}-{digit * 4}-{digit * 12}" for digit in "12345"
-)
+CUSTOMERS: Final = 16
+NUMBERS: Final = range(1, 6)
+PRODUCTS: Final = tuple(workload.product_id(number) for number in NUMBERS)
 """The five seeded ones."""
 
 
@@ -39,12 +42,15 @@ def content(lines: Sequence[tuple[str, int, float]], customer: str = CUSTOMER) -
     return Content(body, customer, hash_of(body))
 
 
-def two_lines() -> tuple[Content, ...]:
-    """Two-line orders over the five seeded products, by sixteen customers."""
-    return tuple(
-        content(
-            [(PRODUCTS[n % 5], 1, 29.99), (PRODUCTS[(n + 2) % 5], 2, 5.25)],
-            CUSTOMERS[n % len(CUSTOMERS)],
-        )
-        for n in range(5 * len(CUSTOMERS))
+def two_lines(blueprint: Blueprint = DEFAULT) -> tuple[Content, ...]:
+    """Two-line orders over five products, by sixteen customers, as this blueprint asks for them."""
+    asked = (
+        blueprint.workload.body(n % CUSTOMERS, [(n % 5 + 1, 1, 29.99), ((n + 2) % 5 + 1, 2, 5.25)])
+        for n in range(5 * CUSTOMERS)
     )
+    return tuple(_content(blueprint, msgspec.json.encode(each)) for each in asked)
+
+
+def _content(blueprint: Blueprint, body: bytes) -> Content:
+    customer = blueprint.orders.contract.parse(body).customer_id
+    return Content(body, str(customer), hash_of(body))

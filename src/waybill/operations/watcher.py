@@ -9,9 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from array import array
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from waybill.blueprints.catalogue import DEFAULT
 from waybill.operations.http_client import Connection
+
+if TYPE_CHECKING:
+    from waybill.blueprints.definition import Blueprint
 
 PAUSE_SECONDS: Final = 0.002
 PAUSE_GROWTH: Final = 1.1
@@ -22,15 +26,19 @@ WATCHED_MAX: Final = 32
 
 
 class Watcher:
-    """Hand it accepted orders; `latencies` are seconds from the intended send to CONFIRMED."""
+    """Hand it accepted orders; `latencies` are seconds from the intended send to the good end."""
 
-    def __init__(self, host: str, port: int, *, every: int) -> None:
+    def __init__(self, host: str, port: int, *, every: int, blueprint: Blueprint = DEFAULT) -> None:
         self.latencies = array("d")
         self.left_out = 0
         self._host = host
         self._port = port
         self._every = every
         self._count = 0
+        self._path = blueprint.orders.contract.path
+        process = blueprint.order_process
+        self._good = f'"{process.confirmed.status}"'.encode()
+        self._bad = tuple(f'"{status}"'.encode() for status in process.failures)
         self._idle: list[Connection] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -62,11 +70,12 @@ class Watcher:
             await asyncio.sleep(pause)
             pause = min(pause * PAUSE_GROWTH, PAUSE_SECONDS_MAX)
             try:
-                answer = await connection.request("GET", f"/api/orders/{order}")
+                answer = await connection.request("GET", f"{self._path}/{order}")
             except OSError:
                 continue
-            if b'"CONFIRMED"' in answer.body:
+            is_good = self._good in answer.body
+            if is_good:
                 self.latencies.append(time.perf_counter() - intended)
-            if b'"CONFIRMED"' in answer.body or b'"CANCELLED"' in answer.body:
+            if is_good or any(bad in answer.body for bad in self._bad):
                 self._idle.append(connection)
                 return

@@ -57,6 +57,7 @@ async def own_platform(
             "--log kafka needs KAFKA_BROKERS: give host:port, or run `make kafka-up` and set it to "
             "127.0.0.1:29092"
         )
+    environment["WAYBILL_BLUEPRINT"] = chosen(settings).name
     data = settings.data_directory.absolute()
     if not (data / DATABASE).exists():
         await require_empty_topics(brokers, chosen(settings))

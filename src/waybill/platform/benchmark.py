@@ -52,6 +52,7 @@ class BenchOptions:
     processes: bool
     running: bool
     kafka: bool
+    blueprint: str | None
     command: str
 
 
@@ -120,6 +121,7 @@ async def _measured(console: Console, options: BenchOptions, scratch: Path) -> O
         platform = running_platform(settings)
     else:
         settings = Settings.load(
+            blueprint=options.blueprint,
             data_directory=options.data_directory or scratch / "data",
             port_base=free_port_base() if options.port_base is None else options.port_base,
         )
@@ -141,7 +143,7 @@ def _write(console: Console, options: BenchOptions, outcome: Outcome, began: dat
         waybill=version("waybill"),
         began=f"{began:%Y-%m-%d %H:%M:%S} UTC",
         command=options.command,
-        topology=f"waybill bench: {topology}",
+        topology=f"waybill bench: {outcome.blueprint}, {topology}",
         durability=outcome.durability,
         audit=outcome.report.told(),
         phases=outcome.phases,

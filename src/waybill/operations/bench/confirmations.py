@@ -14,7 +14,7 @@ import asyncio
 import time
 from array import array
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import asyncpg
 
@@ -30,6 +30,9 @@ STRANGERS_MAX: Final = 10_000
 """Ends of orders that nobody has handed in yet; the oldest are forgotten."""
 CONFIRMED: Final = "OrderConfirmed"
 ENDS: Final = (CONFIRMED, "OrderCancelled")
+
+End = tuple[str, bool, float]
+"""An order, whether it came to a good end, and when that was written, as a Unix time."""
 
 _LAST = "SELECT coalesce(max(seq), 0) FROM messaging.outbox WHERE lane = $1"
 _LOOK = """
@@ -66,7 +69,7 @@ class Confirmations:
         """All of them, whatever the tally."""
         self._url = url
         self._pending: dict[str, tuple[float, int]] = {}
-        self._strangers: OrderedDict[str, tuple[str, float, float]] = OrderedDict()
+        self._strangers: OrderedDict[str, tuple[bool, float, float]] = OrderedDict()
         self._waiting = [0] * LANE_COUNT
         self._positions = [0] * LANE_COUNT
         self._rung = asyncio.Event()
@@ -86,8 +89,7 @@ class Confirmations:
         self._connection: asyncpg.Connection = await asyncpg.connect(
             self._url, server_settings={"application_name": "waybill bench", **SESSION}
         )
-        for lane in range(LANE_COUNT):
-            self._positions[lane] = await self._connection.fetchval(_LAST, lane)
+        await self._start()
         self._looking = asyncio.create_task(self._look_on())
         return self
 
@@ -105,7 +107,7 @@ class Confirmations:
         """Wait for this order's end. `intended` is of `time.perf_counter`."""
         key = order.decode()
         if (early := self._strangers.pop(key, None)) is not None:
-            self._end(intended, *early)
+            self._end(intended, early)
             return
         lane = lane_of(key)
         self._pending[key] = (intended, lane)
@@ -117,19 +119,29 @@ class Confirmations:
             if not self._pending:
                 self._rung.clear()
                 await self._rung.wait()
-            lanes = [lane for lane, waiting in enumerate(self._waiting) if waiting]
-            positions = [self._positions[lane] for lane in lanes]
-            rows = await self._connection.fetch(_LOOK, lanes, positions, ENDS, ROWS_MAX)
+            ends = await self._look()
             self.looks += 1
-            self._take(rows)
+            self._take(ends)
             await asyncio.sleep(self.look_seconds)
 
-    def _take(self, rows: Iterable[Any]) -> None:
+    async def _start(self) -> None:
+        """Before the first look."""
+        for lane in range(LANE_COUNT):
+            self._positions[lane] = await self._connection.fetchval(_LAST, lane)
+
+    async def _look(self) -> list[End]:
+        lanes = [lane for lane, waiting in enumerate(self._waiting) if waiting]
+        positions = [self._positions[lane] for lane in lanes]
+        rows = await self._connection.fetch(_LOOK, lanes, positions, ENDS, ROWS_MAX)
+        for lane, seq, *_ in rows:
+            self._positions[lane] = max(self._positions[lane], seq)
+        return [(key, kind == CONFIRMED, written) for _, _, key, kind, written in rows]
+
+    def _take(self, ends: Iterable[End]) -> None:
         now = time.perf_counter()
         epoch = time.time() - now  # noqa: TID251 - the database's clock; anew, for clocks drift
-        for lane, seq, key, kind, written in rows:
-            self._positions[lane] = max(self._positions[lane], seq)
-            end = (kind, now, written - epoch)
+        for key, is_good, written in ends:
+            end = (is_good, now, written - epoch)
             if (waiting := self._pending.pop(key, None)) is None:
                 # It ended before its client had the answer, or it is somebody else's.
                 self._strangers[key] = end
@@ -138,10 +150,11 @@ class Confirmations:
                 continue
             intended, lane_waiting = waiting
             self._waiting[lane_waiting] -= 1
-            self._end(intended, *end)
+            self._end(intended, end)
 
-    def _end(self, intended: float, kind: str, seen: float, written: float) -> None:
-        if kind != CONFIRMED:
+    def _end(self, intended: float, end: tuple[bool, float, float]) -> None:
+        is_good, seen, written = end
+        if not is_good:
             self.tally.cancelled += 1
             return
         self.confirmed += 1

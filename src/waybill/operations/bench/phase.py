@@ -15,6 +15,7 @@ from waybill.operations.bench.figures import Measured, an_order, latency, per_se
 from waybill.operations.bench.target import DRAIN_SECONDS_MAX
 from waybill.operations.generator import Generator
 from waybill.operations.plan import Plan
+from waybill.operations.sent_orders import two_lines
 from waybill.operations.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Phases:
         self._sampler = sampler
         self._history = history
         self._progress = progress
+        self._contents = two_lines(target.blueprint)
 
     async def run(self, plan: PhasePlan) -> Measured:
         """One measurement. Raises BenchFailedError if the platform does not come to rest."""
@@ -69,7 +71,12 @@ class Phases:
         await self._settle(plan)
         rows_before, before = await self._counters.rows(), await self._counters.work()
         tally, looks = self._confirmations.begin(), self._confirmations.looks
-        watcher = Watcher(self._target.host, self._target.port_base + 1, every=plan.watch_every)
+        watcher = Watcher(
+            self._target.host,
+            self._target.port_base + 1,
+            every=plan.watch_every,
+            blueprint=self._target.blueprint,
+        )
         self._progress.step(f"{plan.name}: measuring", plan.seconds)
         began = time.perf_counter()
         result = await self._send(plan, plan.seconds, watcher)
@@ -117,6 +124,8 @@ class Phases:
             connections=plan.connections,
             host=self._target.host,
             port_base=self._target.port_base,
+            blueprint=self._target.blueprint,
+            contents=self._contents,
         )
 
         def accepted(order: bytes, intended: float) -> None:
@@ -150,7 +159,7 @@ class Phases:
 
     async def _wait(self, what: str, give_up: float) -> None:
         if (failure := self._confirmations.failure) is not None:
-            raise BenchFailedError(f"the order service's outbox cannot be read: {failure}")
+            raise BenchFailedError(f"how orders end cannot be read: {failure}")
         if time.perf_counter() > give_up:
             raise BenchFailedError(
                 f"not at rest {DRAIN_SECONDS_MAX:.0f} s after the last order was sent: {what}"

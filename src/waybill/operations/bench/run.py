@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from waybill.operations.audit import AuditOptions, audit
+from waybill.operations.audit.scope import ORDER
 from waybill.operations.bench.confirmations import Confirmations
 from waybill.operations.bench.counters import Counters
 from waybill.operations.bench.durability import read_durability
+from waybill.operations.bench.order_rows import OrderRows
 from waybill.operations.bench.phase import Phases
 from waybill.operations.bench.sampler import Sampler
 from waybill.operations.history import HistoryWriter
@@ -37,6 +39,7 @@ COLLECT_AFTER: Final = 50_000
 class Outcome:
     """What was measured, and what the audit says of it."""
 
+    blueprint: str
     report: Report
     durability: Durability
     phases: tuple[Measured, ...]
@@ -54,10 +57,12 @@ async def measure(
     """Run the phases and the audit. Raises MessagingError if the platform cannot be measured."""
     _spare_the_collector()
     progress.step("raising the stock")
-    await raise_stock(Plan(0, 0, 0, host=target.host, port_base=target.port_base))
+    await raise_stock(
+        Plan(0, 0, 0, host=target.host, port_base=target.port_base, blueprint=target.blueprint)
+    )
     durability = await read_durability(target.urls["order"], target.data_directory)
     with HistoryWriter(history) as writer:
-        confirmations = Confirmations(target.order_reader_url, look_seconds=plans[0].look_seconds)
+        confirmations = _confirmations(target, plans[0].look_seconds)
         async with (
             confirmations,
             Counters(target) as counters,
@@ -75,9 +80,22 @@ async def measure(
     progress.step("audit")
     report = await audit(
         target.auditor_urls,
-        AuditOptions(settle_seconds=AUDIT_SETTLE_SECONDS, history=history, kafka=target.kafka),
+        AuditOptions(
+            blueprint=target.blueprint,
+            settle_seconds=AUDIT_SETTLE_SECONDS,
+            history=history,
+            kafka=target.kafka,
+        ),
     )
-    return Outcome(report, durability, measured, tuple(sampler.samples))
+    return Outcome(target.blueprint.name, report, durability, measured, tuple(sampler.samples))
+
+
+def _confirmations(target: Target, look_seconds: float) -> Confirmations:
+    """By the outbox where that tells how orders end, and nothing is compared; else by rows."""
+    if target.blueprint.workload.tells_endings and not target.is_compared:
+        return Confirmations(target.order_reader_url, look_seconds=look_seconds)
+    url = target.auditor_urls[ORDER]
+    return OrderRows(url, process=target.blueprint.order_process, look_seconds=look_seconds)
 
 
 def _spare_the_collector() -> None:

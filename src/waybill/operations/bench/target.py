@@ -41,6 +41,8 @@ class Target:
     postgres: Callable[[], Sequence[int]]
     kafka: KafkaSettings | None = None
     """The brokers that it runs on."""
+    is_compared: bool = False
+    """Whether the ends of orders must be seen in the same way whatever the blueprint."""
 
 
 @dataclass(frozen=True, kw_only=True)
