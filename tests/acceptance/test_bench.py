@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -127,3 +128,30 @@ def test_every_other_blueprint_is_measured_by_its_own_orders(
     (phase,) = found["phases"]
     assert phase["accepted"] == phase["confirmed"] == phase["confirmedSeen"]["samples"] == 30
     assert phase["confirmedPolled"]["samples"] > 0
+
+
+@pytest.mark.long
+def test_all_blueprints_stand_in_one_table(tmp_path: Path) -> None:
+    """The same orders through each, ends seen alike: a column a blueprint, JSON and a plot."""
+    shown = subprocess.run(
+        [
+            *(sys.executable, "-m", "waybill", "bench", "--all-blueprints"),
+            *("--rate", "20", "--seconds", "1", "--warm-up-seconds", "0", "--settle-seconds", "0"),
+            *("--out", str(tmp_path / "out")),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    names = {"comparison.json", "comparison.md", "comparison.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
+    assert f"| | {' | '.join(BLUEPRINTS)} |" in shown.stdout
+    found = json.loads((tmp_path / "out" / "comparison.json").read_bytes())["blueprints"]
+    assert list(found) == list(BLUEPRINTS)
+    for results in found.values():
+        (phase,) = results["phases"]
+        assert phase["accepted"] == phase["confirmed"] == 20
+        assert phase["anOrder"]["messages"] >= 1
+        assert results["audit"].startswith("audit: clean")

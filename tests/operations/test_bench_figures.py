@@ -26,8 +26,8 @@ from waybill.operations.bench.figures import (
 from waybill.operations.bench.processes import postgres_usage, python_usage
 from waybill.operations.bench.results import Results, as_markdown, write_results
 
-BEFORE = Work(10.0, 1_000, 50, 4_000_000, 5.0, 7.0, 1.0)
-AFTER = Work(40.0, 7_000, 1_950, 34_000_000, 5.5, 7.75, 1.125)
+BEFORE = Work(10.0, 1_000, 50, 4_000_000, 5.0, 7.0, 1.0, 40)
+AFTER = Work(40.0, 7_000, 1_950, 34_000_000, 5.5, 7.75, 1.125, 5_040)
 ROWS = (Rows(100, 40, 30, 5), Rows(50_100, 10_040, 6_030, 6))
 COST = an_order(BEFORE, AFTER, ROWS, 1_000)
 
@@ -39,6 +39,7 @@ def test_the_cost_of_an_order_is_the_difference_by_order() -> None:
     assert COST.rows_deleted == 0.001
     assert (COST.python_cpu_microseconds, COST.postgres_cpu_microseconds) == (500, 750)
     assert COST.load_cpu_microseconds == 125
+    assert COST.messages == 5
 
 
 def test_a_rate_counts_to_the_last_confirmation() -> None:

@@ -27,6 +27,12 @@ def bench(
     port_base: PortBase = None,
     *,
     blueprint: ChosenBlueprint = None,
+    all_blueprints: Annotated[
+        bool,
+        typer.Option(
+            "--all-blueprints", help="The same through each blueprint, on new data: one table."
+        ),
+    ] = False,
     rate: Annotated[
         list[float] | None,
         typer.Option(
@@ -77,6 +83,7 @@ def bench(
     from waybill.commands.place import given, settings_of  # noqa: PLC0415 - as above
     from waybill.operations.bench.target import PhasePlan  # noqa: PLC0415 - as above
     from waybill.platform.benchmark import BenchOptions, run_bench  # noqa: PLC0415 - as above
+    from waybill.platform.compared import run_comparison  # noqa: PLC0415 - as above
     from waybill.platform.databases import own_databases  # noqa: PLC0415 - as above
 
     if own_databases() is not None:
@@ -88,6 +95,11 @@ def bench(
         option = "--processes" if processes else "--log"
         raise typer.BadParameter(f"{option} is for a platform of its own, not for --running")
     data, port_base = given(data, port_base)
+    if all_blueprints and (running or blueprint or data or log is Log.KAFKA):
+        raise typer.BadParameter(
+            "--all-blueprints starts platforms of its own on new data and their outboxes: leave "
+            "--running, --blueprint, --data and --log out"
+        )
     if running:
         settings = settings_of(data, port_base)
         data, port_base = settings.data_directory, settings.port_base
@@ -115,5 +127,6 @@ def bench(
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 140
-    if not run_bench(console, options):
+    bench_as_asked = run_comparison if all_blueprints else run_bench
+    if not bench_as_asked(console, options):
         raise typer.Exit(1)

@@ -7,7 +7,7 @@ import shutil
 import signal
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -54,6 +54,8 @@ class BenchOptions:
     kafka: bool
     blueprint: str | None
     command: str
+    is_compared: bool = False
+    """Whether the ends of orders are seen in the same way whatever the blueprint."""
 
 
 def run_bench(console: Console, options: BenchOptions) -> bool:
@@ -61,6 +63,17 @@ def run_bench(console: Console, options: BenchOptions) -> bool:
 
     Raises MessagingError if it could not be measured.
     """
+    results = measured(console, options)
+    if results is None:
+        return False
+    console.print(as_markdown(results), soft_wrap=True, markup=False)
+    for path in write_results(results, options.out):
+        console.print(str(path), soft_wrap=True, markup=False)
+    return True
+
+
+def measured(console: Console, options: BenchOptions) -> Results | None:
+    """Measure and audit; None, and the audit is shown, if it was not clean. As `run_bench`."""
     made = _make(options.out)
     if not plots.available():
         console.print(plots.MISSING)
@@ -85,11 +98,10 @@ def run_bench(console: Console, options: BenchOptions) -> bool:
         else:
             shutil.rmtree(scratch, ignore_errors=True)
     if outcome.is_clean:
-        _write(console, options, outcome, began)
-    else:
-        show_report(outcome.report, console)
-        console.print(f"no clean audit, no figures: {outcome.report.told()}")
-    return outcome.is_clean
+        return _results(options, outcome, began)
+    show_report(outcome.report, console)
+    console.print(f"no clean audit, no figures: {outcome.report.told()}")
+    return None
 
 
 def _make(directory: Path) -> list[Path]:
@@ -117,7 +129,11 @@ async def _measured(console: Console, options: BenchOptions, scratch: Path) -> O
     assert running is not None  # noqa: S101 - run made one
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     if options.running:
-        settings = Settings.load(data_directory=options.data_directory, port_base=options.port_base)
+        settings = Settings.load(
+            blueprint=options.blueprint,
+            data_directory=options.data_directory,
+            port_base=options.port_base,
+        )
         platform = running_platform(settings)
     else:
         settings = Settings.load(
@@ -128,18 +144,19 @@ async def _measured(console: Console, options: BenchOptions, scratch: Path) -> O
         platform = own_platform(settings, processes=options.processes, kafka=options.kafka)
     with Bar(console) as bar:
         bar.step("starting the platform")
-        async with platform as target:
+        async with platform as found:
+            target = replace(found, is_compared=options.is_compared)
             return await measure(
                 target, options.plans, history=scratch / HISTORY_NAME, progress=bar
             )
 
 
-def _write(console: Console, options: BenchOptions, outcome: Outcome, began: datetime) -> None:
+def _results(options: BenchOptions, outcome: Outcome, began: datetime) -> Results:
     topology = "a platform that was running"
     if not options.running:
         topology = "one process a service" if options.processes else "all services in one process"
         topology += ", on Kafka" if options.kafka else ""
-    results = Results(
+    return Results(
         waybill=version("waybill"),
         began=f"{began:%Y-%m-%d %H:%M:%S} UTC",
         command=options.command,
@@ -149,9 +166,6 @@ def _write(console: Console, options: BenchOptions, outcome: Outcome, began: dat
         phases=outcome.phases,
         samples=outcome.samples,
     )
-    console.print(as_markdown(results), soft_wrap=True, markup=False)
-    for path in write_results(results, options.out):
-        console.print(str(path), soft_wrap=True, markup=False)
 
 
 class Bar:

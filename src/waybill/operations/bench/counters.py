@@ -23,6 +23,10 @@ _POSITIONS = """
 SELECT pg_current_wal_insert_lsn() - '0/0' AS wal,
        pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_transaction
 """
+_MESSAGES = """
+SELECT coalesce(sum(last_value), 0)::bigint FROM pg_sequences
+WHERE schemaname = 'messaging' AND sequencename = 'outbox_seq'
+"""
 _ROWS = """
 SELECT coalesce(sum(n_tup_ins), 0)::bigint AS inserted,
        coalesce(sum(n_tup_upd), 0)::bigint AS updated,
@@ -45,6 +49,8 @@ class Work(NamedTuple):
     postgres_cpu_seconds: float
     load_cpu_seconds: float
     """Of this process: the load generator and everything else that measures."""
+    messages: int = 0
+    """Written into outboxes."""
 
 
 class Rows(NamedTuple):
@@ -84,6 +90,9 @@ class Counters:
         for port in target.process_ports:
             statements += await metric(target.host, port, STATEMENTS)
         row = await self._connections[0].fetchrow(_POSITIONS)
+        messages = 0
+        for connection in self._connections:
+            messages += await connection.fetchval(_MESSAGES)
         return Work(
             at=time.perf_counter(),
             statements=statements,
@@ -92,6 +101,7 @@ class Counters:
             python_cpu_seconds=python_usage(target.python()).cpu_seconds,
             postgres_cpu_seconds=postgres_usage(target.postgres()).cpu_seconds,
             load_cpu_seconds=time.process_time(),
+            messages=messages,
         )
 
     async def rows(self) -> Rows:

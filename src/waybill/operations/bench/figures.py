@@ -43,6 +43,8 @@ class AnOrder(msgspec.Struct, frozen=True, rename="camel"):
     python_cpu_microseconds: float
     postgres_cpu_microseconds: float
     load_cpu_microseconds: float
+    messages: float
+    """Written into outboxes."""
 
 
 class Sample(msgspec.Struct, frozen=True, rename="camel"):
@@ -117,6 +119,7 @@ def an_order(before: Work, after: Work, rows: tuple[Rows, Rows], orders: int) ->
         postgres_cpu_microseconds=(after.postgres_cpu_seconds - before.postgres_cpu_seconds)
         * micro,
         load_cpu_microseconds=(after.load_cpu_seconds - before.load_cpu_seconds) * micro,
+        messages=(after.messages - before.messages) / orders,
     )
 
 

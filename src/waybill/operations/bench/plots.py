@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from itertools import cycle
 from typing import TYPE_CHECKING, Any, Final
 
 from waybill.operations.bench.figures import by_second
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from waybill.operations.bench.figures import Latency, Measured, Sample
@@ -33,6 +34,19 @@ def draw(phases: Sequence[Measured], samples: Sequence[Sample], directory: Path)
         _save(_throughput(phases, samples), directory / "throughput.png"),
         _save(_memory(phases, samples), directory / "memory.png"),
     ]
+
+
+def draw_comparison(found: Mapping[str, Sequence[Measured]], directory: Path) -> Path:
+    """Write comparison.png: of each blueprint how long orders took to their good end."""
+    title = "From the intended send to the good end"
+    figure, axes = _figure(title, "milliseconds", "share of orders, %")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    for number, (name, phases) in enumerate(found.items()):
+        for phase, style in zip(phases, cycle(("-", ":", "--", "-."))):
+            label = f"{name}: {phase.name}"
+            _curve(axes, phase.confirmed_seen, label, color=f"C{number}", style=style)
+    return _save((figure, axes), directory / "comparison.png")
 
 
 def _figure(title: str, across: str, up: str) -> tuple[Any, Any]:

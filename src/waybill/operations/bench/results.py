@@ -94,6 +94,7 @@ ROWS: Final[Sequence[tuple[str, Callable[[Measured], str]]]] = (
     ("POST to CONFIRMED as a subscriber sees it, ms", lambda p: _latency(p.confirmed_seen)),
     ("the same, until it is written (without the COMMIT)", lambda p: _latency(p.confirmed_written)),
     ("the same, by GET, of a sample", _polled),
+    ("messages an order", _each(lambda o: f"{o.messages:.2f}")),
     ("statements an order", _each(lambda o: f"{o.statements:.2f}")),
     ("commits an order", _each(lambda o: f"{o.commits:.2f}")),
     ("WAL bytes an order", _each(lambda o: f"{o.wal_bytes:.0f}")),
