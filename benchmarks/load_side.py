@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 
 from benchmarks.cluster import value
 from benchmarks.kafka_broker import running_kafka
-from benchmarks.platform_processes import running
+from benchmarks.platform_processes import PLANS, running
 from benchmarks.proof import prove
 from waybill.operations.http_client import Connection
 from waybill.operations.load import Plan, raise_stock, run
 from waybill.operations.sent_orders import two_lines
 from waybill.platform.embedded import EmbeddedPostgres
-from waybill.platform.services import PLANS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence

@@ -16,13 +16,16 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import httpx2
 
+from waybill.blueprints.catalogue import DEFAULT
 from waybill.platform.demonstration import free_port_base
-from waybill.platform.services import PLANS
+from waybill.platform.services import plans_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
+PLANS: Final = plans_of(DEFAULT)
+"""Its services: what is measured is the default blueprint."""
 Topology = Literal["one process", "a process a service"]
 TOPOLOGIES: Final[tuple[Topology, ...]] = ("one process", "a process a service")
 Command = tuple[str, str]

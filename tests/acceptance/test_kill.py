@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.acceptance.processes import PlatformProcess
 
-KILLS = 20
+KILLS = 12
 
 
 def test_after_kill_of_everything_at_random_instants_every_accepted_order_ends(

@@ -30,6 +30,7 @@ ORDERS = "SELECT count(*) FROM app.orders WHERE status = 'CONFIRMED'"
 LETTERS = "SELECT count(*) FROM messaging.dead_letters WHERE verdict = $1"
 
 
+@pytest.mark.long
 @pytest.mark.acceptance
 async def test_what_the_ratios_do_to_a_platform_leaves_its_books_clean(
     session_directory: Path, monkeypatch: pytest.MonkeyPatch

@@ -151,8 +151,9 @@ def test_missing_stock_tombstone_is_found() -> None:
         known: Mapping[UUID, inventory.Reservation],
         received: Iterable[Received],
         now: datetime,
+        **data: Any,  # noqa: ANN401 - passed on
     ) -> inventory.Decision:
-        decision = inventory.decide(stock, known, received, now)
+        decision = inventory.decide(stock, known, received, now, **data)
         kept = {
             key: each for key, each in decision.reservations.items() if known or each.quantities
         }
@@ -170,9 +171,10 @@ def test_uncommitted_stock_is_found() -> None:
         known: Mapping[UUID, inventory.Reservation],
         received: Sequence[Received],
         now: datetime,
+        **data: Any,  # noqa: ANN401 - passed on
     ) -> inventory.Decision:
         ours = [item for item in received if not isinstance(item.event, OrderConfirmed)]
-        return inventory.decide(stock, known, ours, now)
+        return inventory.decide(stock, known, ours, now, **data)
 
     bug = found(built(decide_stock=decide), Limits())
     assert bug.problem == "the order is CONFIRMED, reserved: 2, sold: 0"
@@ -186,10 +188,11 @@ def test_silent_participants_are_found() -> None:
         known: Mapping[UUID, inventory.Reservation],
         received: Iterable[Received],
         now: datetime,
+        **data: Any,  # noqa: ANN401 - passed on
     ) -> inventory.Decision:
         if known and not isinstance(next(iter(received)).event, OrderConfirmed):
             return inventory.Decision({}, {}, [], [])
-        return inventory.decide(stock, known, received, now)
+        return inventory.decide(stock, known, received, now, **data)
 
     bug = found(built(decide_stock=decide), Limits(dead_letters=1, losses=1))
     assert "go round for ever" in bug.problem

@@ -35,6 +35,8 @@ PRODUCTS = {UUID(int=0xA): 3, UUID(int=0xB): 6}
 SECONDS_TO_REST = 60.0
 """Promise P1: every order ends at most so long after the last fault heals."""
 DEADLINE_SECONDS = 901.0
+RETRY_SECONDS = 60.0
+"""Until notifications that were given up are tried again (contracts of seed 000)."""
 JUMP_SECONDS = 5.0
 ROUNDS_MAX = 300
 DAYS_30 = 30 * 86_400.0
@@ -338,7 +340,8 @@ class OrdersMachine(RuleBasedStateMachine):
 
     async def _come_to_rest(self) -> None:
         loop = self.world.loop
-        promised = loop.elapsed + SECONDS_TO_REST
+        told = RETRY_SECONDS if self.world.blueprint.orders.notices is not None else 0.0
+        promised = loop.elapsed + SECONDS_TO_REST + told
         # Nobody but the deadline asks again for what an operator gave up (M3).
         end = promised + (DEADLINE_SECONDS + SECONDS_TO_REST if self.discarded else 0)
         for _ in range(ROUNDS_MAX):

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     World = Callable[[Blueprint], Simulation]
 
 SHORT: dict[str, Any] = {
-    "max_examples": 20,
+    "max_examples": 12,
     "stateful_step_count": 40,
     "derandomize": True,
     "database": None,
 }
 """About half a minute on two cores."""
-SHORTER = {**SHORT, "max_examples": 4}
+SHORTER = {**SHORT, "max_examples": 3}
 """For the other blueprints: the services are the same."""
 
 
