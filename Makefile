@@ -43,8 +43,10 @@ env: runtime ## Write a .env with every variable and random passwords, for compo
 
 # Where nothing may be written beside the sources, each process that a test starts compiles anew.
 test test-faults: export PYTHONDONTWRITEBYTECODE =
-test: setup ## Run the tests: make test ARGS="tests/platform -k lock"
-ifeq ($(ARGS),)
+test: setup ## Run the tests: make test SERVICE=inventory, or ARGS="tests/platform -k lock"
+ifneq ($(SERVICE),)
+	@$(VENV)/pytest tests/commerce tests/http -k '$(SERVICE)' $(ARGS)
+else ifeq ($(ARGS),)
 	@$(VENV)/python -m scripts.kafka fetch
 	@$(VENV)/pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore=$(ONE_NAME)
 	@$(VENV)/pytest $(ONE_NAME)
