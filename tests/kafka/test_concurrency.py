@@ -38,16 +38,17 @@ class Together:
     def __init__(self, units: int) -> None:
         self.numbers: dict[str, list[int]] = defaultdict(list)
         """By key, as they were applied."""
-        self._barrier = asyncio.Barrier(units)
+        self._units = units
         self._met: set[asyncio.Task[object] | None] = set()
+        self._open = asyncio.Event()
 
     async def handle(self, unit: UnitOfWork, received: Sequence[Received]) -> None:
         """Take them, each member's first batch together with the others'."""
         del unit
-        task = asyncio.current_task()
-        if task not in self._met:
-            self._met.add(task)
-            await self._barrier.wait()
+        self._met.add(asyncio.current_task())
+        if len(self._met) >= self._units:
+            self._open.set()
+        await self._open.wait()  # for good: a partition may move to one more member later
         for each in received:
             assert isinstance(each.event, Numbered)
             self.numbers[each.message.key].append(each.event.number)
