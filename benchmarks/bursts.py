@@ -21,7 +21,7 @@ SELECT count(appended) FROM generate_series(1, $1::integer) AS chunk, LATERAL (
         ARRAY['{TOPIC}'], ARRAY['{TYPE}'], ARRAY[1], ARRAY['Order'], ARRAY['order-service'],
         ARRAY[clock_timestamp()]
     ) FROM (
-        SELECT gen_random_uuid() AS id, gen_random_uuid()::text AS key,
+        SELECT uuidv7() AS id, gen_random_uuid()::text AS key,
                convert_to(
                    rpad('{_BEFORE}', {VALUE_BYTES - len(_BEHIND)}, 'x') || '{_BEHIND}', 'UTF8'
                ) AS payload
