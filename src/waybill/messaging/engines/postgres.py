@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from waybill.messaging.adapters.postgres import backlog, figures, relay_mode, relay_status
-from waybill.messaging.adapters.postgres import consumers as consumers_of
+from waybill.messaging.adapters.postgres import (
+    backlog,
+    consumers,
+    figures,
+    inbox,
+    lineage,
+    relay_mode,
+    relay_status,
+)
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase, PostgresSettings
 from waybill.messaging.adapters.postgres.dead_letters import PostgresDeadLetters
 from waybill.messaging.adapters.postgres.deliveries import PostgresDeliveries
-from waybill.messaging.adapters.postgres.inbox import PostgresInbox, purge_inbox
-from waybill.messaging.adapters.postgres.lineage import lineage
+from waybill.messaging.adapters.postgres.inbox import PostgresInbox
 from waybill.messaging.adapters.postgres.migrate import upgrade
 from waybill.messaging.adapters.postgres.notify import Notifier
 from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
@@ -28,11 +34,8 @@ from waybill.messaging.reading.settings import LogSettings, SourceSpec
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from waybill.messaging.core.consumers import ConsumerInfo
-    from waybill.messaging.core.figures import Figures
     from waybill.messaging.core.message import Appended
     from waybill.messaging.core.ports import Database, Outbox
-    from waybill.messaging.core.relay_status import RelayStatus
     from waybill.messaging.core.verdicts import Verdicts
     from waybill.messaging.engines.port import Published
     from waybill.messaging.reading.outbox_log import Doorbell
@@ -45,6 +48,17 @@ class PostgresEngine:
     verdicts: Verdicts = VERDICTS
     topics: Topics = TOPICS
 
+    # The adapter's own functions, as they are: see Engine.
+    require_direct = staticmethod(relay_mode.require_direct)
+    require_relay = staticmethod(relay_mode.require_relay)
+    look = staticmethod(figures.look)
+    look_at_relay = staticmethod(relay_status.look)
+    list_consumers = staticmethod(consumers.list_consumers)
+    forget_consumer = staticmethod(consumers.forget_consumer)
+    unread_rows = staticmethod(backlog.unread_rows)
+    purge_inbox = staticmethod(inbox.purge_inbox)
+    lineage = staticmethod(lineage.lineage)
+
     async def upgrade(self, owner_url: str, *, partition_rows: int) -> None:
         """See Engine.upgrade."""
         await upgrade(owner_url, partition_rows=partition_rows)
@@ -52,14 +66,6 @@ class PostgresEngine:
     async def connect(self, url: str, settings: PostgresSettings) -> Database:
         """See Engine.connect."""
         return await PostgresDatabase.connect(url, settings)
-
-    async def require_direct(self, database: Database, service: str) -> None:
-        """See Engine.require_direct."""
-        await relay_mode.require_direct(database, service)
-
-    async def require_relay(self, database: Database, service: str, mode: str) -> None:
-        """See Engine.require_relay."""
-        await relay_mode.require_relay(database, service, mode)
 
     def outbox(
         self,
@@ -110,12 +116,6 @@ class PostgresEngine:
         """See Engine.upkeep."""
         return OutboxUpkeep(owner_url, settings).turn
 
-    async def purge_inbox(
-        self, database: Database, older_than_seconds: float, *, sources_hold: bool
-    ) -> int:
-        """See Engine.purge_inbox."""
-        return await purge_inbox(database, older_than_seconds, sources_hold=sources_hold)
-
     def partition_positions(self, database: Database) -> PostgresPartitionPositions:
         """See Engine.partition_positions."""
         return PostgresPartitionPositions(database)
@@ -138,42 +138,6 @@ class PostgresEngine:
 
         store = PostgresRelayStore(name, database, source, rewind_seconds=rewind_seconds, mode=mode)
         return store, call_at_hints
-
-    async def look(self, database: Database) -> Figures:
-        """See Engine.look."""
-        return await figures.look(database)
-
-    async def look_at_relay(self, database: Database) -> RelayStatus:
-        """See Engine.look_at_relay."""
-        return await relay_status.look(database)
-
-    async def list_consumers(
-        self, sources: Mapping[str, Database], consumers: Mapping[str, Database]
-    ) -> list[ConsumerInfo]:
-        """See Engine.list_consumers."""
-        return await consumers_of.list_consumers(sources, consumers)
-
-    async def forget_consumer(
-        self,
-        source: Database,
-        *,
-        consumer: str,
-        source_name: str,
-        consuming: Database | None,
-        force: bool,
-    ) -> bool:
-        """See Engine.forget_consumer."""
-        return await consumers_of.forget_consumer(
-            source, consumer=consumer, source_name=source_name, consuming=consuming, force=force
-        )
-
-    async def unread_rows(self, database: Database, *, count_max: int) -> int:
-        """See Engine.unread_rows."""
-        return await backlog.unread_rows(database, count_max=count_max)
-
-    async def lineage(self, database: Database) -> str:
-        """See Engine.lineage."""
-        return await lineage(database)
 
     async def has_room(self, database: Database) -> tuple[bool, dict[str, str]]:
         """See Engine.has_room: rows need a partition."""
