@@ -44,6 +44,7 @@ def requirements(project: dict[str, Any]) -> dict[str, list[str]]:
     runtime = [
         *project["project"]["dependencies"],
         *project["project"]["optional-dependencies"]["commerce"],
+        *project["project"]["optional-dependencies"]["dns"],
         *project["project"]["optional-dependencies"]["kafka"],
         *project["project"]["optional-dependencies"]["mysql"],
         *project["project"]["optional-dependencies"]["redis"],
