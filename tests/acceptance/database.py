@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -11,6 +12,7 @@ from waybill.platform.embedded import EmbeddedPostgres
 from waybill.platform.provisioning import database_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 SUPERUSER = "postgres"
@@ -45,3 +47,22 @@ def value(data: Path, service: str, statement: str, *arguments: object) -> Any: 
     """The first column of the first row, or None."""
     found = rows(data, service, statement, *arguments)
     return next(iter(found[0].values())) if found else None
+
+
+@contextmanager
+def connected(data: Path, service: str) -> Iterator[Callable[[str], None]]:
+    """Runs statements on one connection that is open from the beginning, as the superuser.
+
+    A new one may need what is not there: on a full disk PostgreSQL refuses it if it must write
+    its cache of the catalogue.
+    """
+    with asyncio.Runner() as runner:
+        connection = runner.run(asyncpg.connect(url_of(data, service)))
+        try:
+            yield lambda statement: runner.run(_execute(connection, statement))
+        finally:
+            connection.terminate()  # its server may be gone
+
+
+async def _execute(connection: asyncpg.Connection, statement: str) -> None:
+    await connection.execute(statement)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 from tests.acceptance.books import assert_balanced
-from tests.acceptance.database import rows
+from tests.acceptance.database import connected, rows
 from tests.acceptance.processes import PlatformProcess, free_port_base, wait_for
 from tests.acceptance.small_disk import SmallDisk, small_disk
 from tests.acceptance.traffic import Traffic
@@ -17,7 +17,7 @@ from tests.acceptance.traffic import Traffic
 from waybill.platform.embedded.processes import processes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sized
+    from collections.abc import Callable, Iterator, Sized
     from pathlib import Path
 
 pytestmark = pytest.mark.acceptance
@@ -65,11 +65,11 @@ def get(platform: PlatformProcess) -> int:
     return platform.client.get(f"{platform.url(1)}/api/orders?limit=1").status_code
 
 
-def panics(disk: SmallDisk, platform: PlatformProcess) -> bool:
+def panics(disk: SmallDisk, platform: PlatformProcess, run: Callable[[str], None]) -> bool:
     """Have PostgreSQL begin a new journal file, once there is none left; whether it is gone."""
     disk.fill()  # it gives room back now and then
     try:
-        rows(platform.data, "order", NEEDS_A_JOURNAL_FILE)
+        run(NEEDS_A_JOURNAL_FILE)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         print(f"a journal file: {error!r}")  # noqa: T201 - pytest shows it if this never ends
     return get(platform) == 503
@@ -123,12 +123,12 @@ def test_on_a_disk_that_is_full_at_once_nothing_accepted_is_lost(
     disk: SmallDisk, platform: PlatformProcess
 ) -> None:
     """P1, P10: PostgreSQL cannot write: 503 with Retry-After, never 500, and reads go on."""
-    with Traffic(platform) as traffic:
+    with Traffic(platform) as traffic, connected(platform.data, "order") as run:
         traffic.resume()
         wait_for(lambda: more(traffic.accepted, ORDERS_FIRST), 30, "some traffic")
         disk.fill()
         with pytest.raises(asyncpg.DiskFullError):
-            rows(platform.data, "order", NEEDS_ROOM)
+            run(NEEDS_ROOM)
         reached = len(traffic.refused)
         wait_for(lambda: more(traffic.refused, reached + ORDERS_FIRST), 10, "orders are refused")
         assert get(platform) == 200
@@ -144,10 +144,11 @@ def test_a_postgresql_that_panics_for_want_of_room_comes_back(
 ) -> None:
     """E2: its journal needs a new file and finds no room: it ends, and is started until it can."""
     cluster = platform.data / "postgres" / "data"
-    with Traffic(platform) as traffic:
+    told = "PostgreSQL panics, reads tell to come back"
+    with Traffic(platform) as traffic, connected(platform.data, "order") as run:
         traffic.resume()
         wait_for(lambda: more(traffic.accepted, ORDERS_FIRST), 30, "some traffic")
-        wait_for(lambda: panics(disk, platform), 20, "PostgreSQL panics, reads tell to come back")
+        wait_for(lambda: panics(disk, platform, run), 20, told)
         reached = len(traffic.refused)
         wait_for(lambda: more(traffic.refused, reached + ORDERS_FIRST), 10, "orders are refused")
         traffic.pause()
