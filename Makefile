@@ -70,7 +70,7 @@ kafka-reset: setup ## Stop it and drop its data
 mutants: setup ## Plant faults in copies of the code, see that tests notice: ARGS="--only NAME"
 	@$(VENV)/python -m mutants.run $(ARGS)
 
-check: setup ## Format, lint, types, import contracts, locks: what a commit must pass
+check: setup ## Format, lint, types, import contracts, locks, bill of materials
 	@scripts/check
 
 format: setup ## Format the code
@@ -83,5 +83,6 @@ bench: setup ## Measure what it carries and what an order costs: make bench ARGS
 bench-ratios: setup ## Measure against DBOS and pgbench, an hour: make bench-ratios ARGS="--quick --only R7"
 	@$(VENV)/python -m benchmarks $(ARGS)
 
-lock: setup ## Resolve the dependencies again
+lock: setup ## Resolve the dependencies again, and list them in sbom.cdx.json
 	@$(VENV)/python scripts/lock.py
+	@$(VENV)/python scripts/sbom.py

@@ -1,7 +1,8 @@
 """Pins every dependency with its hashes, for all platforms.
 
 `python scripts/lock.py` resolves again and asks the registry; with `--check` it compares with
-pyproject.toml and asks nobody.
+pyproject.toml, sees that nobody changed a lock by hand and that every package has its hashes, and
+asks nobody.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ BUILD = ("hatchling>=1.27", "editables>=0.5")
 """What installs this checkout itself, so that its set-up needs nothing unpinned."""
 
 MARK = "# made from: "
+WHOLE = "# sha256 of what follows: "
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -64,15 +66,37 @@ def fingerprint(wanted: list[str]) -> str:
 
 
 def check(locks: dict[str, list[str]]) -> int:
-    """Say which locks no longer fit pyproject.toml."""
-    stale = [
-        name
-        for name, wanted in locks.items()
-        if f"{MARK}{fingerprint(wanted)}" not in (ROOT / name).read_text().splitlines()[:3]
+    """Say which locks no longer fit pyproject.toml, or are not as they were written."""
+    wrong = []
+    for name, wanted in locks.items():
+        made, written, whole, *packages = (ROOT / name).read_text().split("\n", 3)
+        body = "".join(packages)
+        if made != f"{MARK}{fingerprint(wanted)}":
+            wrong.append(f"{name} no longer fits pyproject.toml")
+        elif f"{made}\n{written}\n{whole}\n" != header(wanted, body):
+            wrong.append(f"{name} was changed by hand")
+        elif unpinned(body):
+            wrong.append(f"{name} has packages without hashes: {', '.join(unpinned(body))}")
+    for each in wrong:
+        sys.stderr.write(f"{each}: run make lock\n")
+    return 1 if wrong else 0
+
+
+def header(wanted: list[str], body: str) -> str:
+    """What a lock begins with."""
+    whole = hashlib.sha256(body.encode()).hexdigest()
+    return (
+        f"{MARK}{fingerprint(wanted)}\n# Written by scripts/lock.py; do not edit.\n{WHOLE}{whole}\n"
+    )
+
+
+def unpinned(body: str) -> list[str]:
+    """The packages that could be something else tomorrow."""
+    lines = body.replace("\\\n", " ").splitlines()
+    packages = [line for line in lines if line and not line.startswith("#")]
+    return [
+        line.split()[0] for line in packages if "==" not in line or "--hash=sha256:" not in line
     ]
-    if stale:
-        sys.stderr.write(f"{', '.join(stale)} no longer fit pyproject.toml: run make lock\n")
-    return 1 if stale else 0
 
 
 def write(name: str, wanted: list[str]) -> None:
@@ -88,8 +112,8 @@ def write(name: str, wanted: list[str]) -> None:
         if name == "requirements-dev.lock":
             command += ["--constraint", str(ROOT / "requirements.lock")]
         subprocess.run(command, check=True, cwd=scratch)  # noqa: S603 - our own command
-        header = f"{MARK}{fingerprint(wanted)}\n# Written by scripts/lock.py; do not edit.\n"
-        (ROOT / name).write_text(header + result.read_text())
+        body = result.read_text()
+        (ROOT / name).write_text(header(wanted, body) + body)
 
 
 if __name__ == "__main__":

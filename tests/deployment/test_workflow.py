@@ -75,7 +75,7 @@ def test_checks_tests_and_staging_come_before_publishing(jobs: dict[str, dict[st
     """R272, R273: what is published was linted, tested, rolled over, and nobody lagged behind."""
     publish = jobs["publish"]
     assert publish["if"] == "startsWith(github.ref, 'refs/tags/v')"
-    assert publish["needs"] == ["check", "test", "staging"]
+    assert publish["needs"] == ["check", "test", "scan", "staging"]
     assert "make check" in shell(jobs["check"])
     assert "make test\n" in shell(jobs["test"]) + "\n"
     staging = shell(jobs["staging"])
@@ -126,6 +126,21 @@ def test_it_holds_no_secret_and_few_rights(
         str(step["with"]["password"]) for step in jobs["publish"]["steps"] if "login" in str(step)
     ]
     assert given == ["${{ secrets.REGISTRY_PASSWORD }}"]
+
+
+def test_what_is_locked_is_looked_up_and_secrets_are_looked_for(
+    jobs: dict[str, dict[str, Any]],
+) -> None:
+    """By scanners of one version each, over the whole history, on every run and the schedule."""
+    scan = jobs["scan"]
+    assert "if" not in scan
+    assert scan["steps"][0]["with"] == {"fetch-depth": 0, "persist-credentials": False}
+    assert re.search(
+        r"pip-audit@[\d.]+ --strict .*--require-hashes --requirement requirements\.lock",
+        shell(scan),
+    )
+    assert re.fullmatch(r"github\.com/[\w/]+@v[\d.]+", scan["env"]["GITLEAKS"])
+    assert 'go run "$GITLEAKS" git --redact' in shell(scan)
 
 
 def test_every_action_is_pinned_by_version(jobs: dict[str, dict[str, Any]]) -> None:
