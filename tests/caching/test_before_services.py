@@ -227,6 +227,7 @@ def test_a_password_is_quoted_and_never_shown(tmp_path: Path) -> None:
     assert settings.url == "redis://:p%40ss@cache:6379/0"
     assert (settings.timeout_seconds, settings.prefix) == (0.25, "shop:")
     assert "p%40ss" not in repr(settings)
+    del given["REDIS_PASSWORD"]
     given |= {"REDIS_USER": "anna", "REDIS_PASSWORD_FILE": str(file)}
     other = RedisSettings.from_environment(given)
     assert other is not None

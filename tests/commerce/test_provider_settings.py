@@ -49,7 +49,7 @@ def test_token_and_secrets_are_read_and_never_shown(tmp_path: Path) -> None:
         ({**URL, "PAYMENT_PROVIDER_TOKEN_FILE": "/nowhere"}, "cannot be read"),
         (
             {**URL, "PAYMENT_PROVIDER_TOKEN": "a", "PAYMENT_PROVIDER_TOKEN_FILE": "/b"},
-            "not both",
+            "are both set",
         ),
     ],
 )

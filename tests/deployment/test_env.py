@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import stat
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from waybill.messaging.adapters.kafka.settings import PREFIX, KafkaSettings
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.platform.databases import urls_of
 from waybill.platform.env_file import lines, write
@@ -71,4 +73,5 @@ def test_the_page_names_variables_that_exist(dot_env: dict[str, str]) -> None:
     named = set(re.findall(r"`((?:WAYBILL|POSTGRES|GRAFANA|KAFKA)_[A-Z_]+)`", text))
     assert named
     settings = {variable_of(name) for name in Settings.model_fields}
-    assert named <= {*dot_env, *variables(), *settings}
+    kafka = {f"{PREFIX}{each.name.upper()}" for each in fields(KafkaSettings)}
+    assert named <= {*dot_env, *variables(), *settings, *kafka}

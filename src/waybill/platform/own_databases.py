@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003 - a dataclass's field
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from waybill.commerce.migrations import migrate as commerce
 from waybill.messaging.core.database_url import MYSQL_SCHEMES, is_mysql
 from waybill.messaging.core.errors import ConfigurationError
+from waybill.messaging.secret import secret_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,6 @@ KINDS: Final = ("owner", "service", "reader", "auditor")
 HOST, PORT = "POSTGRES_HOST", "POSTGRES_PORT"
 """Seed 004's names: one server for every database that has no URL of its own."""
 DEFAULT_PORT: Final = 5432
-GUESSED_FIRST: Final = frozenset({"changeme", "password", "platform", "postgres", "waybill"})
 
 
 def database_of(service: str) -> str:
@@ -120,26 +119,14 @@ class OwnDatabases:
 
 def secret(given: Mapping[str, str], variable: str, mistakes: list[str]) -> str | None:
     """A password from its variable or its file; None if there is none, or a mistake in it."""
-    file = given.get(f"{variable}_FILE")
-    if file is None:
-        found = given.get(variable)
-    elif variable in given:
-        mistakes.append(f"{variable} and {variable}_FILE are both set: keep one")
+    try:
+        found = secret_of(given, variable)
+    except ConfigurationError as error:
+        mistakes.append(str(error))
         return None
-    else:
-        try:
-            found = Path(file).read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it is not text"
-            mistakes.append(f"{variable}_FILE={file}: it cannot be read: {reason}")
-            return None
-    if found is None:
-        return None
-    if found.lower() in GUESSED_FIRST:
-        mistakes.append(f"{variable} is a password that everybody tries: `make env` makes others")
-    elif not found.isascii() or not found.isprintable() or not found:
+    if found and (not found.isascii() or not found.isprintable()):
         mistakes.append(f"{variable} must be of printable ASCII letters")
-    return found
+    return found or None
 
 
 def _places(given: Mapping[str, str], mistakes: list[str]) -> Iterator[tuple[str, str]]:

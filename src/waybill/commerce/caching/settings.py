@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from waybill.messaging.core.errors import ConfigurationError
+from waybill.messaging.secret import SAMPLES, secret_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +29,10 @@ class RedisSettings:
     def __post_init__(self) -> None:
         if not self.url.startswith(("redis://", "rediss://", "unix://")):
             raise ConfigurationError("REDIS_URL: give redis://host:port/database, or rediss://")
+        if (urlsplit(self.url).password or "").lower() in SAMPLES:
+            raise ConfigurationError(
+                "REDIS_URL holds a password that everybody tries: set one that nobody can guess"
+            )
         if self.timeout_seconds <= 0 or self.commands_max < 1 or self.value_bytes_max < 1:
             raise ConfigurationError("REDIS_* limits are above 0")
 
@@ -39,7 +43,7 @@ class RedisSettings:
         Raises ConfigurationError for a value that is not of its kind.
         """
         given = {name: text for name, text in environment.items() if text}
-        url = given.get("REDIS_URL", "") or _url(given)
+        url = secret_of(given, "REDIS_URL") or _url(given)
         if not url:
             return None
         limits: dict[str, Any] = {}
@@ -61,11 +65,6 @@ def _url(given: Mapping[str, str]) -> str:
     port = given.get("REDIS_PORT", "6379")
     if not port.isascii() or not port.isdigit():
         raise ConfigurationError(f"REDIS_PORT is {port!r}: give a number")
-    password = given.get("REDIS_PASSWORD", "")
-    if "REDIS_PASSWORD_FILE" in given:
-        try:
-            password = Path(given["REDIS_PASSWORD_FILE"]).read_text().strip()
-        except OSError as error:
-            raise ConfigurationError(f"REDIS_PASSWORD_FILE: {error.strerror}") from error
+    password = secret_of(given, "REDIS_PASSWORD")
     who = f"{quote(given.get('REDIS_USER', ''), safe='')}:{quote(password, safe='')}@"
     return f"redis://{who if password else ''}{given['REDIS_HOST']}:{port}/0"

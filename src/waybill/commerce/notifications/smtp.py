@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
 from email.utils import format_datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, cast, get_args
 
 import aiosmtplib
@@ -24,6 +23,7 @@ from waybill.commerce.notifications.mailer import Email
 from waybill.messaging.core import crash_points
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.core.outcome import Delivered, Failed, Refused, Unknown
+from waybill.messaging.secret import secret_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,9 +73,6 @@ class SmtpSettings:
         given = {name: text for name, text in environment.items() if text}
         if "SMTP_HOST" not in given:
             return None
-        password = given.get("SMTP_PASSWORD", "")
-        if "SMTP_PASSWORD_FILE" in given:
-            password = Path(given["SMTP_PASSWORD_FILE"]).read_text().strip()
         try:
             port = int(given.get("SMTP_PORT", "587"))
             timeout = float(given.get("SMTP_TIMEOUT_SECONDS", "4"))
@@ -87,7 +84,7 @@ class SmtpSettings:
             host=given["SMTP_HOST"],
             port=port,
             user=given.get("SMTP_USER", ""),
-            password=password,
+            password=secret_of(given, "SMTP_PASSWORD"),
             sender=given.get("FROM_EMAIL", ""),
             tls=cast("Tls", given.get("SMTP_TLS", usual)),
             ca_file=given.get("SMTP_CA_FILE", ""),

@@ -6,20 +6,19 @@ Secrets come from the environment or from files; none is shown anywhere.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from waybill.commerce.http.client import ClientSettings
 from waybill.commerce.payments.webhook import WebhookSettings
 from waybill.messaging.core.errors import ConfigurationError
+from waybill.messaging.secret import FILE, secret_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-URL, TOKEN, TOKEN_FILE, CA_FILE, SECRETS = (
+URL, TOKEN, CA_FILE, SECRETS = (
     "PAYMENT_PROVIDER_URL",
     "PAYMENT_PROVIDER_TOKEN",
-    "PAYMENT_PROVIDER_TOKEN_FILE",
     "PAYMENT_PROVIDER_CA_FILE",
     "PAYMENT_WEBHOOK_SECRETS",
 )
@@ -42,28 +41,18 @@ class ProviderSettings:
         """
         given = {name: text.strip() for name, text in environment.items() if text.strip()}
         if URL not in given:
-            if lonely := [name for name in (TOKEN, TOKEN_FILE, CA_FILE, SECRETS) if name in given]:
+            useless = (TOKEN, TOKEN + FILE, CA_FILE, SECRETS, SECRETS + FILE)
+            if lonely := [name for name in useless if name in given]:
                 raise ConfigurationError(f"{', '.join(lonely)} do nothing without {URL}")
             return None
-        if TOKEN in given and TOKEN_FILE in given:
-            raise ConfigurationError(f"give {TOKEN} or {TOKEN_FILE}, not both")
-        token = given.get(TOKEN, "")
-        if TOKEN_FILE in given:
-            token = _read(given[TOKEN_FILE])
-        secrets = tuple(each.strip() for each in given.get(SECRETS, "").split(",") if each.strip())
+        listed = secret_of(given, SECRETS).split(",")
+        secrets = tuple(each.strip() for each in listed if each.strip())
         return cls(
             client=ClientSettings(
                 url=given[URL],
-                token=token,
+                token=secret_of(given, TOKEN).strip(),
                 ca_file=given.get(CA_FILE, ""),
                 connections_max=connections_max,
             ),
             webhooks=WebhookSettings(secrets=secrets) if secrets else None,
         )
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{TOKEN_FILE} {path} cannot be read: {error}") from None

@@ -6,10 +6,10 @@ Each field is the variable `KAFKA_` + its name in capitals. A secret is never sh
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from waybill.messaging.core.errors import ConfigurationError
+from waybill.messaging.secret import secret_of, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -126,7 +126,7 @@ class KafkaSettings:
         values: dict[str, Any] = {"brokers": brokers}
         for each in fields(cls):
             if each.name not in {"brokers", "properties"}:
-                name, text = _given(environment, each.name)
+                name, text = _given(environment, each.name, hidden=not each.repr)
                 if text:
                     values[each.name] = _converted(name, text, type(each.default))
         values["properties"] = {
@@ -173,24 +173,12 @@ def without_brokers(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name not in _BROKER_NAMES}
 
 
-def _given(environment: Mapping[str, str], field_name: str) -> tuple[str, str]:
+def _given(environment: Mapping[str, str], field_name: str, *, hidden: bool) -> tuple[str, str]:
     """The variable that says it, and what it says: ours, else the documents'."""
     name = PREFIX + field_name.upper()
-    text = _value(environment, name)
+    text = (secret_of if hidden else value_of)(environment, name)
     other = _DOCUMENTED.get(field_name)
     return (other, environment.get(other, "")) if other and not text else (name, text)
-
-
-def _value(environment: Mapping[str, str], name: str) -> str:
-    if text := environment.get(name):
-        return text
-    path = environment.get(name + "_FILE")
-    if not path:
-        return ""
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ConfigurationError(f"{name}_FILE cannot be read: {error}") from error
 
 
 def _converted(name: str, text: str, kind: type) -> object:
