@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
+from waybill.commerce.testing.gate import Gate
 from waybill.commerce.testing.provider_server import CHARGES, ProviderServer
 from waybill.messaging.core.identity import new_id
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from waybill.commerce.testing.http_server import Asked, Reply
 
-HOST = "127.0.0.1"
 DECLINED, PENDED = Decimal("13.13"), Decimal("17.17")
 """What an order costs that the provider declines, and one that it keeps waiting."""
 
@@ -36,47 +35,6 @@ class Provider(ProviderServer):
             elif amount == PENDED:
                 self.pends.add(wanted["orderId"])
         return super().reply(asked)
-
-
-class Gate:
-    """A TCP port in front of another one. Shut, it refuses connections and cuts those there are."""
-
-    def __init__(self) -> None:
-        self.port = 0
-        self.behind = 0
-        """Where it leads; to be set before the first connection."""
-        self._server: asyncio.Server | None = None
-        self._open: set[asyncio.StreamWriter] = set()
-
-    async def open(self) -> None:
-        """Listen, at the same port as before."""
-        self._server = await asyncio.start_server(self._serve, HOST, self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def shut(self) -> None:
-        """Refuse and cut."""
-        if self._server is not None:
-            self._server.close()
-        for writer in list(self._open):
-            writer.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            behind, onward = await asyncio.open_connection(HOST, self.behind)
-        except OSError:
-            writer.close()
-            return
-        self._open |= {writer, onward}
-        await asyncio.gather(_pass_on(reader, onward), _pass_on(behind, writer))
-        self._open -= {writer, onward}
-
-
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
 
 
 class Surroundings:

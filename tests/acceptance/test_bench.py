@@ -13,10 +13,17 @@ from tests.acceptance.database import rows
 from tests.acceptance.processes import MOUSE, PlatformProcess, free_port_base
 
 from waybill.blueprints.catalogue import BLUEPRINTS, DEFAULT
+from waybill.operations.bench.away import measure_outage
+from waybill.operations.bench.rest import BenchFailedError
+from waybill.operations.bench.stand_ins import StandInProvider
+from waybill.operations.bench.target import OutagePlan
 from waybill.operations.history import read_history
+from waybill.platform.benched import target_of
 from waybill.platform.embedded.processes import processes_of
+from waybill.platform.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.acceptance.conftest import NewPlatform
@@ -35,7 +42,8 @@ def bench(
     command = platform.command("bench", *SHORT, "--out", str(out), *arguments)
     return subprocess.run(
         command,
-        env={**os.environ, "TMPDIR": str(out.parent)},  # what is kept after a violation
+        # what is kept after a violation
+        env={**os.environ, **platform.environment, "TMPDIR": str(out.parent)},
         capture_output=True,
         text=True,
         timeout=300,
@@ -88,12 +96,17 @@ def check(phase: dict[str, Any]) -> None:
     assert phase["postgresBytesMax"] > 20_000_000
 
 
-def test_without_a_clean_audit_there_is_no_number(
-    platform: PlatformProcess, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def running(new_platform: NewPlatform) -> Iterator[PlatformProcess]:
+    """A platform that runs already; its payments always succeed."""
+    with new_platform(PAYMENT_SIMULATE_FORCEOUTCOME="success") as platform:
+        yield platform.start()
+
+
+def test_without_a_clean_audit_there_is_no_number(running: PlatformProcess, tmp_path: Path) -> None:
     """One unit of stock that nobody accounts for, and no figure is shown or written."""
-    rows(platform.data, "inventory", "UPDATE app.products SET sold = sold + 1 WHERE id = $1", MOUSE)
-    shown = bench(platform, tmp_path / "out", "--running", "--rate", "20", "--seconds", "1")
+    rows(running.data, "inventory", "UPDATE app.products SET sold = sold + 1 WHERE id = $1", MOUSE)
+    shown = bench(running, tmp_path / "out", "--running", "--rate", "20", "--seconds", "1")
     assert shown.returncode == 1, shown.stdout + shown.stderr
     assert "I30" in shown.stdout
     assert "no clean audit, no figures" in shown.stdout
@@ -137,11 +150,12 @@ def test_all_blueprints_stand_in_one_table(tmp_path: Path) -> None:
         [
             *(sys.executable, "-m", "waybill", "bench", "--all-blueprints"),
             *("--rate", "20", "--seconds", "1", "--warm-up-seconds", "0", "--settle-seconds", "0"),
-            *("--out", str(tmp_path / "out")),
+            *("--outage-seconds", "3", "--outage-rate", "20", "--out", str(tmp_path / "out")),
         ],
+        env={**os.environ, "WAYBILL_PAYMENT_WAIT_SECONDS": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert shown.returncode == 0, shown.stdout + shown.stderr
@@ -150,8 +164,74 @@ def test_all_blueprints_stand_in_one_table(tmp_path: Path) -> None:
     assert f"| | {' | '.join(BLUEPRINTS)} |" in shown.stdout
     found = json.loads((tmp_path / "out" / "comparison.json").read_bytes())["blueprints"]
     assert list(found) == list(BLUEPRINTS)
-    for results in found.values():
+    for name, results in found.items():
         (phase,) = results["phases"]
         assert phase["accepted"] == phase["confirmed"] == 20
         assert phase["anOrder"]["messages"] >= 1
         assert results["audit"].startswith("audit: clean")
+        check_outage(name, results["outage"], orders=60)
+
+
+def test_an_outage_is_felt_and_settled_after_it(data_directory: Path, tmp_path: Path) -> None:
+    """Whoever is called outside is away: orders are taken meanwhile, and all end well after it."""
+    environment = {"WAYBILL_PAYMENT_WAIT_SECONDS": "1"}
+    platform = PlatformProcess(data_directory, port_base=free_port_base(), environment=environment)
+    shown = bench(
+        platform, tmp_path / "out", "--blueprint", "checkout", "--rate", "20",
+        "--seconds", "1", "--warm-up-seconds", "0", "--settle-seconds", "0",
+        "--outage-seconds", "3", "--outage-rate", "20",
+    )  # fmt: skip
+    platform.close()
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    outage = json.loads((tmp_path / "out" / "bench.json").read_bytes())["outage"]
+    check_outage("checkout", outage, orders=60)
+    answers = {each["answer"]: each["latency"]["samples"] for each in outage["answers"]}
+    assert answers["202"] >= 40, answers  # the last ones may still be paid within their wait
+    assert set(outage["shownWhenBack"]) == {"PENDING"}
+    assert f"| who is away | {outage['target']} |" in shown.stdout
+
+
+def check_outage(name: str, outage: dict[str, Any], *, orders: int) -> None:
+    """What holds of every blueprint, whatever the machine."""
+    assert outage["target"] == BLUEPRINTS[name].workload.target.name
+    assert outage["audit"].startswith("audit: clean")
+    assert outage["failedCalls"] > 0
+    assert outage["seconds"] >= 3
+    answered = sum(each["latency"]["samples"] for each in outage["answers"])
+    assert answered == outage["accepted"] == outage["confirmed"] == orders, outage["answers"]
+    assert sum(outage["shownWhenBack"].values()) > 0
+    assert 0 <= outage["endedSeconds"] <= outage["settledSeconds"]
+    share = outage["goodWhenBack"] / orders
+    if name == "reservation":  # its customers wait for nobody outside
+        assert share > 0.5
+    else:
+        assert share == 0
+
+
+async def test_an_outage_that_nobody_felt_is_no_figure(
+    running: PlatformProcess, tmp_path: Path
+) -> None:
+    """A platform that calls somebody else is not measured: nothing was away for it."""
+    settings = Settings.load(data_directory=running.data, port_base=running.port_base)
+    process = running.process
+    assert process is not None
+    stand_in = StandInProvider()
+    await stand_in.start(settings.port_base)
+    try:
+        with pytest.raises(BenchFailedError, match="nobody called the payment provider"):
+            await measure_outage(
+                target_of(settings, [process.pid]),
+                OutagePlan(seconds=0.5, rate=10, warm_up_seconds=0.1, connections=2),
+                stand_in,
+                history=tmp_path / "history.jsonl",
+                progress=Silent(),
+            )
+    finally:
+        await stand_in.stop()
+
+
+class Silent:
+    """Nobody looks."""
+
+    def step(self, text: str, seconds: float | None = None) -> None:
+        """See Progress."""

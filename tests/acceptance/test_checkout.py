@@ -19,6 +19,8 @@ from tests.acceptance.database import rows
 from tests.acceptance.processes import MOUSE, PlatformProcess, free_port_base, wait_for
 from tests.acceptance.shop import DECLINED, PENDED, Surroundings
 
+from waybill.commerce.orders.paying import PAYMENT
+from waybill.commerce.payments.domain import CHARGE
 from waybill.commerce.payments.webhook import sign
 from waybill.commerce.payments.webhook_api import PATH as WEBHOOK
 from waybill.commerce.testing.http_server import Fault
@@ -232,11 +234,7 @@ def test_a_payment_service_that_is_away_opens_the_breaker(
     with ThreadPoolExecutor(8) as pool, httpx2.Client(timeout=30) as client:
         taken = list(pool.map(lambda _: place(platform, client=client), range(8)))
 
-    def open_breaker() -> bool | None:
-        page = platform.client.get(f"{platform.url(1)}/actuator/prometheus").text
-        return 'state="open"} 1.0' in _lines(page, 'name="payment"') or None
-
-    wait_for(open_breaker, 20, "the breaker is open")
+    wait_for(lambda: breaker_is_open(platform, PAYMENT, service=1), 20, "the breaker is open")
 
     def at_once() -> bool | None:
         began = time.monotonic()
@@ -251,8 +249,65 @@ def test_a_payment_service_that_is_away_opens_the_breaker(
         assert charges(around, each.json()["orderId"]) == 1
 
 
+def breaker_is_open(platform: PlatformProcess, name: str, *, service: int) -> bool | None:
+    """Whether a service turns these calls away."""
+    page = platform.client.get(f"{platform.url(service)}/actuator/prometheus").text
+    return 'state="open"} 1.0' in _lines(page, f'name="{name}"') or None
+
+
 def _lines(page: str, words: str) -> str:
     return "\n".join(line for line in page.splitlines() if words in line)
+
+
+def test_a_slow_provider_is_asked_and_charges_once(
+    platform: PlatformProcess, around: Surroundings
+) -> None:
+    """It takes 5 s, a call at most 4: 202 within the wait, then it is asked what became of it."""
+    around.provider.slow_seconds["POST"] = 5.0
+    with ThreadPoolExecutor(3) as pool, httpx2.Client(timeout=30) as client:
+        began = time.monotonic()
+        taken = list(pool.map(lambda _: place(platform, client=client), range(3)))
+        assert time.monotonic() - began < WAIT_SECONDS + 2
+    assert {each.status_code for each in taken} == {202}
+    for each in taken:
+        becomes(platform, each.json()["orderId"], "CONFIRMED")
+        assert charges(around, each.json()["orderId"]) == 1
+    around.provider.slow_seconds.clear()
+
+
+def test_slow_answers_alone_open_the_breaker(
+    platform: PlatformProcess, around: Surroundings
+) -> None:
+    """Captured in 2.5 s, no call fails: most are slow, so it opens (R176); each pays once."""
+    paid_at_once(platform)
+    failed = breaker_calls(platform, "failed")
+    around.provider.slow_seconds["POST"] = 2.5
+    with ThreadPoolExecutor(20) as pool, httpx2.Client(timeout=30) as client:
+        taken = list(pool.map(lambda _: place(platform, client=client), range(20)))
+    wait_for(lambda: breaker_is_open(platform, CHARGE, service=2), 20, "the breaker is open")
+    assert breaker_calls(platform, "failed") == failed
+    around.provider.slow_seconds.clear()
+    assert {each.status_code for each in taken} == {202}
+    for each in taken:
+        becomes(platform, each.json()["orderId"], "CONFIRMED")
+        assert charges(around, each.json()["orderId"]) == 1
+    paid_at_once(platform)
+
+
+def paid_at_once(platform: PlatformProcess) -> None:
+    """Wait until every breaker has closed again."""
+    wait_for(lambda: place(platform).status_code == 201 or None, 30, "an order paid in its answer")
+
+
+def breaker_calls(platform: PlatformProcess, kind: str) -> float:
+    """Charges at the provider so far, by what became of them."""
+    page = platform.client.get(f"{platform.url(2)}/actuator/prometheus").text
+    (found,) = [
+        line
+        for line in _lines(page, "circuit_breaker_calls_total{").splitlines()
+        if f'name="{CHARGE}"' in line and f'kind="{kind}"' in line
+    ]
+    return float(found.rpartition(" ")[2])
 
 
 def test_a_webhook_decides_what_the_provider_keeps_waiting(

@@ -15,7 +15,8 @@ from waybill.operations.bench.target import (
     LOOK_SECONDS_FLAT_OUT,
     PhasePlan,
 )
-from waybill.platform.benchmark import BenchOptions, run_bench
+from waybill.platform.bench_runs import BenchOptions
+from waybill.platform.benchmark import run_bench
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -30,6 +30,7 @@ from waybill.blueprints.reservation_wire import (
     line,
     text,
 )
+from waybill.blueprints.workload import PAYMENT_PROVIDER
 from waybill.commerce import contracts
 from waybill.commerce.contracts import (
     Event,
@@ -246,4 +247,5 @@ RESERVATION_PAID = replace(
         contract=RESERVATION.orders.contract,
         makers={**RESERVATION.orders.makers, "StockRequested": _requested},
     ),
+    workload=replace(RESERVATION.workload, target=PAYMENT_PROVIDER),
 )

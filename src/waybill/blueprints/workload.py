@@ -49,18 +49,33 @@ class StockLevel:
     is_named: bool = True
 
 
+@dataclass(frozen=True)
+class OutsideTarget:
+    """Whom a platform calls outside, and the port above the base of the service that does."""
+
+    name: str
+    caller: int
+
+
+PAYMENT_PROVIDER: Final = OutsideTarget("the payment provider", caller=2)
+MAIL_SERVER: Final = OutsideTarget("the mail server", caller=4)
+NOTIFIED_SERVICE: Final = OutsideTarget("the service that is notified", caller=ORDER_SERVICE)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Workload:
     """How an order is asked for (customer, lines), and which member of the answer is its id.
 
     That member comes first in the answer. `tells_endings`: whether the order service's outbox has
     OrderConfirmed and OrderCancelled, as seed 003 calls them; else whoever measures looks at rows.
+    `target` is whose outage is measured.
     """
 
     body: Callable[[int, Lines], object]
     id_member: str = "orderId"
     stock: StockLevel = StockLevel()
     tells_endings: bool = False
+    target: OutsideTarget = PAYMENT_PROVIDER
 
 
 SKU_LEVEL: Final = StockLevel(
@@ -110,8 +125,8 @@ def paid_at_once(customer: int, lines: Lines) -> object:
     return {"items": by_id(lines), "currency": "EUR", "customer": {"email": email(customer)}}
 
 
-SEED_000: Final = Workload(body=by_number, stock=NUMBERED_LEVEL)
-SEED_001: Final = Workload(body=by_address, stock=SKU_LEVEL)
+SEED_000: Final = Workload(body=by_number, stock=NUMBERED_LEVEL, target=NOTIFIED_SERVICE)
+SEED_001: Final = Workload(body=by_address, stock=SKU_LEVEL, target=MAIL_SERVER)
 SEED_002: Final = Workload(body=paid_at_once)
 SEED_003: Final = Workload(body=of_customer, id_member="id", tells_endings=True)
 SEED_004: Final = Workload(body=of_user, stock=SKU_LEVEL)

@@ -13,6 +13,8 @@ from waybill.commands.options import ChosenBlueprint, Data, PortBase  # noqa: TC
 from waybill.messaging.core.errors import ConfigurationError
 
 RATES = (100.0, 0.0)
+OUTAGE_SECONDS = 30.0
+"""By default, where blueprints are compared."""
 
 
 class Log(StrEnum):
@@ -62,6 +64,19 @@ def bench(
             help="outbox: consumers read the outboxes; kafka: by relays over KAFKA_BROKERS."
         ),
     ] = Log.OUTBOX,
+    outage_seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=600,
+            help="Then, on another platform: the payment provider (or who is mailed or notified) "
+            "is unreachable for so long; what customers see, and when all is settled. "
+            "Default: 30 with --all-blueprints, else 0: not.",
+        ),
+    ] = None,
+    outage_rate: Annotated[
+        float, typer.Option(min=0.1, max=10_000, help="Orders per second of that.")
+    ] = 20.0,
     running: Annotated[
         bool,
         typer.Option("--running", help="Measure the platform that runs on --data, --port-base."),
@@ -81,8 +96,9 @@ def bench(
     from rich.console import Console  # noqa: PLC0415 - fast help
 
     from waybill.commands.place import given, settings_of  # noqa: PLC0415 - as above
-    from waybill.operations.bench.target import PhasePlan  # noqa: PLC0415 - as above
-    from waybill.platform.benchmark import BenchOptions, run_bench  # noqa: PLC0415 - as above
+    from waybill.operations.bench.target import OutagePlan, PhasePlan  # noqa: PLC0415 - as above
+    from waybill.platform.bench_runs import BenchOptions  # noqa: PLC0415 - as above
+    from waybill.platform.benchmark import run_bench  # noqa: PLC0415 - as above
     from waybill.platform.compared import run_comparison  # noqa: PLC0415 - as above
     from waybill.platform.databases import own_databases  # noqa: PLC0415 - as above
 
@@ -91,15 +107,18 @@ def bench(
             "what an order costs is read from the embedded PostgreSQL: "
             "take POSTGRES_HOST and every …_DATABASE_URL out of the environment"
         )
-    if running and (processes or log is Log.KAFKA):
-        option = "--processes" if processes else "--log"
+    if running and (processes or outage_seconds or log is Log.KAFKA):
+        option = "--outage-seconds" if outage_seconds else "--log"
+        option = "--processes" if processes else option
         raise typer.BadParameter(f"{option} is for a platform of its own, not for --running")
     data, port_base = given(data, port_base)
-    if all_blueprints and (running or blueprint or data or log is Log.KAFKA):
+    if all_blueprints and (running or blueprint or data):
         raise typer.BadParameter(
-            "--all-blueprints starts platforms of its own on new data and their outboxes: leave "
-            "--running, --blueprint, --data and --log out"
+            "--all-blueprints starts platforms of its own on new data: leave --running, "
+            "--blueprint and --data out"
         )
+    if outage_seconds is None:
+        outage_seconds = OUTAGE_SECONDS if all_blueprints else 0.0
     if running:
         settings = settings_of(data, port_base)
         data, port_base = settings.data_directory, settings.port_base
@@ -122,6 +141,7 @@ def bench(
         running=running,
         kafka=log is Log.KAFKA,
         blueprint=blueprint,
+        outage=OutagePlan(seconds=outage_seconds, rate=outage_rate) if outage_seconds else None,
         command=" ".join(["waybill", *sys.argv[1:]]),
     )
     console = Console(highlight=False)

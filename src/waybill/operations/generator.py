@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from waybill.blueprints.definition import Blueprint
-    from waybill.operations.history import HistoryWriter, Outcome
+    from waybill.operations.history import History, Outcome
     from waybill.operations.http_client import Answer
     from waybill.operations.plan import Plan
     from waybill.operations.sent_orders import Content
@@ -62,7 +62,7 @@ class Generator:
         self,
         plan: Plan,
         *,
-        history: HistoryWriter | None = None,
+        history: History | None = None,
         accepted: Callable[[bytes, float], None] = lambda _order, _intended: None,
     ) -> None:
         self.result = Result()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Protocol, Self
 
 import msgspec
 
@@ -83,6 +83,13 @@ def _code(body: bytes) -> str:
 def instant(unix_seconds: float) -> datetime:
     """An entry's `at` from a Unix time."""
     return datetime.fromtimestamp(unix_seconds, UTC)
+
+
+class History(Protocol):
+    """Whoever hears of each request and its answer."""
+
+    def write(self, entry: Entry) -> None:
+        """One request has its answer, or will never have one."""
 
 
 class HistoryWriter:

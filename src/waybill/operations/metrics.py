@@ -8,8 +8,11 @@ from waybill.operations.http_client import Connection
 _OK = 200
 
 
-async def metric(host: str, port: int, name: str) -> float:
-    """A sample's value, summed over its labels; 0 without any. Raises TransientError."""
+async def metric(host: str, port: int, name: str, label: str = "") -> float:
+    """A sample's value, summed over its labels; 0 without any. Raises TransientError.
+
+    `label`, as `outcome="failed"`: only of the samples that have it.
+    """
     connection = Connection(host, port)
     try:
         answer = await connection.request("GET", "/metrics")
@@ -22,5 +25,5 @@ async def metric(host: str, port: int, name: str) -> float:
     return sum(
         float(line.rpartition(" ")[2])
         for line in answer.body.decode().splitlines()
-        if line.startswith(name) and line[len(name)] in " {"
+        if line.startswith(name) and line[len(name)] in " {" and label in line
     )

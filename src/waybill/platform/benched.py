@@ -7,7 +7,6 @@ however that ends.
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 from contextlib import asynccontextmanager
@@ -43,14 +42,14 @@ PAYS: Final = {"PAYMENT_SIMULATE_FORCEOUTCOME": "success"}
 
 @asynccontextmanager
 async def own_platform(
-    settings: Settings, *, processes: bool, kafka: bool
+    settings: Settings, *, processes: bool, kafka: bool, around: Mapping[str, str]
 ) -> AsyncIterator[Target]:
     """Start one, in one process or in one a service, and stop it at the end.
 
-    With `kafka` on the brokers of KAFKA_BROKERS, else without them whatever that says. Raises
-    ConfigurationError if it names none.
+    `around` is its environment. With `kafka` on the brokers of KAFKA_BROKERS, else without them
+    whatever that says. Raises ConfigurationError if it names none.
     """
-    environment = PAYS | os.environ if kafka else PAYS | without_brokers(os.environ)
+    environment = {**PAYS, **(around if kafka else without_brokers(around))}
     brokers = KafkaSettings.from_environment(environment)
     if kafka and brokers is None:
         raise ConfigurationError(

@@ -7,55 +7,49 @@ import shutil
 import signal
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
-
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from typing import TYPE_CHECKING, Final
 
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.operations.audit.table import show_report
 from waybill.operations.bench import plots
-from waybill.operations.bench.phase import BenchFailedError
+from waybill.operations.bench.rest import BenchFailedError
 from waybill.operations.bench.results import Results, as_markdown, write_results
-from waybill.operations.bench.run import measure
-from waybill.platform.benched import own_platform, running_platform
-from waybill.platform.demonstration import free_port_base
+from waybill.platform.bench_bar import Bar
+from waybill.platform.bench_runs import HISTORY_NAME, measured_outage, measured_platform
 from waybill.platform.event_loop import run
-from waybill.platform.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rich.console import Console
-    from rich.progress import Task, TaskID
-    from rich.progress_bar import ProgressBar
 
+    from waybill.operations.audit import Report
+    from waybill.operations.bench.away import Away
     from waybill.operations.bench.run import Outcome
-    from waybill.operations.bench.target import PhasePlan
+    from waybill.platform.bench_runs import BenchOptions
 
-REFRESHES_PER_SECOND = 2
-"""Drawing takes CPU from what is measured."""
-HISTORY_NAME = "history.jsonl"
+OUTAGE_NAME: Final = "outage"
+"""Where the second platform's data and history are."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class BenchOptions:
-    """What the command line asks for."""
+@dataclass(frozen=True)
+class _Both:
+    """What was measured, the outage too if that was asked for."""
 
-    plans: Sequence[PhasePlan]
-    out: Path
-    data_directory: Path | None
-    port_base: int | None
-    processes: bool
-    running: bool
-    kafka: bool
-    blueprint: str | None
-    command: str
-    is_compared: bool = False
-    """Whether the ends of orders are seen in the same way whatever the blueprint."""
+    outcome: Outcome
+    away: Away | None
+
+    @property
+    def reports(self) -> tuple[Report, ...]:
+        """Each audit; all are clean, or there are no figures."""
+        return (self.outcome.report, *([self.away.report] if self.away else []))
+
+    @property
+    def unclean(self) -> Report | None:
+        """The first audit that was not."""
+        return next((report for report in self.reports if report.exit_status), None)
 
 
 def run_bench(console: Console, options: BenchOptions) -> bool:
@@ -82,8 +76,8 @@ def measured(console: Console, options: BenchOptions) -> Results | None:
     scratch.chmod(0o711)  # PostgreSQL's own user must be able to pass
     kept = False
     try:
-        outcome = run(_measured(console, options, scratch))
-        kept = not outcome.is_clean
+        both = run(_measured(console, options, scratch))
+        kept = both.unclean is not None
     except BenchFailedError:
         kept = True
         raise
@@ -97,10 +91,10 @@ def measured(console: Console, options: BenchOptions) -> Results | None:
             _show_kept(console, options, scratch)
         else:
             shutil.rmtree(scratch, ignore_errors=True)
-    if outcome.is_clean:
-        return _results(options, outcome, began)
-    show_report(outcome.report, console)
-    console.print(f"no clean audit, no figures: {outcome.report.told()}")
+    if both.unclean is None:
+        return _results(options, both, began)
+    show_report(both.unclean, console)
+    console.print(f"no clean audit, no figures: {both.unclean.told()}")
     return None
 
 
@@ -122,36 +116,24 @@ def _make(directory: Path) -> list[Path]:
 def _show_kept(console: Console, options: BenchOptions, scratch: Path) -> None:
     data = options.data_directory or scratch / "data"
     console.print(f"kept: data in {data}, what the clients were told in {scratch / HISTORY_NAME}")
+    if (scratch / OUTAGE_NAME).exists():
+        console.print(f"kept: both of the outage in {scratch / OUTAGE_NAME}")
 
 
-async def _measured(console: Console, options: BenchOptions, scratch: Path) -> Outcome:
+async def _measured(console: Console, options: BenchOptions, scratch: Path) -> _Both:
     running = asyncio.current_task()
     assert running is not None  # noqa: S101 - run made one
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
-    if options.running:
-        settings = Settings.load(
-            blueprint=options.blueprint,
-            data_directory=options.data_directory,
-            port_base=options.port_base,
-        )
-        platform = running_platform(settings)
-    else:
-        settings = Settings.load(
-            blueprint=options.blueprint,
-            data_directory=options.data_directory or scratch / "data",
-            port_base=free_port_base() if options.port_base is None else options.port_base,
-        )
-        platform = own_platform(settings, processes=options.processes, kafka=options.kafka)
     with Bar(console) as bar:
-        bar.step("starting the platform")
-        async with platform as found:
-            target = replace(found, is_compared=options.is_compared)
-            return await measure(
-                target, options.plans, history=scratch / HISTORY_NAME, progress=bar
-            )
+        outcome = await measured_platform(options, scratch, bar)
+        if options.outage is None or not outcome.is_clean:
+            return _Both(outcome, None)
+        away = await measured_outage(options, options.outage, scratch / OUTAGE_NAME, bar)
+        return _Both(outcome, away)
 
 
-def _results(options: BenchOptions, outcome: Outcome, began: datetime) -> Results:
+def _results(options: BenchOptions, both: _Both, began: datetime) -> Results:
+    outcome = both.outcome
     topology = "a platform that was running"
     if not options.running:
         topology = "one process a service" if options.processes else "all services in one process"
@@ -165,48 +147,5 @@ def _results(options: BenchOptions, outcome: Outcome, began: datetime) -> Result
         audit=outcome.report.told(),
         phases=outcome.phases,
         samples=outcome.samples,
+        outage=both.away.outage if both.away else None,
     )
-
-
-class Bar:
-    """A progress bar on a terminal, else a line a step."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            _Elapsed(),
-            TimeElapsedColumn(),
-            console=console,
-            refresh_per_second=REFRESHES_PER_SECOND,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task: TaskID | None = None
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def step(self, text: str, seconds: float | None = None) -> None:
-        """See operations.bench.phase.Progress."""
-        if not self._console.is_terminal:
-            self._console.print(text if seconds is None else f"{text} ({seconds:g} s)")
-            return
-        if self._task is not None:
-            with suppress(KeyError):
-                self._progress.remove_task(self._task)
-        self._task = self._progress.add_task(text, total=seconds)
-
-
-class _Elapsed(BarColumn):
-    """How much of the step's time has passed."""
-
-    def render(self, task: Task) -> ProgressBar:
-        """As rich has it, by time."""
-        if task.total is not None:
-            task.completed = min(task.elapsed or 0.0, task.total)
-        return super().render(task)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from waybill.operations.bench.results import Results
-    from waybill.platform.benchmark import BenchOptions
+    from waybill.platform.bench_runs import BenchOptions
 
 
 def run_comparison(console: Console, options: BenchOptions) -> bool:

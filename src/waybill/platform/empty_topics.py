@@ -1,11 +1,13 @@
-"""A platform for the moment begins with empty topics: what another one said is not its orders'."""
+"""A platform for the moment begins with empty topics: what another one said is not its orders'.
+
+And one whose data are dropped takes along what it said.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from waybill.messaging.core.errors import ConfigurationError, TransientError
-from waybill.messaging.core.message import DEAD_LETTER_SUFFIX
 
 if TYPE_CHECKING:
     from waybill.blueprints.definition import Blueprint
@@ -23,7 +25,7 @@ async def require_empty_topics(kafka: KafkaSettings | None, blueprint: Blueprint
     from waybill.messaging.adapters.kafka.topics import Topics  # noqa: PLC0415 - only on Kafka
 
     topics = Topics(kafka)
-    names = [name + end for name in blueprint.topics for end in ("", DEAD_LETTER_SUFFIX)]
+    names = _names(blueprint)
     try:
         starts, ends = await topics.first_offsets(names), await topics.end_offsets(names)
     except TransientError as error:
@@ -38,3 +40,20 @@ async def require_empty_topics(kafka: KafkaSettings | None, blueprint: Blueprint
             "this one is new: its consumers would take those for its own. Begin with empty topics "
             "(`make kafka-reset` drops those of `make kafka-up`), or run it without KAFKA_BROKERS"
         )
+
+
+async def empty_topics(kafka: KafkaSettings | None, blueprint: Blueprint) -> None:
+    """Nothing to do without Kafka. For a platform that began with empty topics, once it is over.
+
+    Its topics stay: only their records go, so that another one may follow.
+    """
+    if kafka is None:
+        return
+    from waybill.messaging.adapters.kafka.topics import Topics  # noqa: PLC0415 - only on Kafka
+
+    await Topics(kafka).empty(_names(blueprint))
+
+
+def _names(blueprint: Blueprint) -> list[str]:
+    """Its topics, and where their dead letters go."""
+    return [name + end for name in blueprint.topics for end in ("", blueprint.dead_letter_suffix)]

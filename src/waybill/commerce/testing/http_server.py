@@ -69,6 +69,8 @@ class TryServer:
         self.asked: list[Asked] = []
         """Every request that was read, in order."""
         self.faults: deque[Fault] = deque()
+        self.slow_seconds: dict[str, float] = {}
+        """By method: a request takes effect, and its answer so long."""
         self._port = 0
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -144,6 +146,7 @@ class TryServer:
                 reply = Reply(307, headers={"Location": self.url + "/elsewhere"})
             case Fault.GARBAGE:
                 reply = Reply(200, b'{"id": "half an ans')
+        await asyncio.sleep(self.slow_seconds.get(asked.method, 0))
         writer.write(_encoded(reply))
         await writer.drain()
         return True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from waybill.operations.bench import plots
+from waybill.operations.bench import outage, plots
 from waybill.operations.bench.results import ROWS, Results
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ def write_comparison(comparison: Comparison, directory: Path) -> list[Path]:
     directory.mkdir(parents=True, exist_ok=True)
     json, markdown = directory / JSON_NAME, directory / TABLE_NAME
     json.write_bytes(msgspec.json.format(msgspec.json.encode(comparison), indent=1) + b"\n")
-    found = {name: results.phases for name, results in comparison.blueprints.items()}
-    drawn = [plots.draw_comparison(found, directory)] if plots.available() else []
+    drawn = [plots.draw_comparison(comparison.blueprints, directory)] if plots.available() else []
     markdown.write_text(as_markdown(comparison, drawn))
     return [json, markdown, *drawn]
 
@@ -47,7 +46,7 @@ def as_markdown(comparison: Comparison, drawn: Sequence[Path] = ()) -> str:
         "",
         f"`{comparison.command}`, {comparison.began}, Waybill {comparison.waybill}.",
         f"{first.durability.line}; {first.durability.processor}.",
-        *(f"{name}: {results.audit}." for name, results in comparison.blueprints.items()),
+        *(f"{results.topology}: {_audits(results)}." for results in comparison.blueprints.values()),
         "",
         f"| | {' | '.join(names)} |",
         f"|---|{'---:|' * len(names)}",
@@ -57,5 +56,13 @@ def as_markdown(comparison: Comparison, drawn: Sequence[Path] = ()) -> str:
         lines.append(f"| **{phase.name}** |{' |' * len(names)}")
         for title, show in ROWS:
             lines.append(f"| {title} | {' | '.join(show(each) for each in measured)} |")
+    away = [each.outage for each in comparison.blueprints.values() if each.outage is not None]
+    if len(away) == len(names):
+        lines += [f"| **somebody outside is away** |{' |' * len(names)}", *outage.rows(away)]
     lines += ["", *(f"![{path.stem}]({path.name})" for path in drawn)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _audits(results: Results) -> str:
+    both = [results.audit, *([results.outage.audit] if results.outage else [])]
+    return "; ".join(both)

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from waybill.messaging.core.errors import MessagingError
-from waybill.operations.audit.quiescence import read_standing
-from waybill.operations.audit.scope import DATABASES, scope_of
-from waybill.operations.audit.snapshot import Reading, ReadLimits
 from waybill.operations.bench.figures import Measured, an_order, latency, per_second
+from waybill.operations.bench.rest import POLL_SECONDS, BenchFailedError, Rest
 from waybill.operations.bench.target import DRAIN_SECONDS_MAX
 from waybill.operations.generator import Generator
 from waybill.operations.plan import Plan
@@ -25,12 +21,6 @@ if TYPE_CHECKING:
     from waybill.operations.bench.target import PhasePlan, Target
     from waybill.operations.history import HistoryWriter
     from waybill.operations.plan import Result
-
-POLL_SECONDS: Final = 0.02
-
-
-class BenchFailedError(MessagingError):
-    """The platform did not do what is to be measured: there are no figures."""
 
 
 class Progress(Protocol):
@@ -60,6 +50,7 @@ class Phases:
         self._history = history
         self._progress = progress
         self._contents = two_lines(target.blueprint)
+        self._rest = Rest(target, confirmations, DRAIN_SECONDS_MAX)
 
     async def run(self, plan: PhasePlan) -> Measured:
         """One measurement. Raises BenchFailedError if the platform does not come to rest."""
@@ -145,23 +136,5 @@ class Phases:
     async def _come_to_rest(self, plan: PhasePlan) -> None:
         """Until every order has ended and nothing is under way, as the audit has it."""
         self._progress.step(f"{plan.name}: until nothing is under way")
-        give_up = time.perf_counter() + DRAIN_SECONDS_MAX
-        while self._confirmations.pending:
-            await self._wait(f"{self._confirmations.pending} orders have not ended", give_up)
-        scope = scope_of(self._target.blueprint, DATABASES)
-        async with AsyncExitStack() as stack:
-            readings = {}
-            for database, url in self._target.auditor_urls.items():
-                readings[database] = await Reading.open(database, url, ReadLimits())
-                stack.push_async_callback(readings[database].close)
-            while not (standing := await read_standing(scope, readings)).is_quiet:
-                await self._wait(standing.told(), give_up)
-
-    async def _wait(self, what: str, give_up: float) -> None:
-        if (failure := self._confirmations.failure) is not None:
-            raise BenchFailedError(f"how orders end cannot be read: {failure}")
-        if time.perf_counter() > give_up:
-            raise BenchFailedError(
-                f"not at rest {DRAIN_SECONDS_MAX:.0f} s after the last order was sent: {what}"
-            )
-        await asyncio.sleep(POLL_SECONDS)
+        await self._rest.until_ended()
+        await self._rest.until_quiet()

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from waybill.operations.bench.figures import Latency, Measured, Sample
+    from waybill.operations.bench.outage import Outage
+    from waybill.operations.bench.results import Results
 
 MISSING: Final = (
     "no plots: matplotlib is not installed (pip install 'waybill[bench]', or make setup)"
@@ -36,35 +38,63 @@ def draw(phases: Sequence[Measured], samples: Sequence[Sample], directory: Path)
     ]
 
 
-def draw_comparison(found: Mapping[str, Sequence[Measured]], directory: Path) -> Path:
-    """Write comparison.png: of each blueprint how long orders took to their good end."""
-    title = "From the intended send to the good end"
-    figure, axes = _figure(title, "milliseconds", "share of orders, %")
+def draw_comparison(found: Mapping[str, Results], directory: Path) -> Path:
+    """Write comparison.png: how long orders took to their good end, and an outage if there was one.
+
+    Of the outage: the orders that had been accepted and had not come to their good end.
+    """
+    with_outage = any(results.outage is not None for results in found.values())
+    figure, axes, *below = _figures(2 if with_outage else 1)
+    _label(axes, "From the intended send to the good end", "milliseconds", "share of orders, %")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
-    for number, (name, phases) in enumerate(found.items()):
-        for phase, style in zip(phases, cycle(("-", ":", "--", "-."))):
+    for number, (name, results) in enumerate(found.items()):
+        for phase, style in zip(results.phases, cycle(("-", ":", "--", "-."))):
             label = f"{name}: {phase.name}"
             _curve(axes, phase.confirmed_seen, label, color=f"C{number}", style=style)
-    return _save((figure, axes), directory / "comparison.png")
+    for under in below:
+        _outages(under, {name: each.outage for name, each in found.items() if each.outage})
+    return _save((figure, (axes, *below)), directory / "comparison.png")
+
+
+def _outages(axes: Any, outages: Mapping[str, Outage]) -> None:  # noqa: ANN401 - matplotlib's
+    title = "Whoever is called outside is away (shaded)"
+    _label(axes, title, "seconds since it went away", "orders not at their good end")
+    for number, (name, outage) in enumerate(outages.items()):
+        at = [each.seconds - outage.began_seconds for each in outage.samples]
+        waiting = [each.accepted - each.confirmed for each in outage.samples]
+        axes.plot(at, waiting, label=f"{name}: {outage.target}", color=f"C{number}")
+    axes.axvspan(0, min(outage.seconds for outage in outages.values()), alpha=0.12, color="grey")
+    axes.set_ylim(bottom=0)
 
 
 def _figure(title: str, across: str, up: str) -> tuple[Any, Any]:
+    figure, axes = _figures(1)
+    _label(axes, title, across, up)
+    return figure, axes
+
+
+def _figures(count: int) -> tuple[Any, ...]:
+    """A figure, and so many axes below each other."""
     # The object interface: no global state, no window system.
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - an extra
     from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
 
-    figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+    width, height = SIZE_INCHES
+    figure = Figure(figsize=(width, height * count), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    return (figure, *(figure.add_subplot(count, 1, number + 1) for number in range(count)))
+
+
+def _label(axes: Any, title: str, across: str, up: str) -> None:  # noqa: ANN401 - matplotlib's
     axes.set(title=title, xlabel=across, ylabel=up)
     axes.grid(visible=True, alpha=0.3)
-    return figure, axes
 
 
 def _save(drawn: tuple[Any, Any], path: Path) -> Path:
     figure, axes = drawn
-    axes.legend(loc="best", fontsize="small")
+    for each in axes if isinstance(axes, tuple) else (axes,):
+        each.legend(loc="best", fontsize="small")
     figure.savefig(path, dpi=DOTS_PER_INCH, metadata={"Software": None})
     return path
 

@@ -9,6 +9,8 @@ import msgspec
 from waybill.operations.bench import plots
 from waybill.operations.bench.durability import Durability
 from waybill.operations.bench.figures import AnOrder, Latency, Measured, Sample
+from waybill.operations.bench.outage import Outage
+from waybill.operations.bench.outage import rows as outage_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,6 +31,8 @@ class Results(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     audit: str
     phases: tuple[Measured, ...]
     samples: tuple[Sample, ...]
+    outage: Outage | None = None
+    """Of a platform of its own, where that was asked for."""
 
 
 def write_results(results: Results, directory: Path) -> list[Path]:
@@ -55,9 +59,17 @@ def as_markdown(results: Results, drawn: Sequence[Path] = ()) -> str:
         f"|---|{'---:|' * len(phases)}",
         *(_row(title, show, phases) for title, show in ROWS),
         "",
+        *_outage(results.outage),
         *(f"![{path.stem}]({path.name})" for path in drawn),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _outage(outage: Outage | None) -> list[str]:
+    if outage is None:
+        return []
+    head = [f"{outage.target} away: {outage.audit}.", "", "| | |", "|---|---:|"]
+    return [*head, *outage_rows([outage]), ""]
 
 
 def _row(title: str, show: Callable[[Measured], str], phases: Sequence[Measured]) -> str:

@@ -46,6 +46,21 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OutagePlan:
+    """Whoever the blueprint calls outside is away for `seconds`, while orders come at a rate.
+
+    `connections` are many: where answers wait for the other side, orders must come all the same.
+    """
+
+    seconds: float = 30.0
+    rate: float = 20.0
+    warm_up_seconds: float = 3.0
+    connections: int = 256
+    settle_seconds_max: float = 300.0
+    """After its return all must be settled within this."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PhasePlan:
     """One measurement. `rate` is orders per second; 0: as many as the connections carry."""
 

@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPa
 from confluent_kafka.admin import ConfigResource, OffsetSpec, ResourceType
 from confluent_kafka.cimpl import NewTopic
 
-from waybill.messaging.adapters.kafka.admin import Admin, Place
+from waybill.messaging.adapters.kafka.admin import Admin, Place, answer
 from waybill.messaging.adapters.kafka.errors import MISSING_TOPIC, error_of, in_thread, outage
 from waybill.messaging.core.errors import ConfigurationError, TransientError
 
@@ -128,6 +128,18 @@ class Topics:
         """The first that every partition of these still has. Raises TransientError."""
         spec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # as above
         return await self._admin.offsets(await self._partitions(names), spec)
+
+    async def empty(self, names: Iterable[str]) -> None:
+        """Delete every record that these have now; the topics stay. Raises TransientError."""
+        ends = await self.end_offsets(names)
+        places = [TopicPartition(topic, number, end) for (topic, number), end in ends.items()]
+        if not places:
+            return
+        futures = self._admin.open().delete_records(
+            places, request_timeout=self._settings.request_timeout_seconds
+        )
+        for place, future in futures.items():
+            await answer(future, place.topic)
 
     async def _partitions(self, names: Iterable[str]) -> list[TopicPartition]:
         known = await self.describe(names)
