@@ -26,9 +26,12 @@ LONG_BEFORE, BEFORE, AFTER = LINGER / 5, LINGER * 0.9, LINGER * 1.1
 class World(MemoryService):
     """A consumer of `Added`, for which nobody waits, and of `Closed`."""
 
-    def __init__(self, policy: ConsumerPolicy | None = None) -> None:
+    def __init__(
+        self, policy: ConsumerPolicy | None = None, types: tuple[type, ...] = (Added, Closed)
+    ) -> None:
         super().__init__(CODEC)
         self.policy = policy or ConsumerPolicy(linger_seconds=LINGER)
+        self.types = types
         self.batches: list[list[str]] = []
         self.consumer = self.member()
 
@@ -38,7 +41,7 @@ class World(MemoryService):
             CONSUMER,
             log=self.log,
             topics=[TOPIC],
-            types=[Added, Closed],
+            types=self.types,
             patient=[Added],
             handler=self._handle,
             ports=self.ports,
@@ -101,18 +104,38 @@ async def test_a_full_batch_does_not_wait() -> None:
         assert world.batches == [["a", "a"]]
 
 
-async def test_without_a_time_to_linger_nothing_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`linger_seconds=0` decides what one fetch gave, at once; below 0 is refused."""
-    waits: list[float | None] = []
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
+    """How long each fetch may wait; None: as long as one does that lets nobody wait."""
+    made: list[float | None] = []
     fetch = MemorySubscription.fetch
 
     async def seen(
         member: MemorySubscription, limit: int, within_seconds: float | None = None
     ) -> Batch:
-        waits.append(within_seconds)
+        made.append(within_seconds)
         return await fetch(member, limit, within_seconds)
 
     monkeypatch.setattr(MemorySubscription, "fetch", seen)
+    return made
+
+
+async def test_behind_what_is_skipped_nobody_stays(waits: list[float | None]) -> None:
+    """A type that the consumer does not take is no reason to fetch once more."""
+    world = World(types=(Added,))
+    async with world.running(world.consumer):
+        await world.clock.settle()
+        await world.close("a")
+        await world.clock.settle()
+        assert {*waits} == {None}
+        await world.add("a")
+        await world.clock.advance(AFTER)
+    assert world.batches == [["a"]]
+    assert {*waits} > {None}
+
+
+async def test_without_a_time_to_linger_nothing_stays(waits: list[float | None]) -> None:
+    """`linger_seconds=0` decides what one fetch gave, at once; below 0 is refused."""
     world = World(ConsumerPolicy(linger_seconds=0))
     async with world.running(world.consumer):
         await world.clock.settle()

@@ -213,7 +213,7 @@ async def test_l4_a_record_that_can_never_be_sent_is_held_with_its_key(world: Re
     await world.publish(neighbour)
     await world.drained()
     world.assert_complete(but_for=held)
-    assert first.id in {record.message.id for record in world.arrived}
+    assert first.id in world.known
     assert await world.held() == [("large", "HELD"), ("large", "BEHIND"), ("large", "BEHIND")]
     (info, *_) = await world.held_infos()
     assert info.bytes == len(TOO_LARGE)
@@ -241,9 +241,9 @@ async def test_l4_resumed_records_go_in_order_and_the_key_flows_again(world: Rel
     await world.drained()
     world.log.value_bytes_max = 5_000
     assert await world.judge(large, Verdict.RESUME) == {large.id}
-    await until(lambda: len(world.arrived) == 3)
+    await until(lambda: len(world.known) == 3)
     await world.publish("large")
-    await until(lambda: len(world.arrived) == 4)
+    await until(lambda: len(world.known) == 4)
     await world.drained()
     world.assert_complete()
     assert await world.held() == []
@@ -274,7 +274,7 @@ async def test_l4_a_skipped_record_is_kept_and_the_rest_follows(world: RelayWorl
     await world.publish("large", "large")
     await world.drained()
     await world.judge(large, Verdict.SKIP, "a test")
-    await until(lambda: len(world.arrived) == 2)
+    await until(lambda: len(world.known) == 2)
     await until(lambda: world_held_is(world, [("large", "SKIPPED")]))
     await world.publish("large")
     await world.drained()
@@ -309,7 +309,7 @@ async def test_l4_too_many_refused_records_are_an_outage(world: RelayWorld) -> N
     await until(lambda: world_held_is(world, [(f"k{n}", "HELD") for n in range(3)]))
     world.log.value_bytes_max = 5_000
     await world.drained()
-    assert len(world.arrived) == 17
+    assert len(world.known) == 17
 
 
 def test_l5_limits_that_would_break_the_rules_are_refused() -> None:

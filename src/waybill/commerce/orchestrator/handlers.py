@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from waybill.commerce.contracts import Event
 from waybill.commerce.orchestrator import domain
 from waybill.commerce.orchestrator.store import Sagas
+from waybill.commerce.overdue import PAGE, Overdue
 from waybill.commerce.publishing import publish
-from waybill.messaging.core import crash_points
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 CONSUMER = "orchestrator"
 AGGREGATE = "Saga"
-PAGE = 200
-"""Sagas asked about in one transaction."""
 
 
 class OrchestratorHandler:
@@ -43,8 +41,8 @@ class OrchestratorHandler:
         publish(unit, decision.publications, aggregate_type=AGGREGATE)
 
 
-class SagaDeadlines:
-    """Periodic work: every process may run it, rows that another one holds are skipped (C14)."""
+class SagaDeadlines(Overdue):
+    """Of sagas: a constant of statements a page."""
 
     def __init__(
         self,
@@ -54,37 +52,20 @@ class SagaDeadlines:
         orchestration: Orchestration,
         page: int = PAGE,
     ) -> None:
-        self._ports = ports
+        super().__init__(ports, self._ask_sagas, page=page)
+        self._random = ports.random
         self._process = process
         self._orchestration = orchestration
         self._sagas = Sagas(process, orchestration.order)
-        self._page = page
 
-    async def ask(self) -> int:
-        """Ask about every saga that is due now; how many. May be repeated."""
-        asked = 0
-        while True:
-            found = await self._ask_page()
-            asked += found
-            if found < self._page:
-                return asked
-
-    async def _ask_page(self) -> int:
-        async with self._ports.database.transaction() as transaction:
-            unit = self._ports.unit(transaction)
-            due = await self._sagas.lock_due(transaction, unit.now, self._page)
-            asked: list[Saga] = []
-            for saga in due:
-                decision = domain.ask(
-                    self._process, self._orchestration, saga, unit.now, self._ports.random
-                )
-                if decision is not None:
-                    asked.extend(decision.sagas.values())
-                    publish(unit, decision.publications, aggregate_type=AGGREGATE)
-            if asked:
-                await self._sagas.save(transaction, asked, ())
-            if due and crash_points.hook is not None:
-                await crash_points.hook("deadline.before_commit", "order deadlines")
-        if due and crash_points.hook is not None:
-            await crash_points.hook("deadline.after_commit", "order deadlines")
+    async def _ask_sagas(self, unit: UnitOfWork, limit: int) -> int:
+        due = await self._sagas.lock_due(unit.transaction, unit.now, limit)
+        asked: list[Saga] = []
+        for saga in due:
+            decision = domain.ask(self._process, self._orchestration, saga, unit.now, self._random)
+            if decision is not None:
+                asked.extend(decision.sagas.values())
+                publish(unit, decision.publications, aggregate_type=AGGREGATE)
+        if asked:
+            await self._sagas.save(unit.transaction, asked, ())
         return len(due)

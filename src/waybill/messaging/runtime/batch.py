@@ -35,8 +35,14 @@ class Sorter:
         self._codec = codec
         self._types = frozenset(types)
         self._names = codec.names(self._types) | {UNREADABLE_TYPE}
-        self._urgent = self._names - codec.names(frozenset(patient))
+        self._patient = self._names & codec.names(frozenset(patient))
+        self._urgent = self._names - self._patient
         self._policy = policy
+
+    def has_patient(self, batch: Batch) -> bool:
+        """Whether there is one that may wait. What is skipped waits for nothing."""
+        patient = self._patient
+        return bool(patient) and any(each.message.type in patient for each in batch.records)
 
     def may_wait(self, batch: Batch) -> bool:
         """Whether nobody waits for any of these."""

@@ -199,7 +199,7 @@ class Consumer(Loop):
         """
         size = self._sizer.size
         batch = more = await self.idle(subscription.fetch(size))
-        if not self._policy.linger_seconds:
+        if not self._policy.linger_seconds or not self._sorter.has_patient(batch):
             return batch
         until = self._clock.monotonic() + self._policy.linger_seconds
         while more.records and self._sorter.may_wait(more) and len(batch.records) < size:
