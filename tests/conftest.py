@@ -6,6 +6,7 @@ Databases are copied from templates, which costs some 30 ms; the server is the o
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import shutil
 import tempfile
@@ -47,6 +48,12 @@ LONGEST_FIRST = (
 assert all((ROOT / name).exists() for name in LONGEST_FIRST)
 MEMORY = Path("/dev/shm")  # noqa: S108 - a private directory is made in it
 MEMORY_BYTES_NEEDED = 4_000_000_000
+
+
+def pytest_collection_finish() -> None:
+    """What there is by now stays: Python need not look for cycles in it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,29 +1,37 @@
-"""Real processes: `waybill up` as a user starts it, on ports and a data folder of its own."""
+"""Real processes: `waybill up` as a user starts it, on ports and a data folder of its own.
+
+They are forked (see forking.py), which is a start without its imports.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import socket
-import subprocess
+import ssl
 import sys
 import time
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx2
 import pytest
+from tests.acceptance.forked import completed, started
 
 from waybill.platform.embedded.processes import end_processes
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
-    from pathlib import Path
 
     from httpx2 import Response
+    from tests.acceptance.forked import Program
 
 T = TypeVar("T")
 PORTS = 11
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Of clients that need none: making the usual one costs 20 ms of CPU."""
 CUSTOMER = "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa"
 MOUSE = "11111111-1111-1111-1111-111111111111"
 KEYBOARD = "22222222-2222-2222-2222-222222222222"
@@ -70,8 +78,8 @@ class PlatformProcess:
         self.port_base = port_base
         self.environment = environment
         self.log = data.parent / f"{service or 'platform'}-{port_base}.log"
-        self.process: subprocess.Popen[bytes] | None = None
-        self.client = httpx2.Client(timeout=30)
+        self.process: Program | None = None
+        self.client = httpx2.Client(timeout=30, verify=NO_TLS)
 
     def command(self, *arguments: str) -> list[str]:
         """A `waybill` command line on this platform's data and ports."""
@@ -80,26 +88,16 @@ class PlatformProcess:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a `waybill` command to its end."""
-        return subprocess.run(
-            self.command(*arguments),
-            env={**os.environ, **self.environment},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        _, _, module, *rest = self.command(*arguments)
+        return completed(module, *rest, environment=self.environment)
 
     def launch(self) -> Self:
         """Start without waiting."""
         arguments = ("serve", self.service) if self.service else ("up",)
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command(*arguments),
-                env={**os.environ, **self.environment},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        _, _, module, *rest = self.command(*arguments)
+        with self.log.open("ab") as log, Path(os.devnull).open() as nothing:
+            streams = (nothing.fileno(), log.fileno(), log.fileno())
+            self.process = started(module, *rest, environment=self.environment, streams=streams)
         return self
 
     def start(self) -> Self:

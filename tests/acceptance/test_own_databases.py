@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import subprocess
-import sys
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from tests.acceptance.forked import completed
 from tests.acceptance.processes import OFFSETS, PlatformProcess, free_port_base
 
 from waybill.platform.embedded import EmbeddedPostgres
@@ -22,6 +20,7 @@ from waybill.platform.own_databases import (
 )
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
 FORCED = {"WAYBILL_PAYMENT_FORCE_OUTCOME": "success"}
@@ -62,14 +61,7 @@ def least(service: str, everything: dict[str, str]) -> dict[str, str]:
 
 def waybill(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     """One command line."""
-    return subprocess.run(
-        [sys.executable, "-m", "waybill", *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return completed("waybill", *arguments, environment=environment)
 
 
 def test_orders_end_on_a_server_of_ones_own(data_directory: Path) -> None:

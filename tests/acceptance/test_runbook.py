@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.acceptance import forked
 from tests.observability.files import ROOT, alerts
 
 from waybill.messaging.core.identity import new_id
@@ -22,7 +23,7 @@ RUNBOOK = ROOT / "docs" / "runbook.md"
 SECTION = re.compile(r"^### (\w+)\n(.*?)(?=^##)", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 STATUS = re.compile(r"# exit status (\d)")
-FUNCTION = 'waybill() { {python} -m waybill "$@" --data {data} --port-base {base}; }\n'
+FUNCTION = 'waybill() { {program} waybill "$@" --data {data} --port-base {base}; }\n'
 
 
 def sections() -> dict[str, str]:
@@ -63,7 +64,8 @@ def test_the_commands_of_every_alert_run(shared_platform: PlatformProcess) -> No
             lambda found: f"127.0.0.1:{shared_platform.port_base + int(found[1])}",
             line,
         )
-        function = FUNCTION.replace("{python}", shlex.quote(sys.executable))
+        program = [sys.executable, "-I", "-S", forked.__file__, forked.fork_server()]
+        function = FUNCTION.replace("{program}", shlex.join(program))
         function = function.replace("{data}", shlex.quote(str(shared_platform.data)))
         function = function.replace("{base}", str(shared_platform.port_base))
         done = subprocess.run(

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 import httpx2
-from tests.acceptance.processes import CUSTOMER
+from tests.acceptance.processes import CUSTOMER, NO_TLS
 
 from waybill.operations.history import Entry, HistoryWriter, hash_of, outcome_of
 
@@ -78,7 +78,7 @@ class Traffic:
         return write_history(self._platform.data.parent, list(self._told))
 
     def _order(self) -> None:
-        with httpx2.Client(timeout=30) as client:
+        with httpx2.Client(timeout=30, verify=NO_TLS) as client:
             while not self._ended.is_set():
                 self._open.wait()
                 if self._ended.is_set():
@@ -147,7 +147,7 @@ def at_once(count: int, request: Callable[[httpx2.Client, int], Response]) -> li
 
     connections = httpx2.Limits(max_connections=count)
     with (
-        httpx2.Client(timeout=30, limits=connections) as client,
+        httpx2.Client(timeout=30, limits=connections, verify=NO_TLS) as client,
         ThreadPoolExecutor(count) as pool,
     ):
         return list(pool.map(one, range(count)))

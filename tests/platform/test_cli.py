@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer.main
+from tests.acceptance.forked import completed
 
 from waybill.cli import app
 from waybill.platform.embedded import EmbeddedPostgres
@@ -38,14 +38,7 @@ def commands(group: Any = None, before: str = "") -> Iterator[tuple[str, Any]]: 
 
 def waybill(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run one command line to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "waybill", *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return completed("waybill", *arguments, environment=environment)
 
 
 def test_the_promised_commands_are_there() -> None:
@@ -62,8 +55,9 @@ def test_the_promised_commands_are_there() -> None:
 
 
 def test_the_version_is_told_without_a_command() -> None:
-    """What a bug report begins with."""
-    answer = waybill("--version")
+    """What a bug report begins with; by a process as users start it."""
+    command = [sys.executable, "-m", "waybill", "--version"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (answer.returncode, answer.stderr) == (0, "")
     assert answer.stdout.strip() == version("waybill")
 
