@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     World = Callable[[Blueprint], Simulation]
 
 SHORT: dict[str, Any] = {
-    "max_examples": 12,
+    "max_examples": 8,
     "stateful_step_count": 40,
     "derandomize": True,
     "database": None,
 }
-"""About half a minute on two cores."""
-SHORTER = {**SHORT, "max_examples": 3}
+"""About a quarter of a minute on two cores."""
+SHORTER = {**SHORT, "max_examples": 2}
 """For the other blueprints: the services are the same."""
 
 

@@ -90,7 +90,10 @@ def _peeled(
     states: set[int], blockers: Sequence[Sequence[int]], blocked: Sequence[Sequence[int]]
 ) -> set[int]:
     """What remains of `states` when those without a blocker among them are taken away."""
-    counts = {state: sum(1 for other in blockers[state] if other in states) for state in states}
+    if len(states) == len(blockers):  # all of them, as at first
+        counts = dict(enumerate(map(len, blockers)))
+    else:
+        counts = {state: sum(1 for other in blockers[state] if other in states) for state in states}
     free = [state for state, count in counts.items() if not count]
     left = set(states)
     while free:

@@ -7,7 +7,8 @@ does in one of its own states is computed once.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from bisect import bisect
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from waybill.commerce.checker.model import Kind, ViolationError
 
@@ -42,6 +43,7 @@ class World:
         self._received: dict[tuple[int, int, int, bool], tuple[int, tuple[int, ...]]] = {}
         self._moved: dict[tuple[int, int, bool], list[tuple[str, Kind, int, tuple[int, ...]]]] = {}
         self._routes: dict[int, tuple[int, ...]] = {}
+        self._labels: dict[int, _Told] = {}
 
     def first(self) -> State:
         """Where every path begins."""
@@ -110,33 +112,43 @@ class World:
             event, reader = divmod(message, len(self.actors))
             after, events = self._receive(reader, actors[reader], event, late=late)
             rest = flight[:place] + flight[place + 1 :]
-            label = f"{self.actors[reader].name} gets {self._text(event)}"
             nexts = (*actors[:reader], after, *actors[reader + 1 :])
-            yield label, (nexts, self._with(rest, events), dead, budget, late)
+            yield (
+                self._told(message).arrives,
+                (
+                    nexts,
+                    self._with(rest, events) if events else rest,
+                    dead,
+                    budget,
+                    late,
+                ),
+            )
 
     def _faults(self, state: State) -> Iterator[tuple[str, State]]:
         actors, flight, dead, (duplicates, letters, losses, early), late = state
-        for message in sorted(set(flight)):
-            name = self._message_text(message)
-            without = _without(flight, message)
+        last = -1
+        for place, message in enumerate(flight if duplicates or letters else ()):
+            if message == last:
+                continue
+            last = message
+            told = self._told(message)
             if duplicates:
-                again = tuple(sorted((*flight, message)))
+                again = (*flight[:place], message, *flight[place:])
                 left = (duplicates - 1, letters, losses, early)
-                yield f"{name} comes twice, under two ids", (actors, again, dead, left, late)
+                yield told.comes_twice, (actors, again, dead, left, late)
             if letters:
-                more = tuple(sorted((*dead, message)))
+                without = flight[:place] + flight[place + 1 :]
                 left = (duplicates, letters - 1, losses, early)
-                yield f"{name} becomes a dead letter", (actors, without, more, left, late)
+                yield told.is_dead, (actors, without, _with_one(dead, message), left, late)
         for message in sorted(set(dead)):
-            name = self._message_text(message)
+            told = self._told(message)
             rest = _without(dead, message)
-            again = tuple(sorted((*flight, message)))
             left = (duplicates, letters, losses, early)
-            yield f"{name} is redriven", (actors, again, rest, left, late)
+            yield told.is_redriven, (actors, _with_one(flight, message), rest, left, late)
             event, reader = divmod(message, len(self.actors))
             if losses and self._may_lose(self.actors[reader].name, self._values[event]):
                 left = (duplicates, letters, losses - 1, early)
-                yield f"{name} is discarded, so lost", (actors, flight, rest, left, late)
+                yield told.is_lost, (actors, flight, rest, left, late)
 
     def _own_moves(self, state: State) -> Iterator[tuple[str, State]]:
         actors, flight, dead, budget, late = state
@@ -146,7 +158,7 @@ class World:
             for label, kind, after, events in self._moves(i, number, late=late):
                 quiet = quiet and kind is not Kind.DUE
                 nexts = (*actors[:i], after, *actors[i + 1 :])
-                bag = self._with(flight, events)
+                bag = self._with(flight, events) if events else flight
                 if kind is Kind.WHEN_QUIET:
                     waiting.append((label, nexts, bag))
                 else:
@@ -198,9 +210,35 @@ class World:
         reason = getattr(value, "reason", None)
         return type(value).__name__ + (f" ({reason})" if reason else "")
 
-    def _message_text(self, message: int) -> str:
-        event, reader = divmod(message, len(self.actors))
-        return f"{self._text(event)} for {self.actors[reader].name}"
+    def _told(self, message: int) -> _Told:
+        known = self._labels.get(message)
+        if known is None:
+            event, reader = divmod(message, len(self.actors))
+            actor, text = self.actors[reader].name, self._text(event)
+            name = f"{text} for {actor}"
+            known = self._labels[message] = _Told(
+                f"{actor} gets {text}",
+                f"{name} comes twice, under two ids",
+                f"{name} becomes a dead letter",
+                f"{name} is redriven",
+                f"{name} is discarded, so lost",
+            )
+        return known
+
+
+class _Told(NamedTuple):
+    """What may happen to a message, in words: made once, for it is said of many states."""
+
+    arrives: str
+    comes_twice: str
+    is_dead: str
+    is_redriven: str
+    is_lost: str
+
+
+def _with_one(bag: tuple[int, ...], message: int) -> tuple[int, ...]:
+    place = bisect(bag, message)
+    return (*bag[:place], message, *bag[place:])
 
 
 def _without(bag: tuple[int, ...], message: int) -> tuple[int, ...]:
