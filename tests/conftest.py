@@ -19,7 +19,7 @@ import asyncpg
 import pytest
 from tests import environment
 from tests.acceptance.processes import PlatformProcess, free_port_base
-from tests.mariadb import running_mariadb
+from tests.mariadb import never_skipped, running_mariadb
 from tests.sharing import meeting_place, shared
 
 from waybill.commerce.migrations import migrate as commerce
@@ -27,7 +27,7 @@ from waybill.messaging.adapters.postgres.migrate import upgrade
 from waybill.platform.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator, Mapping
+    from collections.abc import Coroutine, Generator, Iterator, Mapping
 
 assert environment.given_brokers is not None  # imported first: it clears KAFKA_BROKERS away
 ROOT = Path(__file__).parents[1]
@@ -162,6 +162,16 @@ def mariadb_url(session_directory: Path, tmp_path_factory: pytest.TempPathFactor
     directory = session_directory / "mariadb-of-the-run"
     with shared(place, lambda: running_mariadb(directory)) as url:
         yield url
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What must not be skipped has failed if it was."""
+    report = yield
+    never_skipped(item, report)
+    return report
 
 
 @pytest.fixture(scope="session")

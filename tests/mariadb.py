@@ -1,6 +1,8 @@
 """Debian's MariaDB, started by the tests: a server of their own, on a socket, gone afterwards.
 
-It is missing: the tests fail and say how to install it. They never skip.
+It is missing: the tests fail and say how to install it. They never skip: one that does has failed.
+MYSQL_URL names a MySQL 8 server's superuser (any database of it): then every test of MariaDB runs
+there as well. Only tests may use that server: they make users, and set their passwords.
 """
 
 from __future__ import annotations
@@ -24,8 +26,19 @@ import asyncmy
 from waybill.messaging.adapters.mysql.session import connecting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from types import TracebackType
+
+    import pytest
+
+
+def servers(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """What tests of MariaDB run on: Debian's, and the server that is named, if one is."""
+    return ("mariadb", "mysql") if environment.get("MYSQL_URL") else ("mariadb",)
+
+
+SERVERS = servers(os.environ)
+ENGINES = ("postgresql", *SERVERS)
 
 START_SECONDS = 60.0
 _numbers = itertools.count(1)
@@ -137,6 +150,24 @@ def running_mariadb(directory: Path) -> Iterator[str]:
         with ThreadPoolExecutor(1) as thread:
             thread.submit(asyncio.run, drop).result(timeout=START_SECONDS)
         yield server.url
+
+
+def server_url(request: pytest.FixtureRequest, server: str) -> str:
+    """The superuser's URL of one of SERVERS."""
+    if server == "mysql":
+        return os.environ["MYSQL_URL"]
+    url: str = request.getfixturevalue("mariadb_url")
+    return url
+
+
+def never_skipped(item: pytest.Item, report: pytest.TestReport) -> None:
+    """A test of MariaDB that was skipped has failed: without it nobody knows that it works."""
+    callspec = getattr(item, "callspec", None)
+    named = [each for each in callspec.params.values() if isinstance(each, str)] if callspec else []
+    concerned = {*SERVERS} & {*named} or "mariadb_url" in getattr(item, "fixturenames", ())
+    if report.skipped and concerned and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"tests of MariaDB are never skipped: {report.longrepr}"
 
 
 class Databases:

@@ -1,16 +1,17 @@
-"""A platform's databases on either engine: the embedded PostgreSQL, or a MariaDB server."""
+"""A platform's databases on an engine: the embedded PostgreSQL, or a server of MariaDB or MySQL."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 from uuid import UUID
 
 from tests.acceptance import database
-from tests.mariadb import of
+from tests.mariadb import Databases, of, server_url
 
 from waybill.commerce.migrations.migrate import MYSQL_REVISIONS
 from waybill.commerce.tables import by_prefix
@@ -23,8 +24,9 @@ from waybill.platform.own_databases import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    import pytest
     from tests.acceptance.processes import PlatformProcess
 
 ID_BYTES = 16
@@ -34,17 +36,45 @@ SUPERUSER = "TESTS_SUPERUSER_URL"
 _numbers = itertools.count(1)
 
 
+@contextmanager
+def on_engine(request: pytest.FixtureRequest, engine: str) -> Iterator[dict[str, str]]:
+    """The environment of a platform on one of tests.mariadb.ENGINES; its databases are dropped."""
+    if engine == "postgresql":
+        yield {}
+        return
+    url = server_url(request, engine)
+    environment = on_mariadb(url)
+    yield environment
+    for name in MYSQL_REVISIONS:
+        asyncio.run(Databases(url).drop(environment[url_variable(name)]))
+
+
 def on_mariadb(url: str) -> dict[str, str]:
     """The environment of a platform whose databases are on this server, each under a new name."""
     prefix, admin = f"w{os.getpid()}x{next(_numbers)}", urlsplit(url)
     places = {name: f"{prefix}{database_of(name)}" for name in MYSQL_REVISIONS}
-    return {
+    server = admin._replace(netloc=admin.netloc.rpartition("@")[2])
+    environment = {
         # Roles are the server's: every platform of a run has the same passwords for them.
         **{password_variable(r): f"{r} secret" for name in places for r in roles_of(name)},
-        **{url_variable(name): f"mysql:///{place}?{admin.query}" for name, place in places.items()},
+        **{
+            url_variable(name): urlunsplit(server._replace(path=place))
+            for name, place in places.items()
+        },
         "MYSQL_USER": str(admin.username),
         SUPERUSER: url,
     }
+    if admin.password:
+        environment["MYSQL_PASSWORD"] = unquote(admin.password)
+    return environment
+
+
+def provisioned(platform: PlatformProcess) -> PlatformProcess:
+    """With roles and databases, where they are not the embedded server's; not started."""
+    if SUPERUSER in platform.environment:
+        made = platform.run("provision")
+        assert made.returncode == 0, made.stderr
+    return platform
 
 
 def rows(

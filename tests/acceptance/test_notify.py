@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.acceptance.engines import on_mariadb, rows, value
+from tests.acceptance.engines import on_engine, provisioned, rows, value
 from tests.acceptance.notify_target import Target
 from tests.acceptance.processes import PlatformProcess, free_port_base, wait_for
+from tests.mariadb import ENGINES
 
 from waybill.messaging.core.identity import new_id
 
@@ -48,32 +49,28 @@ def target() -> Iterator[Target]:
     target.close()
 
 
-@pytest.fixture(scope="module", params=["postgresql", "mariadb"])
+@pytest.fixture(scope="module", params=ENGINES)
 def platform(
     request: pytest.FixtureRequest, session_directory: Path, target: Target
 ) -> Iterator[PlatformProcess]:
     """A running platform whose deadlines and retries come soon, on each engine."""
-    on_server = request.param == "mariadb"
-    databases = on_mariadb(request.getfixturevalue("mariadb_url")) if on_server else {}
     directory = Path(tempfile.mkdtemp(prefix="notify-", dir=session_directory))
     directory.chmod(0o711)
-    platform = notify_platform(
-        directory,
-        NOTIFY_URL=target.url,
-        NOTIFY_TOKEN="of-this-test",  # noqa: S106 - a test's
-        WAYBILL_NOTIFY_TIMEOUT_SECONDS="0.5",
-        WAYBILL_NOTIFY_RETRY_INTERVAL_SECONDS="2",
-        WAYBILL_ORDER_DEADLINE_SECONDS="6",
-        **databases,
-    )
-    try:
-        if on_server:
-            made = platform.run("provision")
-            assert made.returncode == 0, made.stderr
-        yield platform.start()
-    finally:
-        platform.close()
-        shutil.rmtree(directory, ignore_errors=True)
+    with on_engine(request, request.param) as databases:
+        platform = notify_platform(
+            directory,
+            NOTIFY_URL=target.url,
+            NOTIFY_TOKEN="of-this-test",  # noqa: S106 - a test's
+            WAYBILL_NOTIFY_TIMEOUT_SECONDS="0.5",
+            WAYBILL_NOTIFY_RETRY_INTERVAL_SECONDS="2",
+            WAYBILL_ORDER_DEADLINE_SECONDS="6",
+            **databases,
+        )
+        try:
+            yield provisioned(platform).start()
+        finally:
+            platform.close()
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def stock(platform: PlatformProcess, number: int, count: int) -> None:

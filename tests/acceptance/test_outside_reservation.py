@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from redis import Redis
-from tests.acceptance.engines import on_mariadb
+from tests.acceptance.engines import on_mariadb, provisioned
 from tests.acceptance.outside import NOTIFICATION, ORDER, Mailbox, asked, environment, told
 from tests.acceptance.processes import PlatformProcess, free_port_base, wait_for
 from tests.acceptance.test_reservation import EMAIL, place, stock
@@ -39,9 +39,7 @@ def platform(
     )
     platform.without = frozenset({"payment"})
     try:
-        made = platform.run("provision")
-        assert made.returncode == 0, made.stderr
-        yield platform.start()
+        yield provisioned(platform).start()
     finally:
         platform.close()
         shutil.rmtree(directory, ignore_errors=True)

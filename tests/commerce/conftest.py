@@ -8,6 +8,7 @@ import pytest
 from tests.commerce.certificate import Certificate, self_signed
 from tests.commerce.mariadb_services import MariadbServices
 from tests.commerce.support import Service
+from tests.mariadb import ENGINES, server_url
 
 from waybill.blueprints import orchestration_wire
 from waybill.commerce.migrations.migrate import REVISIONS, upgrade
@@ -23,11 +24,14 @@ if TYPE_CHECKING:
 
 ON_BOTH_ENGINES = frozenset(
     {
+        "test_http_notify",
         "test_inventory_handlers",
         "test_notifications_handlers",
+        "test_notify_orders",
         "test_orders_handlers",
         "test_orders_intake",
         "test_orders_over_http",
+        "test_orders_owned",
     }
 )
 """Test files whose tests run on PostgreSQL and on MariaDB."""
@@ -54,7 +58,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """What a store promises is tried on both engines."""
     name = metafunc.module.__name__.rpartition(".")[2]
     if "engine" in metafunc.fixturenames and name in ON_BOTH_ENGINES:
-        metafunc.parametrize("engine", ["postgresql", "mariadb"])
+        metafunc.parametrize("engine", ENGINES)
 
 
 @pytest.fixture
@@ -64,9 +68,9 @@ def engine() -> str:
 
 
 @pytest.fixture(scope="session")
-def mariadb_services(mariadb_url: str) -> MariadbServices:
-    """Databases on MariaDB."""
-    return MariadbServices(mariadb_url)
+def services_on() -> dict[str, MariadbServices]:
+    """Databases by server, made when they are first asked for."""
+    return {}
 
 
 @pytest.fixture
@@ -77,15 +81,18 @@ def open_service(
     names: list[str] = []
     settings = PostgresSettings(pool_max=12)
 
-    async def open_on_mariadb(service: str) -> Service:
-        services: MariadbServices = request.getfixturevalue("mariadb_services")
+    async def open_on_server(service: str) -> Service:
+        made: dict[str, MariadbServices] = request.getfixturevalue("services_on")
+        if engine not in made:
+            made[engine] = MariadbServices(server_url(request, engine))
+        services = made[engine]
         url = await services.ready(service)
         await services.empty(service)
         return Service(await engine_of(url).connect(url, settings), f"{service}-service", url)
 
     async def open_(service: str) -> Service:
-        if engine == "mariadb":
-            return await open_on_mariadb(service)
+        if engine != "postgresql":
+            return await open_on_server(service)
         templates: dict[str, str] = request.getfixturevalue("commerce_templates")
         databases: TestDatabases = request.getfixturevalue("databases")
         name = databases.copy(templates[service])

@@ -148,6 +148,7 @@ class Service:
         storage = engine_of(url)
         outbox = storage.outbox(message_bytes_max=MESSAGE_BYTES_MAX)
         self.deliveries = storage.deliveries(self.database)
+        self.verdicts = storage.verdicts
         self.ports = ServicePorts(
             database=self.database,
             outbox=outbox,

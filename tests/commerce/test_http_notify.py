@@ -23,11 +23,6 @@ from waybill.commerce.notifications.http_notify import (
 )
 from waybill.commerce.notifications.notify_api import ReceivedNotices, notify_surface
 from waybill.commerce.testing.http_server import Asked, Fault, Reply, TryServer
-from waybill.messaging.adapters.postgres.deliveries import PostgresDeliveries
-from waybill.messaging.adapters.postgres.verdicts import (
-    judge_parked_deliveries,
-    list_parked_deliveries,
-)
 from waybill.messaging.core.breaker import Breaker, BreakerPolicy, BreakerState
 from waybill.messaging.core.identity import new_id
 from waybill.messaging.core.outcome import Delivered, Failed, Refused, Unknown
@@ -141,7 +136,6 @@ class Notifications:
 
     def __init__(self, service: Service, notifier: HttpNotifier) -> None:
         self.service = service
-        self.rows = PostgresDeliveries(service.database)
         self.breaker = Breaker(
             BreakerPolicy(window_size=4, calls_min=4, open_seconds=0.2, open_jitter=0.0),
             lambda: 0.5,
@@ -149,7 +143,7 @@ class Notifications:
         self.deliverer = Deliverer(
             NOTIFY,
             ports=service.ports,
-            deliveries=self.rows,
+            deliveries=service.deliveries,
             call=notifier.call,
             settled=notifier.settled,
             policy=replace(
@@ -162,11 +156,11 @@ class Notifications:
         self._database = database
 
     async def _parked(self) -> list[UUID]:
-        parked = await list_parked_deliveries(self._database, kind=NOTIFY)
+        parked = await self.service.verdicts.list_parked_deliveries(self._database, kind=NOTIFY)
         return [each.id for each in parked]
 
     async def _again(self, ids: object) -> None:
-        await judge_parked_deliveries(
+        await self.service.verdicts.judge_parked_deliveries(
             self._database,
             list(ids),  # type: ignore[call-overload] # the ids that _parked gave
             None,

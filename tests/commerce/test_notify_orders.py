@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
@@ -28,9 +29,9 @@ from waybill.commerce.orders.handlers import OrderHandler
 from waybill.commerce.orders.notices import NoticeHandler, NoticesSettled
 from waybill.commerce.orders.request import KeyReused, NotTaken, Placed, PlaceOrder
 from waybill.commerce.orders.stocked_intake import StockedFlush
-from waybill.messaging.adapters.postgres.deliveries import PostgresDeliveries
 from waybill.messaging.core import crash_points
 from waybill.messaging.core.message import Message
+from waybill.messaging.core.outbox_row import as_uuid
 from waybill.messaging.core.outcome import Delivered, Refused
 from waybill.messaging.core.retry import Backoff
 from waybill.messaging.core.unit import Received
@@ -66,7 +67,8 @@ class Shop:
             counters=self.service.tally,
             makers=MAKERS,
             placed=NOTIFY.orders.contract.placed,
-            stock=ShopTaker(NOTIFY.orders.stock),
+            stock=ShopTaker(NOTIFY.orders.stock, self.service.stores),
+            store=self.service.stores.orders,
         )
 
     async def place(self, *requests: PlaceOrder, intake: StockedFlush | None = None) -> list[Any]:
@@ -81,10 +83,11 @@ class Shop:
     async def messages(self) -> list[Received]:
         """What its outbox holds, as its consumer gets it."""
         codec = NotifyCodec()
-        rows: Any = await self.service.database.fetch("SELECT * FROM messaging.outbox ORDER BY seq")
+        statement = self.service.stores.orders.tables("SELECT * FROM messaging.outbox ORDER BY seq")
+        rows: Any = await self.service.database.fetch(statement)
         taken = [
             Message(
-                id=row["id"],
+                id=as_uuid(row["id"]),
                 topic=row["topic"],
                 type=row["type"],
                 key=row["aggregateid"],
@@ -119,7 +122,7 @@ async def shop(order: Service) -> Shop:
     shop = Shop(order)
     assert NOTIFY.orders.stock is not None
     for _ in range(2):
-        await own_products(NOTIFY.orders.stock, shop.ports)
+        await own_products(NOTIFY.orders.stock, shop.ports, order.stores)
     return shop
 
 
@@ -132,15 +135,16 @@ async def test_an_order_its_stock_and_its_event_commit_together(shop: Shop) -> N
     assert await shop.stock() == [9, 3, 15]
     assert await shop.service.rows(COUNTS) == [(1, 1, 1)]
     (kept,) = await shop.service.rows(
-        "SELECT id::text, user_id, product_ids, status FROM notify.customer_order"
+        "SELECT id, user_id, product_ids, status FROM notify.customer_order"
     )
-    assert kept == (body["orderId"], 7, [1, 2, 2], "PLACED")
+    order_id, user_id, listed, status = kept
+    assert (str(order_id), user_id, status) == (body["orderId"], 7, "PLACED")
+    # An array is text on MariaDB.
+    assert (json.loads(f"[{listed}]") if isinstance(listed, str) else listed) == [1, 2, 2]
     products = await shop.service.rows("SELECT product_id FROM notify.order_product ORDER BY 1")
     assert products == [(1,), (2,), (2,)]
-    (event,) = await shop.service.rows(
-        "SELECT event_type, payload::jsonb ->> 'userId', processed FROM notify.outbox_event"
-    )
-    assert event[:2] == ("ORDER_CREATED", "7")
+    (event,) = await shop.service.rows("SELECT event_type, payload FROM notify.outbox_event")
+    assert (event[0], json.loads(event[1])["userId"]) == ("ORDER_CREATED", 7)
 
 
 async def test_what_is_not_there_is_refused_and_nothing_is_stored(shop: Shop) -> None:
@@ -169,10 +173,11 @@ async def test_statements_are_by_the_batch(shop: Shop, calls: Calls) -> None:
         await calls.hear()
         return placed - before, database.statements - placed
 
+    await counted(1)  # from now on there are messages that were heard before
     one = await counted(1)
     assert one == await counted(10)
-    assert one[0] <= 6
-    assert one[1] == 1
+    # On MariaDB the number, the lane's lock and what is owed already are statements of their own.
+    assert one <= ((7, 3) if shop.service.is_mysql else (6, 1))
 
 
 async def test_the_last_units_are_taken_once(shop: Shop) -> None:
@@ -237,12 +242,15 @@ class Calls:
 
     def __init__(self, shop: Shop, notifier: HttpNotifier) -> None:
         self.shop = shop
-        orders = OrderHandler(PROCESS, shop.service.tally, MAKERS)
-        self.folded = NoticesSettled(orders, done=NotifySucceeded, refused=NotifyRefused)
+        store = shop.service.stores.orders
+        orders = OrderHandler(PROCESS, shop.service.tally, MAKERS, store=store)
+        self.folded = NoticesSettled(
+            orders, done=NotifySucceeded, refused=NotifyRefused, store=store
+        )
         self.deliverer = Deliverer(
             http_notify.NOTIFY,
             ports=shop.ports,
-            deliveries=PostgresDeliveries(shop.service.database),
+            deliveries=shop.service.deliveries,
             call=persistent(notifier.call),
             settled=self.folded.settled,
             lock=self.folded.lock,
@@ -309,7 +317,7 @@ async def test_orders_are_notified_without_blocking_the_loop(
     assert {each.headers["idempotency-key"]: each.body for each in other.asked} == events
     assert await calls.notices() == ["NOTIFY_SUCCESS"] * 3
     types = await shop.service.rows(
-        "SELECT event_type, count(*)::int FROM notify.outbox_event GROUP BY 1 ORDER BY 1"
+        "SELECT event_type, count(*) FROM notify.outbox_event GROUP BY 1 ORDER BY 1"
     )
     assert types == [("NOTIFY_SUCCESS", 3), ("ORDER_CREATED", 3)]
     steps = await shop.service.rows(
@@ -363,8 +371,7 @@ async def test_an_operator_may_give_up_and_a_late_answer_changes_nothing(
     await shop.place(order_of(PHONE))
     await calls.hear()
     keys = [row[0] for row in await shop.service.rows("SELECT key FROM messaging.deliveries")]
-    deliveries = PostgresDeliveries(shop.service.database)
-    ((delivery, _),) = await deliveries.find(http_notify.NOTIFY, keys)
+    ((delivery, _),) = await shop.service.deliveries.find(http_notify.NOTIFY, keys)
     for outcome in (Refused("given up"), Delivered(b"200")):
         async with shop.service.unit() as unit:
             await calls.folded.lock(unit, [delivery])

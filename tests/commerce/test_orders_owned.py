@@ -27,6 +27,7 @@ def _flush(order: Service) -> OrderFlush:
         process=choreography.PROCESS,
         deadline=timedelta(minutes=15),
         counters=order.tally,
+        store=order.stores.orders,
     )
 
 
@@ -35,8 +36,9 @@ async def test_an_order_is_shown_and_cancelled_for_its_owner_only(order: Service
     flush, owner, other = _flush(order), new_id(), new_id()
     entry = flush.entry(request("k-1", customer_id=owner))
     await flush.flush([entry])
-    pages = OrderPages(order.database, choreography.PROCESS)
-    cancellation = Cancellation(order.ports, OrderHandler(choreography.PROCESS, order.tally))
+    pages = OrderPages(order.database, choreography.PROCESS, store=order.stores.orders)
+    handler = OrderHandler(choreography.PROCESS, order.tally, store=order.stores.orders)
+    cancellation = Cancellation(order.ports, handler)
     assert await pages.order(entry.order_id, owner=other) is None
     assert await pages.timeline(entry.order_id, owner=other) is None
     assert await cancellation.cancel(entry.order_id, traceparent=TRACE, owner=other) is None

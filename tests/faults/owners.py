@@ -17,7 +17,7 @@ from tests.acceptance.processes import OFFSETS, PlatformProcess, free_port_base,
 
 from waybill.blueprints.choreography import CHOREOGRAPHY
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase, PostgresSettings
-from waybill.messaging.adapters.postgres.consumers import reset_consumer
+from waybill.messaging.adapters.postgres.consumer_places import reset_consumer
 from waybill.operations.audit.scope import DATABASES, scope_of
 from waybill.platform.provisioning import urls_of
 

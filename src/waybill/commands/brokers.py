@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from waybill.messaging.core.message import Record
     from waybill.messaging.core.ports import Database
+    from waybill.messaging.engines.port import Engine
     from waybill.platform.settings import Settings
 
 FOLLOW_SECONDS = 0.5
@@ -60,7 +61,7 @@ def summed(rows: Sequence[Row], by: tuple[str, ...], figures: tuple[str, ...]) -
 
 
 async def consumer_rows(
-    kafka: KafkaSettings, settings: Settings, databases: Mapping[str, Database]
+    kafka: KafkaSettings, settings: Settings, databases: Mapping[str, Database], engine: Engine
 ) -> list[Row]:
     """A row for each partition that a consumer reads: its position is the next offset to read.
 
@@ -70,16 +71,13 @@ async def consumer_rows(
         GroupLag,
         GroupMembers,
     )
-    from waybill.messaging.adapters.postgres.partition_positions import (  # noqa: PLC0415 - as above
-        PostgresPartitionPositions,
-    )
     from waybill.platform.chosen import chosen  # noqa: PLC0415 - as above
 
     services = [each for each in chosen(settings).services.values() if each.acts_on]
     members = await GroupMembers(kafka, [service.name for service in services]).look()
     rows: list[Row] = []
     for service in services:
-        stored = await PostgresPartitionPositions(databases[service.name]).stored(service.name)
+        stored = await engine.partition_positions(databases[service.name]).stored(service.name)
         read = {place: position.offset + 1 for place, position in stored.items()}
 
         async def positions(

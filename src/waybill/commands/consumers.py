@@ -53,7 +53,7 @@ async def _list_on(
     kafka: KafkaSettings, settings: Settings, *, partitions: bool, as_json: bool
 ) -> None:
     async with service_databases(settings) as databases:
-        rows = await consumer_rows(kafka, settings, databases)
+        rows = await consumer_rows(kafka, settings, databases, databases.engine)
     columns: tuple[str, ...] = ("consumer", "topic", "partition", "position", "lag", "members")
     if not partitions:
         columns = ("consumer", "topic", "partitions", "lag", "members")
@@ -65,7 +65,7 @@ async def _list_on(
 async def _list(settings: Settings, *, as_json: bool) -> None:
     from waybill.messaging.core.consumers import ConsumerInfo  # noqa: PLC0415 - fast help
 
-    async with service_databases(settings, on_mysql=True) as databases:
+    async with service_databases(settings) as databases:
         found = await databases.engine.list_consumers(databases, databases)
     fields = ConsumerInfo.__struct_fields__
     rows = [{field: getattr(info, field) for field in fields} for info in found]
@@ -95,25 +95,20 @@ async def _reset(
     settings: Settings, consumer: str, source: str, to: Literal["horizon", "end"] | int
 ) -> None:
     from waybill.messaging.adapters.postgres.connection import (  # noqa: PLC0415 - fast help
-        PostgresDatabase,
         PostgresSettings,
     )
-    from waybill.messaging.adapters.postgres.consumers import (  # noqa: PLC0415 - fast help
-        reset_consumer,
-    )
-    from waybill.messaging.adapters.postgres.relay_status import look  # noqa: PLC0415 - fast help
     from waybill.platform.databases import reached, urls_of  # noqa: PLC0415 - fast help
 
     async with reached(settings) as server, service_databases(settings) as own:
-        if (await look(own[_known(source, own)])).mode != "direct":
+        if (await own.engine.look_at_relay(own[_known(source, own)])).mode != "direct":
             raise ConfigurationError(
                 f"{source} feeds Kafka, where a position is a group's offset: stop {consumer} and "
                 "reset it with Kafka's own kafka-consumer-groups (docs/library/kafka.md#reading)"
             )
         url = urls_of(server, _short(source)).reader
-        reading = await PostgresDatabase.connect(url, PostgresSettings(pool_max=1))
+        reading = await own.engine.connect(url, PostgresSettings(pool_max=1))
         try:
-            await reset_consumer(
+            await own.engine.places.reset(
                 own[_known(consumer, own)],
                 reading,
                 consumer=consumer,
@@ -142,7 +137,7 @@ def forget(
 
 
 async def _forget(settings: Settings, consumer: str, source: str, *, force: bool) -> None:
-    async with service_databases(settings, on_mysql=True) as databases:
+    async with service_databases(settings) as databases:
         known = await databases.engine.forget_consumer(
             databases[_known(source, databases)],
             consumer=consumer,

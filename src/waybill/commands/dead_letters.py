@@ -53,7 +53,7 @@ async def _list(
     settings: Settings, consumer: str | None, verdict: str | None, limit: int, *, as_json: bool
 ) -> None:
     rows = []
-    async with service_databases(settings, on_mysql=True) as databases:
+    async with service_databases(settings) as databases:
         for database in databases.values():
             found = await databases.engine.verdicts.list_dead_letters(
                 database, consumer=consumer, verdict=verdict, limit=limit
@@ -78,7 +78,7 @@ def show_letter(
 
 async def _show(settings: Settings, message_id: UUID) -> None:
     found: list[LetterInfo] = []
-    async with service_databases(settings, on_mysql=True) as databases:
+    async with service_databases(settings) as databases:
         for database in databases.values():
             found += await databases.engine.verdicts.show_dead_letter(database, message_id)
     if not found:
@@ -122,7 +122,7 @@ def discard(
 async def _judge(
     settings: Settings, consumer: str, message_ids: Sequence[UUID], why: str, *, discard: bool
 ) -> None:
-    async with service_databases(settings, on_mysql=True) as databases:
+    async with service_databases(settings) as databases:
         if consumer not in databases:
             raise ConfigurationError(
                 f"there is no consumer {consumer}: one of {', '.join(sorted(databases))}"

@@ -40,7 +40,7 @@ def list_(
 async def _list(settings: Settings, kind: str | None, limit: int, *, as_json: bool) -> None:
     columns = ("service", "id", "kind", "key", "attempts", "reason", "cancelled", "created_at")
     rows = []
-    async with service_databases(settings, on_mysql=True) as databases:
+    async with service_databases(settings) as databases:
         for service, database in databases.items():
             verdicts = databases.engine.verdicts
             for parked in await verdicts.list_parked_deliveries(database, kind=kind, limit=limit):
@@ -78,7 +78,7 @@ async def _resolve(
 
     verdicts = {"delivered": Delivered(result.encode()), "refused": Refused(why), "retry": None}
     judged: set[UUID] = set()
-    async with service_databases(settings, on_mysql=True) as databases:
+    async with service_databases(settings) as databases:
         for database in databases.values():
             judged |= await databases.engine.verdicts.judge_parked_deliveries(
                 database, ids, verdicts[outcome], who=getpass.getuser(), why=why

@@ -34,9 +34,9 @@ async def _drain(settings: Settings, wait_seconds: float) -> None:
     from waybill.messaging.adapters.kafka.settings import (  # noqa: PLC0415 - fast help
         KafkaSettings,
     )
-    from waybill.platform import draining  # noqa: PLC0415 - as above
     from waybill.platform.chosen import chosen  # noqa: PLC0415 - as above
     from waybill.platform.databases import reached, urls_of  # noqa: PLC0415 - as above
+    from waybill.platform.draining import Draining  # noqa: PLC0415 - as above
     from waybill.platform.services import plans_of  # noqa: PLC0415 - as above
 
     blueprint = chosen(settings)
@@ -46,4 +46,5 @@ async def _drain(settings: Settings, wait_seconds: float) -> None:
             plan.name: urls_of(server, service).reader
             for service, plan in plans_of(blueprint).items()
         }
-        await draining.drain(blueprint, databases, urls, kafka, wait_seconds=wait_seconds, say=say)
+        draining = Draining(databases.engine, blueprint, databases, urls, kafka)
+        await draining.run(wait_seconds=wait_seconds, say=say)

@@ -92,7 +92,7 @@ def _readings(settings: Settings) -> list[tuple[str, str, tuple[str, ...]]]:
 async def _on_outboxes(settings: Settings) -> list[Lag]:
     from waybill.operations.lag import Lag  # noqa: PLC0415 - as above
 
-    async with service_databases(settings, on_mysql=True) as databases:
+    async with service_databases(settings) as databases:
         found = await databases.engine.list_consumers(databases, databases)
     return [
         Lag(
@@ -111,7 +111,6 @@ def _on(kafka: KafkaSettings, settings: Settings) -> Callable[[], Awaitable[list
         GroupLag,
         GroupMembers,
     )
-    from waybill.messaging.adapters.postgres import relay_status  # noqa: PLC0415 - as above
     from waybill.operations.lag import Lag  # noqa: PLC0415 - as above
 
     members = GroupMembers(kafka, [consumer for consumer, _, _ in _readings(settings)])
@@ -122,7 +121,8 @@ def _on(kafka: KafkaSettings, settings: Settings) -> Callable[[], Awaitable[list
 
     async def look() -> list[Lag]:
         async with service_databases(settings) as databases:
-            unsent = {name: (await relay_status.look(each)).lag for name, each in databases.items()}
+            status = databases.engine.look_at_relay
+            unsent = {name: (await status(each)).lag for name, each in databases.items()}
         running, found = await members.look(), []
         for (consumer, source), group in lags.items():
             partitions = await group.look()

@@ -12,7 +12,7 @@ from waybill.commands.options import AsJson, Data, PortBase, Why  # noqa: TC001 
 from waybill.commands.output import say, show
 from waybill.commands.place import run, service_databases, settings_of
 from waybill.messaging.core.errors import ConfigurationError
-from waybill.messaging.core.relay import Verdict
+from waybill.messaging.core.relay import HeldInfo, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,15 +47,10 @@ def list_(
 
 
 async def _list(settings: Settings, *, every: bool, limit: int, as_json: bool) -> None:
-    from waybill.messaging.adapters.postgres.relay_held import (  # noqa: PLC0415 - fast help
-        list_held,
-    )
-    from waybill.messaging.core.relay import HeldInfo  # noqa: PLC0415 - as above
-
     rows: list[dict[str, object]] = []
     async with service_databases(settings) as databases:
         for service, database in databases.items():
-            found = await list_held(database, limit=limit, with_skipped=every)
+            found = await databases.engine.list_held(database, limit=limit, with_skipped=every)
             rows += [
                 {"service": service, **{f: getattr(info, f) for f in HeldInfo.__struct_fields__}}
                 for info in found
@@ -86,12 +81,10 @@ def skip(message_ids: MessageIds, why: Why, data: Data = None, port_base: PortBa
 async def _judge(
     settings: Settings, message_ids: Sequence[UUID], verdict: Verdict, why: str
 ) -> None:
-    from waybill.messaging.adapters.postgres.relay_held import judge_held  # noqa: PLC0415 - as above
-
     judged: set[UUID] = set()
     async with service_databases(settings) as databases:
         for database in databases.values():
-            judged |= await judge_held(
+            judged |= await databases.engine.judge_held(
                 database, message_ids, verdict, who=getpass.getuser(), why=why
             )
     done = "is sent next" if verdict is Verdict.RESUME else "will not be sent"

@@ -7,8 +7,6 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from waybill.messaging.core.database_url import is_mysql
-from waybill.messaging.core.errors import ConfigurationError
 from waybill.platform.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,11 +49,10 @@ class Opened(dict[str, "Database"]):
 
 
 @asynccontextmanager
-async def service_databases(settings: Settings, *, on_mysql: bool = False) -> AsyncIterator[Opened]:
+async def service_databases(settings: Settings) -> AsyncIterator[Opened]:
     """Each service's database by its documented name, as its service role.
 
     The platform may run or not: without it our PostgreSQL is started for as long as this lasts.
-    Raises ConfigurationError on MariaDB and MySQL, unless the command is for those too.
     """
     from waybill.messaging.adapters.postgres.connection import (  # noqa: PLC0415 - help stays fast
         PostgresSettings,
@@ -72,11 +69,6 @@ async def service_databases(settings: Settings, *, on_mysql: bool = False) -> As
             for service, plan in plans_of(chosen(settings)).items():
                 url = urls_of(server, service).service
                 opened.engine = engine_of(url)
-                if is_mysql(url) and not on_mysql:
-                    raise ConfigurationError(
-                        "this command needs PostgreSQL: on MariaDB and MySQL there are topics, "
-                        "consumers list and forget, lag, dead-letters, deliveries and audit"
-                    )
                 opened[plan.name] = await opened.engine.connect(url, limits)
             yield opened
         finally:

@@ -39,9 +39,8 @@ def status(
 
 
 async def _status(settings: Settings, *, lanes: bool, as_json: bool) -> None:
-    from waybill.messaging.adapters.postgres.relay_status import look  # noqa: PLC0415 - fast help
-
     async with service_databases(settings) as databases:
+        look = databases.engine.look_at_relay
         found = {name: await look(database) for name, database in databases.items()}
     if lanes:
         rows = [_lane_row(name, lane) for name, each in found.items() for lane in each.lanes]
@@ -88,14 +87,10 @@ def rewind(
 
 
 async def _rewind(settings: Settings, service: str, to: int | None) -> None:
-    from waybill.messaging.adapters.postgres.relay_mode import (  # noqa: PLC0415 - fast help
-        rewind as rewind_relay,
-    )
-
     async with service_databases(settings) as databases:
         if service not in databases:
             raise ConfigurationError(
                 f"there is no service {service}: one of {', '.join(sorted(databases))}"
             )
-        positions = await rewind_relay(databases[service], to)
+        positions = await databases.engine.rewind(databases[service], to)
     say(f"{service} is sent again from seq {min(positions) + 1}")

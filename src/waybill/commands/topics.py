@@ -62,7 +62,7 @@ async def _list_on(
 
 
 async def _list(settings: Settings, *, as_json: bool) -> None:
-    async with service_databases(settings, on_mysql=True) as databases:
+    async with service_databases(settings) as databases:
         found = await databases.engine.topics.list_topics(databases)
     columns = ("topic", "source", "rows", "first_seq", "last_seq", "first_at", "last_at")
     rows = [{column: getattr(info, column) for column in columns} for info in found]
@@ -116,7 +116,7 @@ async def _read(
         found = read_records(kafka, settings, topic, from_end=from_end, follow=follow, key=key)
         await _say(found, limit, as_json=as_json)
         return
-    async with service_databases(settings, on_mysql=True) as databases:
+    async with service_databases(settings) as databases:
         found = databases.engine.topics.read_topic(
             databases, topic, from_end=from_end, follow=follow, key=key
         )

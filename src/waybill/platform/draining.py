@@ -7,12 +7,10 @@ doubled: what both ways carry, inboxes leave out (protocol L6).
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from waybill.messaging.adapters.postgres.connection import PostgresDatabase, PostgresSettings
-from waybill.messaging.adapters.postgres.consumers import place_consumer
-from waybill.messaging.adapters.postgres.partition_positions import PostgresPartitionPositions
-from waybill.messaging.adapters.postgres.relay_mode import undrained, write_boundary
+from waybill.messaging.adapters.postgres.connection import PostgresSettings
 from waybill.messaging.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -22,123 +20,108 @@ if TYPE_CHECKING:
     from waybill.messaging.adapters.kafka.settings import KafkaSettings
     from waybill.messaging.core.ports import Database
     from waybill.messaging.core.relay_start import Drained
+    from waybill.messaging.engines.port import Engine
 
 LOOK_SECONDS: Final = 0.5
 
 
-async def drain(
-    blueprint: Blueprint,
-    databases: Mapping[str, Database],
-    reader_urls: Mapping[str, str],
-    kafka: KafkaSettings | None,
-    *,
-    wait_seconds: float,
-    say: Callable[[str], None],
-) -> None:
-    """Wait until nobody lacks anything that is there now, and write the boundaries.
+@dataclass(frozen=True)
+class Draining:
+    """A platform between two ways; `databases` and `reader_urls` by service name."""
 
-    `databases` and `reader_urls` by service name. Raises ConfigurationError telling who is behind
-    after `wait_seconds`.
-    """
-    found = await _until_nobody_is_behind(databases, wait_seconds)
-    relayed = sorted(name for name, each in found.items() if each.mode != "direct")
-    if relayed:
-        await _until_kafka_is_read(blueprint, databases, kafka, relayed, wait_seconds)
-        for name in relayed:
-            await _place_readers(blueprint, databases, name, reader_urls[name], found[name])
-    for name, each in found.items():
-        await write_boundary(databases[name], each.boundary)
-        to = "Kafka" if each.mode == "direct" else "direct reading"
-        say(f"{name} is drained: {to} begins behind seq {max(each.boundary)}")
+    engine: Engine
+    blueprint: Blueprint
+    databases: Mapping[str, Database]
+    reader_urls: Mapping[str, str]
+    kafka: KafkaSettings | None
 
+    async def run(self, *, wait_seconds: float, say: Callable[[str], None]) -> None:
+        """Wait until nobody lacks anything that is there now, and write the boundaries.
 
-async def _until_nobody_is_behind(
-    databases: Mapping[str, Database], wait_seconds: float
-) -> dict[str, Drained]:
-    """Of what is there now: what comes meanwhile is beyond the boundary, and goes the new way."""
-    deadline = asyncio.get_running_loop().time() + wait_seconds
-    found = {name: await undrained(database) for name, database in databases.items()}
-    while True:
-        behind = [
-            f"{who} has {rows} messages of {name} to go"
-            for name, each in found.items()
-            for who, rows in each.behind.items()
-        ]
-        if not behind:
-            return found
-        if asyncio.get_running_loop().time() > deadline:
-            raise ConfigurationError(
-                f"not drained: {'; '.join(behind)}. Let the platform run as before, without new "
-                "orders if they come too fast, and drain again; a reader that will not come back: "
-                "waybill consumers forget"
-            )
-        await asyncio.sleep(LOOK_SECONDS)
-        found = {
-            name: await undrained(databases[name], each.boundary) for name, each in found.items()
-        }
+        Raises ConfigurationError telling who is behind after `wait_seconds`.
+        """
+        found = await self._until_nobody_is_behind(wait_seconds)
+        relayed = sorted(name for name, each in found.items() if each.mode != "direct")
+        if relayed:
+            await self._until_kafka_is_read(relayed, wait_seconds)
+            for name in relayed:
+                await self._place_readers(name, found[name])
+        for name, each in found.items():
+            await self.engine.write_boundary(self.databases[name], each.boundary)
+            to = "Kafka" if each.mode == "direct" else "direct reading"
+            say(f"{name} is drained: {to} begins behind seq {max(each.boundary)}")
 
-
-async def _until_kafka_is_read(
-    blueprint: Blueprint,
-    databases: Mapping[str, Database],
-    kafka: KafkaSettings | None,
-    relayed: list[str],
-    wait_seconds: float,
-) -> None:
-    if kafka is None:
-        raise ConfigurationError(
-            f"{', '.join(relayed)} feed Kafka: set KAFKA_BROKERS, so that it can be asked what "
-            "the consumers have read"
-        )
-    from waybill.messaging.adapters.kafka.topics import Topics  # noqa: PLC0415 - only on Kafka
-
-    names = [topic for name in relayed for topic in blueprint.services[name].publishes]
-    ends = await Topics(kafka).end_offsets(names)
-    deadline = asyncio.get_running_loop().time() + wait_seconds
-    while behind := await _behind_in_kafka(blueprint, databases, ends):
-        if asyncio.get_running_loop().time() > deadline:
-            raise ConfigurationError(
-                f"not drained: {'; '.join(behind)}. Let the platform run on Kafka and drain again"
-            )
-        await asyncio.sleep(LOOK_SECONDS)
-
-
-async def _behind_in_kafka(
-    blueprint: Blueprint,
-    databases: Mapping[str, Database],
-    ends: Mapping[tuple[str, int], int],
-) -> list[str]:
-    behind = []
-    for name, database in databases.items():
-        acts_on = blueprint.services[name].acts_on
-        stored = await PostgresPartitionPositions(database).stored(name)
-        for (topic, partition), end in ends.items():
-            place = stored.get((topic, partition))
-            read = 0 if place is None else place.offset + 1
-            if topic in acts_on and read < end:
-                behind.append(f"{name} has {end - read} records of {topic}-{partition} to go")
-    return behind
-
-
-async def _place_readers(
-    blueprint: Blueprint,
-    databases: Mapping[str, Database],
-    source: str,
-    reader_url: str,
-    found: Drained,
-) -> None:
-    """Those who read this service's topics begin behind the boundary when they read directly."""
-    reading = await PostgresDatabase.connect(reader_url, PostgresSettings(pool_max=1))
-    try:
-        for name, database in databases.items():
-            if topics := blueprint.services[name].reads_of(blueprint.services[source]):
-                await place_consumer(
-                    database,
-                    reading,
-                    consumer=name,
-                    source_name=source,
-                    topics=topics,
-                    positions=found.boundary,
+    async def _until_nobody_is_behind(self, wait_seconds: float) -> dict[str, Drained]:
+        """Of what is there now: what comes meanwhile is beyond the boundary."""
+        undrained, databases = self.engine.undrained, self.databases
+        deadline = asyncio.get_running_loop().time() + wait_seconds
+        found = {name: await undrained(database) for name, database in databases.items()}
+        while True:
+            behind = [
+                f"{who} has {rows} messages of {name} to go"
+                for name, each in found.items()
+                for who, rows in each.behind.items()
+            ]
+            if not behind:
+                return found
+            if asyncio.get_running_loop().time() > deadline:
+                raise ConfigurationError(
+                    f"not drained: {'; '.join(behind)}. Let the platform run as before, without "
+                    "new orders if they come too fast, and drain again; a reader that will not "
+                    "come back: waybill consumers forget"
                 )
-    finally:
-        await reading.close()
+            await asyncio.sleep(LOOK_SECONDS)
+            found = {
+                name: await undrained(databases[name], each.boundary)
+                for name, each in found.items()
+            }
+
+    async def _until_kafka_is_read(self, relayed: list[str], wait_seconds: float) -> None:
+        if self.kafka is None:
+            raise ConfigurationError(
+                f"{', '.join(relayed)} feed Kafka: set KAFKA_BROKERS, so that it can be asked what "
+                "the consumers have read"
+            )
+        from waybill.messaging.adapters.kafka.topics import Topics  # noqa: PLC0415 - only on Kafka
+
+        names = [topic for name in relayed for topic in self.blueprint.services[name].publishes]
+        ends = await Topics(self.kafka).end_offsets(names)
+        deadline = asyncio.get_running_loop().time() + wait_seconds
+        while behind := await self._behind_in_kafka(ends):
+            if asyncio.get_running_loop().time() > deadline:
+                raise ConfigurationError(
+                    f"not drained: {'; '.join(behind)}. Let the platform run on Kafka and drain "
+                    "again"
+                )
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _behind_in_kafka(self, ends: Mapping[tuple[str, int], int]) -> list[str]:
+        behind = []
+        for name, database in self.databases.items():
+            acts_on = self.blueprint.services[name].acts_on
+            stored = await self.engine.partition_positions(database).stored(name)
+            for (topic, partition), end in ends.items():
+                place = stored.get((topic, partition))
+                read = 0 if place is None else place.offset + 1
+                if topic in acts_on and read < end:
+                    behind.append(f"{name} has {end - read} records of {topic}-{partition} to go")
+        return behind
+
+    async def _place_readers(self, source: str, found: Drained) -> None:
+        """Who reads this service's topics begins behind the boundary when it reads directly."""
+        services = self.blueprint.services
+        url = self.reader_urls[source]
+        reading = await self.engine.connect(url, PostgresSettings(pool_max=1))
+        try:
+            for name, database in self.databases.items():
+                if topics := services[name].reads_of(services[source]):
+                    await self.engine.places.place(
+                        database,
+                        reading,
+                        consumer=name,
+                        source_name=source,
+                        topics=topics,
+                        positions=found.boundary,
+                    )
+        finally:
+            await reading.close()

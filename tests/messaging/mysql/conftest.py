@@ -5,11 +5,11 @@ MariaDB is started here; MySQL is tested as well if MYSQL_URL names a server.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.mariadb import Databases
+from tests import mariadb
+from tests.mariadb import SERVERS, Databases
 
 from waybill.messaging.adapters.mysql.connection import MysqlDatabase
 from waybill.messaging.adapters.mysql.migrate import upgrade
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from waybill.messaging.core.message import Record
     from waybill.messaging.core.ports import Database, Transaction
     from waybill.messaging.testing.contracts.inbox import Verdict
-
-MYSQL_URL = os.environ.get("MYSQL_URL", "")
-"""Superuser's URL of a MySQL 8 server, any database of it."""
 
 
 class TableProbe:
@@ -90,13 +87,10 @@ class LetterRows:
         )
 
 
-@pytest.fixture(scope="session", params=["mariadb", *(["mysql"] if MYSQL_URL else [])])
+@pytest.fixture(scope="session", params=SERVERS)
 def server_url(request: pytest.FixtureRequest) -> str:
     """Superuser's URL of each server that the adapter is tested on."""
-    if request.param == "mysql":
-        return MYSQL_URL
-    url: str = request.getfixturevalue("mariadb_url")
-    return url
+    return mariadb.server_url(request, request.param)
 
 
 @pytest.fixture

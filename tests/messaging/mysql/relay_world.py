@@ -9,20 +9,23 @@ from tests.messaging.postgres.relay_world import SOURCE, RelayWorld
 from waybill.messaging.adapters.mysql import relay_mode
 from waybill.messaging.adapters.mysql.connection import MysqlDatabase, MysqlSettings
 from waybill.messaging.adapters.mysql.outbox import MysqlOutbox
-from waybill.messaging.adapters.mysql.relay_held import judge_held, list_held
 from waybill.messaging.adapters.mysql.relay_store import MysqlRelayStore
 from waybill.messaging.adapters.mysql.source import MysqlSource
+from waybill.messaging.engines.mysql import MysqlEngine
 from waybill.messaging.reading.settings import LogSettings
 
 if TYPE_CHECKING:
-    from uuid import UUID
+    from collections.abc import Sequence
 
-    from waybill.messaging.core.message import Message
-    from waybill.messaging.core.relay import HeldInfo, Verdict
+    from waybill.messaging.core.ports import Row
+    from waybill.messaging.core.relay_start import Drained
+    from waybill.messaging.engines.port import Engine
 
 
 class MysqlRelayWorld(RelayWorld):
     """As on PostgreSQL; what it asks the database is said in this one's words."""
+
+    engine: Engine = MysqlEngine()
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -67,14 +70,14 @@ class MysqlRelayWorld(RelayWorld):
         )
         return [(row[0], row[1]) for row in rows]
 
-    async def held_infos(self, *, with_skipped: bool = False) -> list[HeldInfo]:
-        """As an operator sees them."""
-        return await list_held(self.database, with_skipped=with_skipped)
+    async def drain(self) -> Drained:
+        """What `waybill drain` does to one outbox."""
+        return await relay_mode.drain(self.database)
 
-    async def judge(self, message: Message, verdict: Verdict, why: str = "") -> set[UUID]:
-        """An operator's word."""
-        return await judge_held(self.database, [message.id], verdict, who="me", why=why)
+    async def move_to_another_server(self) -> None:
+        """Let it look so, as after a restore."""
+        await self.run("UPDATE messaging.outbox_meta SET system_identifier = 'another'")
 
-    async def rewind(self) -> None:
-        """Send all that is retained again."""
-        await relay_mode.rewind(self.database, None)
+    async def run(self, statement: str, *arguments: object) -> Sequence[Row]:
+        """See RelayWorld.run."""
+        return await self.database.fetch(statement.replace("messaging.", "messaging_"), *arguments)

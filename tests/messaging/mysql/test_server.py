@@ -21,6 +21,22 @@ def test_without_mariadb_the_tests_fail(tmp_path: Path, monkeypatch: pytest.Monk
         mariadb.Mariadb(tmp_path / "data")
 
 
+def test_a_server_that_is_named_is_tested_as_well() -> None:
+    """MYSQL_URL adds it, and takes nothing away."""
+    assert mariadb.servers({}) == ("mariadb",)
+    assert mariadb.servers({"MYSQL_URL": "mysql://root@db/mysql"}) == ("mariadb", "mysql")
+
+
+@pytest.mark.parametrize("engine", mariadb.ENGINES)
+def test_a_test_of_mariadb_that_is_skipped_has_failed(
+    request: pytest.FixtureRequest, engine: str
+) -> None:
+    """So `.ci/run` fails where somebody left them out; a test of PostgreSQL may be skipped."""
+    report = pytest.TestReport("a", ("a", 1, "a"), {}, "skipped", "no server", "setup")
+    mariadb.never_skipped(request.node, report)
+    assert report.outcome == ("skipped" if engine == "postgresql" else "failed")
+
+
 def test_names_of_tables_are_the_engines() -> None:
     """Schemas become prefixes; columns that are words of the server's own are quoted."""
     statement = "SELECT o.id, lines, key FROM app.orders o WHERE lines_seen = 'a' AND app.x = 1"

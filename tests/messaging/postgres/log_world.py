@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase, PostgresSettings
 from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
 from waybill.messaging.adapters.postgres.outbox_log import PostgresOutboxLog
+from waybill.messaging.engines.postgres import PostgresEngine
 from waybill.messaging.reading.settings import LogSettings, SourceSpec
 from waybill.messaging.runtime.doorbell import Doorbell
 from waybill.messaging.testing.contracts.log import CONSUMER, OTHER_TOPIC, TOPIC, publish
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from waybill.messaging.core.message import Message
+    from waybill.messaging.core.ports import Database, Outbox, Row
+    from waybill.messaging.engines.port import Engine
+    from waybill.messaging.reading.outbox_log import OutboxLog
     from waybill.messaging.reading.subscription import OutboxSubscription
 
 SOURCE = "parcels"
@@ -28,11 +32,15 @@ FEW_SECONDS = 30.0
 class LogWorld:
     """One source, one consuming database, and whatever members a test starts."""
 
+    engine: Engine = PostgresEngine()
+    source: Database
+    consuming: Database
+
     def __init__(self, source_url: str, consumer_url: str) -> None:
         self.source_url = source_url
         self.consumer_url = consumer_url
         self.bell = Doorbell()
-        self.outbox = PostgresOutbox(doorbell=self.bell.ring)
+        self.outbox: Outbox = PostgresOutbox(doorbell=self.bell.ring)
         self.members: list[OutboxSubscription] = []
 
     async def open(self) -> None:
@@ -52,7 +60,7 @@ class LogWorld:
         for member in self.members:
             await member.close()
 
-    def log(self, settings: LogSettings = FAST, **arguments: Any) -> PostgresOutboxLog:  # noqa: ANN401 - passed on
+    def log(self, settings: LogSettings = FAST, **arguments: Any) -> OutboxLog:  # noqa: ANN401 - passed on
         """Another process's log."""
         sources = {SOURCE: SourceSpec(self.source_url, frozenset({TOPIC, OTHER_TOPIC}))}
         arguments.setdefault("sources", sources)
@@ -77,6 +85,10 @@ class LogWorld:
         await publish(self.source, self.outbox, messages)
         return messages
 
+    async def at_source(self, statement: str) -> Sequence[Row]:
+        """One statement of PostgreSQL's, on any engine."""
+        return await self.source.fetch(statement)
+
     async def disconnect_reader(self) -> None:
         """End every reader's connection to the source, as a restart of its server does."""
         await self.source.fetch(
@@ -91,7 +103,7 @@ class LogWorld:
 
     async def registered(self) -> dict[str, Any] | None:
         """The source's row for the consumer."""
-        rows = await self.source.fetch("SELECT * FROM messaging.outbox_reader")
+        rows = await self.at_source("SELECT * FROM messaging.outbox_reader")
         return dict(rows[0]) if rows else None  # type: ignore[call-overload]  # as above
 
 

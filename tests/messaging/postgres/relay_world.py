@@ -11,13 +11,14 @@ from waybill.messaging.adapters.memory import MemoryLogWriter
 from waybill.messaging.adapters.postgres import relay_mode
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase, PostgresSettings
 from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
-from waybill.messaging.adapters.postgres.relay_held import judge_held, list_held
 from waybill.messaging.adapters.postgres.relay_store import PostgresRelayStore
 from waybill.messaging.adapters.postgres.source import OutboxSource
 from waybill.messaging.core.errors import OutcomeUnknownError, TransientError
 from waybill.messaging.core.identity import new_id
+from waybill.messaging.core.lanes import ALL_LANES
 from waybill.messaging.core.relay import RelayStore
 from waybill.messaging.core.retry import Backoff
+from waybill.messaging.engines.postgres import PostgresEngine
 from waybill.messaging.reading.settings import LogSettings
 from waybill.messaging.runtime.clock import SystemClock
 from waybill.messaging.runtime.doorbell import Doorbell
@@ -31,8 +32,11 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from waybill.messaging.core.message import Message, Record
-    from waybill.messaging.core.ports import Database, LogWriter, Outbox
+    from waybill.messaging.core.ports import Database, LogWriter, Outbox, Row
     from waybill.messaging.core.relay import HeldInfo, Verdict
+    from waybill.messaging.core.relay_start import Drained
+    from waybill.messaging.core.relay_status import RelayStatus
+    from waybill.messaging.engines.port import Engine
 
 SOURCE = "parcels"
 FAST = RelaySettings(
@@ -50,6 +54,8 @@ class ClosableStore(RelayStore, Protocol):
 
 class RelayWorld:
     """One outbox, one log, and whatever instances a test starts."""
+
+    engine: Engine = PostgresEngine()
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -155,15 +161,40 @@ class RelayWorld:
 
     async def held_infos(self, *, with_skipped: bool = False) -> list[HeldInfo]:
         """As an operator sees them."""
-        return await list_held(self.database, with_skipped=with_skipped)
+        return await self.engine.list_held(self.database, with_skipped=with_skipped)
 
     async def judge(self, message: Message, verdict: Verdict, why: str = "") -> set[UUID]:
         """An operator's word."""
-        return await judge_held(self.database, [message.id], verdict, who="me", why=why)
+        return await self.engine.judge_held(self.database, [message.id], verdict, who="me", why=why)
 
     async def rewind(self) -> None:
         """Send all that is retained again."""
-        await relay_mode.rewind(self.database, None)
+        await self.engine.rewind(self.database, None)
+
+    async def status(self) -> RelayStatus:
+        """As an operator sees it."""
+        return await self.engine.look_at_relay(self.database)
+
+    async def drain(self) -> Drained:
+        """What `waybill drain` does to one outbox."""
+        return await relay_mode.drain(self.database)
+
+    async def run(self, statement: str, *arguments: object) -> Sequence[Row]:
+        """One statement of PostgreSQL's, on any engine."""
+        return await self.database.fetch(statement, *arguments)
+
+    async def move_to_another_server(self) -> None:
+        """Let it look so, as after a restore."""
+        await self.run("UPDATE messaging.outbox_meta SET timeline = timeline + 1")
+
+    async def direct(self) -> None:
+        """Leave it as a platform without Kafka does."""
+        await self.run("UPDATE messaging.outbox_meta SET mode = 'direct', log = NULL")
+
+    async def register(self, reader: str, position: int) -> None:
+        """A direct reader that is so far in every lane."""
+        topics, places = ["parcel-events"], [position] * ALL_LANES
+        await self.engine.places.register(self.database, reader, topics, places)
 
     async def drained(self) -> None:
         """Wait until everything was sent, and the database knows it."""

@@ -11,7 +11,8 @@ import asyncpg
 import pytest
 from tests.messaging.postgres.log_world import FAST, SOURCE, LogWorld, Stoppable, eventually
 
-from waybill.messaging.adapters.postgres.consumers import forget_consumer, reset_consumer
+from waybill.messaging.adapters.postgres.consumer_places import reset_consumer
+from waybill.messaging.adapters.postgres.consumers import forget_consumer
 from waybill.messaging.adapters.postgres.lease import release_all
 from waybill.messaging.adapters.postgres.notify import Notifier
 from waybill.messaging.adapters.postgres.roles import grants

@@ -2,46 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 from tests.messaging.postgres.relay_world import SOURCE, RelayWorld, until
 
-from waybill.messaging.adapters.postgres import relay_status
-from waybill.messaging.adapters.postgres.backlog import unread_rows
-from waybill.messaging.adapters.postgres.relay_mode import (
-    drain,
-    require_direct,
-    require_relay,
-    rewind,
-)
 from waybill.messaging.adapters.postgres.upkeep import OutboxUpkeep, UpkeepSettings
 from waybill.messaging.core.errors import ConfigurationError
-from waybill.messaging.core.lanes import ALL_LANES, lane_of
-
-if TYPE_CHECKING:
-    from waybill.messaging.core.ports import Database
+from waybill.messaging.core.lanes import lane_of
 
 LOG = "memory"
-
-
-async def direct(world: RelayWorld) -> None:
-    """As a platform without Kafka leaves it."""
-    await world.database.fetch("UPDATE messaging.outbox_meta SET mode = 'direct', log = NULL")
-
-
-async def mode(database: Database) -> str:
-    """As the meta row has it."""
-    return (await relay_status.look(database)).mode
-
-
-async def register(world: RelayWorld, reader: str, position: int) -> None:
-    """As a direct reader that is so far in every lane."""
-    await world.database.fetch(
-        "SELECT messaging.register_reader($1, '{parcel-events}', $2)",
-        reader,
-        [position] * ALL_LANES,
-    )
 
 
 async def test_l1_another_log_is_refused_until_the_old_one_has_all(world: RelayWorld) -> None:
@@ -57,7 +25,7 @@ async def test_l1_another_log_is_refused_until_the_old_one_has_all(world: RelayW
     await world.publish("k")
     with pytest.raises(ConfigurationError, match="1 messages that the log another does not have"):
         await store.attach(LOG)
-    await rewind(world.database, None)
+    await world.rewind()
     await store.attach(LOG)
     await world.start()
     await world.drained()
@@ -67,14 +35,12 @@ async def test_l1_another_log_is_refused_until_the_old_one_has_all(world: RelayW
 async def test_l1_on_another_server_a_window_is_sent_again(world: RelayWorld) -> None:
     """Protocol L1: a restored database may have forgotten; inboxes remove the duplicates."""
     await world.publish("old")
-    await world.database.fetch(
-        "UPDATE messaging.outbox SET created_at = created_at - interval '2 minutes'"
-    )
+    await world.run("UPDATE messaging.outbox SET created_at = created_at - interval '120' second")
     await world.publish("young", "young")
     relay = await world.start()
     await world.drained()
     await world.stop(relay)
-    await world.database.fetch("UPDATE messaging.outbox_meta SET timeline = timeline + 1")
+    await world.move_to_another_server()
     await world.start()
     await until(lambda: len(world.arrived) == 5)
     assert sorted(r.message.key for r in world.arrived[3:]) == ["young", "young"]
@@ -82,8 +48,8 @@ async def test_l1_on_another_server_a_window_is_sent_again(world: RelayWorld) ->
 
 async def test_l1_a_position_beyond_the_sequence_comes_back(world: RelayWorld) -> None:
     """Protocol L1: a restored outbox that is behind its positions sends what it writes from now."""
-    await world.database.fetch("UPDATE messaging.outbox_lane SET position = 1000")
-    await world.database.fetch("UPDATE messaging.outbox_meta SET system_identifier = 'before'")
+    await world.run("UPDATE messaging.outbox_lane SET position = 1000")
+    await world.run("UPDATE messaging.outbox_meta SET system_identifier = 'before'")
     await world.publish("k")
     await world.start()
     await until(lambda: len(world.arrived) == 1)
@@ -91,32 +57,35 @@ async def test_l1_a_position_beyond_the_sequence_comes_back(world: RelayWorld) -
 
 async def test_l6_an_outbox_that_was_read_directly_does_not_feed_a_log(world: RelayWorld) -> None:
     """Protocol L6: refused with what to do, before the drain; an unused one needs none."""
-    await direct(world)
-    await require_relay(world.database, SOURCE)
-    assert await mode(world.database) == "relay"
-    await direct(world)
+    await world.direct()
+    await world.engine.require_relay(world.database, SOURCE, "relay")
+    assert (await world.status()).mode == "relay"
+    await world.direct()
     await world.publish("k")
-    for attempt in (require_relay(world.database, SOURCE), world.store().attach(LOG)):
+    for attempt in (
+        world.engine.require_relay(world.database, SOURCE, "relay"),
+        world.store().attach(LOG),
+    ):
         with pytest.raises(ConfigurationError, match="waybill drain"):
             await attempt
-    assert await mode(world.database) == "direct"
+    assert (await world.status()).mode == "direct"
 
 
 async def test_l6_after_the_drain_the_relay_begins_at_the_boundary(world: RelayWorld) -> None:
     """Protocol L6: what every reader has is not sent, what one may lack is."""
-    await direct(world)
+    await world.direct()
     await world.publish("k", "k")
-    await register(world, "fast", 2)
-    await register(world, "slow", 1)
-    assert (await drain(world.database)).behind == {"slow": 1}
-    await register(world, "slow", 2)
-    assert (await drain(world.database)).behind == {}
+    await world.register("fast", 2)
+    await world.register("slow", 1)
+    assert (await world.drain()).behind == {"slow": 1}
+    await world.register("slow", 2)
+    assert (await world.drain()).behind == {}
     await world.publish("k")
-    await require_relay(world.database, SOURCE)
+    await world.engine.require_relay(world.database, SOURCE, "relay")
     await world.start()
     await until(lambda: len(world.arrived) == 1)
-    assert await mode(world.database) == "relay"
-    assert not await world.database.fetch("SELECT FROM messaging.outbox_reader")
+    assert (await world.status()).mode == "relay"
+    assert not await world.run("SELECT 1 FROM messaging.outbox_reader")
 
 
 async def test_l6_a_relayed_outbox_is_not_read_directly_before_the_drain(
@@ -125,17 +94,17 @@ async def test_l6_a_relayed_outbox_is_not_read_directly_before_the_drain(
     """Protocol L6: messages that only the relay has would be lost between the two ways."""
     await world.publish("k")
     with pytest.raises(ConfigurationError, match="KAFKA_BROKERS"):
-        await require_direct(world.database, SOURCE)
-    assert (await drain(world.database)).behind == {"relay": 1}
+        await world.engine.require_direct(world.database, SOURCE)
+    assert (await world.drain()).behind == {"relay": 1}
     relay = await world.start()
     await world.drained()
     await world.stop(relay)
-    drained = await drain(world.database)
+    drained = await world.drain()
     assert drained.behind == {}
     assert drained.boundary[lane_of("k")] == 1
-    await require_direct(world.database, SOURCE)
-    await require_direct(world.database, SOURCE)
-    assert await mode(world.database) == "direct"
+    await world.engine.require_direct(world.database, SOURCE)
+    await world.engine.require_direct(world.database, SOURCE)
+    assert (await world.status()).mode == "direct"
 
 
 async def test_l6_held_records_keep_an_outbox_from_being_drained(world: RelayWorld) -> None:
@@ -145,17 +114,17 @@ async def test_l6_held_records_keep_an_outbox_from_being_drained(world: RelayWor
     await world.publish("k", value=b"x" * 11)
     await world.drained()
     with pytest.raises(ConfigurationError, match="waybill outbox held list"):
-        await drain(world.database)
+        await world.drain()
 
 
 async def test_l6_a_drain_is_void_once_the_old_way_goes_on(world: RelayWorld) -> None:
     """Protocol L6: a boundary of long ago must not decide what is sent."""
-    await direct(world)
+    await world.direct()
     await world.publish("k")
-    await drain(world.database)
-    await require_direct(world.database, SOURCE)
+    await world.drain()
+    await world.engine.require_direct(world.database, SOURCE)
     with pytest.raises(ConfigurationError, match="waybill drain"):
-        await require_relay(world.database, SOURCE)
+        await world.engine.require_relay(world.database, SOURCE, "relay")
 
 
 async def test_o6_retention_waits_for_the_relay(world: RelayWorld, messaging_database: str) -> None:
@@ -177,10 +146,10 @@ async def test_i5_what_is_unsent_counts_and_what_is_held_does_not(world: RelayWo
     """Protocol I5: the intake's brake sees rows that the log does not have."""
     world.log.value_bytes_max = 10
     await world.publish("k", "k", "k")
-    assert await unread_rows(world.database, count_max=100) == 3
+    assert await world.engine.unread_rows(world.database, count_max=100) == 3
     await world.start()
     await world.publish("k", value=b"x" * 11)
     await world.drained()
-    assert await unread_rows(world.database, count_max=100) == 0
-    status = await relay_status.look(world.database)
+    assert await world.engine.unread_rows(world.database, count_max=100) == 0
+    status = await world.status()
     assert (status.lag, status.held, status.owners) == (0, 1, ("instance 0",))

@@ -9,11 +9,8 @@ import pytest
 from tests.messaging.postgres.log_world import SOURCE, LogWorld, eventually
 
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase
-from waybill.messaging.adapters.postgres.consumers import (
-    forget_consumer,
-    list_consumers,
-    reset_consumer,
-)
+from waybill.messaging.adapters.postgres.consumer_places import reset_consumer
+from waybill.messaging.adapters.postgres.consumers import forget_consumer, list_consumers
 from waybill.messaging.adapters.postgres.dead_letters import PostgresDeadLetters
 from waybill.messaging.adapters.postgres.deliveries import PostgresDeliveries
 from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
@@ -23,6 +20,7 @@ from waybill.messaging.adapters.postgres.topics import list_topics, read_topic
 from waybill.messaging.adapters.postgres.verdicts import list_dead_letters
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.core.identity import new_id
+from waybill.messaging.core.message import DEAD_LETTER_SUFFIX
 from waybill.messaging.core.outcome import Delivered
 from waybill.messaging.testing.contracts.dead_letters import a_letter
 from waybill.messaging.testing.contracts.deliveries import a_delivery
@@ -42,6 +40,7 @@ if TYPE_CHECKING:
 
     from waybill.messaging.core.consumers import ConsumerInfo
     from waybill.messaging.core.message import Record
+    from waybill.messaging.core.ports import Database, DeadLetters
 
 
 @pytest.fixture
@@ -55,7 +54,12 @@ async def world(messaging_database: str, second_messaging_database: str) -> Asyn
 
 async def consumers(world: LogWorld) -> Sequence[ConsumerInfo]:
     """As the command asks."""
-    return await list_consumers({SOURCE: world.source}, {"tracking": world.consuming})
+    return await world.engine.list_consumers({SOURCE: world.source}, {"tracking": world.consuming})
+
+
+def letters(world: LogWorld, database: Database) -> DeadLetters:
+    """Those of a database of this world."""
+    return world.engine.dead_letters(database, world.outbox, suffix=DEAD_LETTER_SUFFIX)
 
 
 async def test_topics_are_listed_with_what_is_retained(world: LogWorld) -> None:
@@ -63,8 +67,10 @@ async def test_topics_are_listed_with_what_is_retained(world: LogWorld) -> None:
     await world.publish("a", "b", "c")
     await world.publish("a", topic=OTHER_TOPIC)
     async with world.consuming.transaction() as transaction:
-        await PostgresDeadLetters(world.consuming, world.outbox).add(transaction, [a_letter()])
-    infos = await list_topics({SOURCE: world.source, "tracking": world.consuming})
+        await letters(world, world.consuming).add(transaction, [a_letter()])
+    infos = await world.engine.topics.list_topics(
+        {SOURCE: world.source, "tracking": world.consuming}
+    )
     assert [(info.topic, info.source, info.rows) for info in infos] == [
         (OTHER_TOPIC, SOURCE, 1),
         (TOPIC, SOURCE, 3),
@@ -77,7 +83,7 @@ async def test_topics_are_listed_with_what_is_retained(world: LogWorld) -> None:
 async def read(world: LogWorld, topic: str, key: str | None = None) -> list[Record]:
     """All records of a topic, from both databases."""
     sources = {SOURCE: world.source, "tracking": world.consuming}
-    return [record async for record in read_topic(sources, topic, key=key)]
+    return [record async for record in world.engine.topics.read_topic(sources, topic, key=key)]
 
 
 async def test_topic_is_read_lane_by_lane_in_seq_order(world: LogWorld) -> None:
@@ -102,8 +108,7 @@ async def test_dead_letter_topic_unites_the_outboxes_of_its_consumers(world: Log
     """Protocol C5: one topic, whoever failed on it."""
     for database, consumer in ((world.source, "billing"), (world.consuming, "tracking")):
         async with database.transaction() as transaction:
-            letters = PostgresDeadLetters(database, world.outbox)
-            await letters.add(transaction, [a_letter(consumer)])
+            await letters(world, database).add(transaction, [a_letter(consumer)])
     records = await read(world, TOPIC + ".DLT")
     groups = {r.message.headers["kafka_dlt-original-consumer-group"] for r in records}
     assert groups == {b"billing", b"tracking"}
@@ -112,7 +117,8 @@ async def test_dead_letter_topic_unites_the_outboxes_of_its_consumers(world: Log
 async def test_following_a_topic_from_its_end(world: LogWorld) -> None:
     """Only what is committed from now on, as it comes."""
     await world.publish("old")
-    following = read_topic({SOURCE: world.source}, TOPIC, from_end=True, follow=True)
+    sources = {SOURCE: world.source}
+    following = world.engine.topics.read_topic(sources, TOPIC, from_end=True, follow=True)
     next_one = asyncio.ensure_future(anext(following))
     await asyncio.sleep(0.1)
     (sent,) = await world.publish("new")
@@ -145,10 +151,10 @@ async def test_silent_and_unknown_consumers_are_shown(world: LogWorld) -> None:
     """Protocol D4: a day of silence is alarmed; one that holds nothing back is listed too."""
     member = await world.member()
     await member.close()
-    await world.source.fetch("UPDATE messaging.outbox_reader SET seen_at = seen_at - interval '2d'")
+    await world.at_source("UPDATE messaging.outbox_reader SET seen_at = seen_at - interval '2' day")
     (info,) = await consumers(world)
     assert info.is_silent
-    await world.source.fetch("DELETE FROM messaging.outbox_reader")
+    await world.at_source("DELETE FROM messaging.outbox_reader")
     (info,) = await consumers(world)
     assert (info.is_registered, info.lag, info.seen_at) == (False, None, None)
 
@@ -212,18 +218,18 @@ async def test_reset_to_the_end_and_to_a_position(world: LogWorld) -> None:
     sent = await world.publish("a", "a", "a", "a")
     reset = {"consumer": CONSUMER, "source_name": SOURCE}
     with pytest.raises(ConfigurationError, match="never read"):
-        await reset_consumer(world.consuming, world.source, **reset, to="end")
+        await world.engine.places.reset(world.consuming, world.source, **reset, to="end")
     member = await world.member()
     await member.close()
-    await reset_consumer(world.consuming, world.source, **reset, to="end")
+    await world.engine.places.reset(world.consuming, world.source, **reset, to="end")
     member = await world.member()
     (new,) = await world.publish("a")
     assert [r.message.id for r in await read_all(member, world.consuming, 1)] == [new.id]
     await member.close()
-    await reset_consumer(world.consuming, world.source, **reset, to=2)
+    await world.engine.places.reset(world.consuming, world.source, **reset, to=2)
     member = await world.member()
     batch = await next_records(member)
     await commit(member, world.consuming, batch)
     assert [r.message.id for r in batch.records] == [m.id for m in [*sent[2:], new]]
     with pytest.raises(ConfigurationError, match="is not there"):
-        await reset_consumer(world.consuming, world.source, **reset, to=99)
+        await world.engine.places.reset(world.consuming, world.source, **reset, to=99)

@@ -11,9 +11,11 @@ from waybill.messaging.adapters.mysql import (
     figures,
     inbox,
     lineage,
+    relay_held,
     relay_mode,
 )
 from waybill.messaging.adapters.mysql.connection import MysqlDatabase, MysqlSettings
+from waybill.messaging.adapters.mysql.consumer_places import PLACES
 from waybill.messaging.adapters.mysql.dead_letters import MysqlDeadLetters
 from waybill.messaging.adapters.mysql.deliveries import MysqlDeliveries
 from waybill.messaging.adapters.mysql.inbox import MysqlInbox
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from waybill.messaging.core.verdicts import Verdicts
     from waybill.messaging.engines.port import Published
     from waybill.messaging.reading.outbox_log import Doorbell
+    from waybill.messaging.reading.places import ConsumerPlaces
     from waybill.messaging.reading.topics import Topics
 
 _ONE_CONNECTION = MysqlSettings(pool_max=1, application_name="waybill upkeep")
@@ -49,12 +52,18 @@ class MysqlEngine:
 
     verdicts: Verdicts = VERDICTS
     topics: Topics = TOPICS
+    places: ConsumerPlaces = PLACES
 
     # The adapter's own functions, as they are: see Engine.
     require_direct = staticmethod(relay_mode.require_direct)
     require_relay = staticmethod(relay_mode.require_relay)
     look = staticmethod(figures.look)
     look_at_relay = staticmethod(figures.look_at_relay)
+    undrained = staticmethod(relay_mode.undrained)
+    write_boundary = staticmethod(relay_mode.write_boundary)
+    rewind = staticmethod(relay_mode.rewind)
+    list_held = staticmethod(relay_held.list_held)
+    judge_held = staticmethod(relay_held.judge_held)
     list_consumers = staticmethod(consumers.list_consumers)
     forget_consumer = staticmethod(consumers.forget_consumer)
     unread_rows = staticmethod(backlog.unread_rows)

@@ -8,6 +8,7 @@ from waybill.messaging.core.relay import RelayStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from uuid import UUID
 
     from waybill.messaging.adapters.postgres.connection import PostgresSettings
     from waybill.messaging.adapters.postgres.upkeep import UpkeepSettings
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
         PartitionPositions,
         Schedule,
     )
+    from waybill.messaging.core.relay import HeldInfo, Verdict
+    from waybill.messaging.core.relay_start import Drained
     from waybill.messaging.core.relay_status import RelayStatus
     from waybill.messaging.core.verdicts import Verdicts
     from waybill.messaging.reading.outbox_log import Doorbell, OutboxLog
+    from waybill.messaging.reading.places import ConsumerPlaces
     from waybill.messaging.reading.settings import LogSettings, SourceSpec
     from waybill.messaging.reading.topics import Topics
 
@@ -59,6 +63,7 @@ class Engine(Protocol):
 
     verdicts: Verdicts
     topics: Topics
+    places: ConsumerPlaces
 
     async def upgrade(self, owner_url: str, *, partition_rows: int) -> None:
         """Create or upgrade messaging's tables, as their owner. May be repeated."""
@@ -134,6 +139,34 @@ class Engine(Protocol):
 
     async def look_at_relay(self, database: Database) -> RelayStatus:
         """The same of an outbox that a relay reads."""
+
+    async def undrained(self, database: Database, boundary: Sequence[int] | None = None) -> Drained:
+        """Who lacks what up to the boundary; by default all that is there now (protocol L6).
+
+        Raises ConfigurationError for held records, which only a relay can send.
+        """
+
+    async def write_boundary(self, database: Database, boundary: Sequence[int]) -> None:
+        """Nobody of the present way lacks anything up to here: the next one begins there."""
+
+    async def rewind(self, database: Database, to: int | None) -> list[int]:
+        """Have the relay send again what is retained above `to`, all of it by default (L1).
+
+        The new positions by lane. Raises ConfigurationError if there is no such place.
+        """
+
+    async def list_held(
+        self, database: Database, *, limit: int = 100, with_skipped: bool = False
+    ) -> list[HeldInfo]:
+        """Records that the log refused, and those behind them, by lane and seq (L4)."""
+
+    async def judge_held(
+        self, database: Database, ids: Sequence[UUID], verdict: Verdict, *, who: str, why: str
+    ) -> set[UUID]:
+        """Leave a word for the owner of the lane; the ids it was left for.
+
+        Raises ConfigurationError for RESUME on a record that only waits behind another one.
+        """
 
     async def list_consumers(
         self, sources: Mapping[str, Database], consumers: Mapping[str, Database]

@@ -10,10 +10,12 @@ from waybill.messaging.adapters.postgres import (
     figures,
     inbox,
     lineage,
+    relay_held,
     relay_mode,
     relay_status,
 )
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase, PostgresSettings
+from waybill.messaging.adapters.postgres.consumer_places import PLACES
 from waybill.messaging.adapters.postgres.dead_letters import PostgresDeadLetters
 from waybill.messaging.adapters.postgres.deliveries import PostgresDeliveries
 from waybill.messaging.adapters.postgres.inbox import PostgresInbox
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from waybill.messaging.core.verdicts import Verdicts
     from waybill.messaging.engines.port import Published
     from waybill.messaging.reading.outbox_log import Doorbell
+    from waybill.messaging.reading.places import ConsumerPlaces
     from waybill.messaging.reading.topics import Topics
 
 
@@ -47,12 +50,18 @@ class PostgresEngine:
 
     verdicts: Verdicts = VERDICTS
     topics: Topics = TOPICS
+    places: ConsumerPlaces = PLACES
 
     # The adapter's own functions, as they are: see Engine.
     require_direct = staticmethod(relay_mode.require_direct)
     require_relay = staticmethod(relay_mode.require_relay)
     look = staticmethod(figures.look)
     look_at_relay = staticmethod(relay_status.look)
+    undrained = staticmethod(relay_mode.undrained)
+    write_boundary = staticmethod(relay_mode.write_boundary)
+    rewind = staticmethod(relay_mode.rewind)
+    list_held = staticmethod(relay_held.list_held)
+    judge_held = staticmethod(relay_held.judge_held)
     list_consumers = staticmethod(consumers.list_consumers)
     forget_consumer = staticmethod(consumers.forget_consumer)
     unread_rows = staticmethod(backlog.unread_rows)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _KNOWN = """
 SELECT source FROM messaging_consumer_source WHERE consumer = $1 AND source IN ($2)
 """
-_ENSURE = """
+ENSURE = """
 INSERT INTO messaging_consumer_source (consumer, source, topics) VALUES $1
 ON DUPLICATE KEY UPDATE source = source
 """
@@ -85,7 +85,7 @@ class MysqlPositionStore:
         known = {row[0] for row in await self.database.fetch(_KNOWN, consumer, sources)}
         missing = [(consumer, source, "[]") for source in sources if source not in known]
         if missing:
-            await self.database.fetch(_ENSURE, missing)
+            await self.database.fetch(ENSURE, missing)
         async with self.database.transaction() as transaction:
             free = await transaction.fetch(_FREE, consumer, sources)
             if len(free) < len(sources):

@@ -11,15 +11,15 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from waybill.messaging.adapters.mysql import pages
-from waybill.messaging.adapters.mysql.arrays import encoded, numbers, optional_numbers
+from waybill.messaging.adapters.mysql.arrays import encoded
 from waybill.messaging.adapters.mysql.connection import MysqlSettings
 from waybill.messaging.adapters.mysql.errors import DRIVER_ERRORS
+from waybill.messaging.adapters.mysql.registration import register
 from waybill.messaging.adapters.mysql.server import checked_server
 from waybill.messaging.adapters.mysql.session import connect
 from waybill.messaging.core.argument_table import Table
 from waybill.messaging.core.errors import ConfigurationError, TransientError
 from waybill.messaging.core.lanes import ALL_LANES
-from waybill.messaging.reading.standing import Registration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,23 +30,14 @@ if TYPE_CHECKING:
     from waybill.messaging.adapters.mysql.session import MysqlSession
     from waybill.messaging.core.ports import Row
     from waybill.messaging.reading.settings import LogSettings
+    from waybill.messaging.reading.standing import Registration
 
 LOCK_TIMEOUT_SECONDS = 1.0
 
-# Retention takes the meta row for itself: registering and removing exclude each other (O6).
-_META = """
-SELECT horizon, horizon_at FROM messaging_outbox_meta LOCK IN SHARE MODE
-"""
 _HORIZON = "SELECT horizon, horizon_at FROM messaging_outbox_meta"
-_READER = "SELECT start, positions FROM messaging_outbox_reader WHERE consumer = $1 FOR UPDATE"
-_REGISTER = """
-INSERT INTO messaging_outbox_reader (consumer, topics, start, positions) VALUES ($1, $2, $3, $4)
-ON DUPLICATE KEY UPDATE topics = $2, start = $3, positions = $4, seen_at = NOW(6)
-"""
 _REPORT = """
 UPDATE messaging_outbox_reader SET positions = $2, seen_at = NOW(6) WHERE consumer = $1
 """
-_LAST = "SELECT max(seq) FROM messaging_outbox"
 _ENDS = "SELECT lane, max(seq) FROM messaging_outbox GROUP BY lane"
 _SAME = """
 SELECT count(*) FROM ($1) AS p STRAIGHT_JOIN messaging_outbox AS o
@@ -135,27 +126,13 @@ class MysqlSource:
     ) -> Registration:
         """See Source.register."""
         async with _Turn(self) as session:
+            assert self._server is not None  # noqa: S101 - connected
             await session.run("BEGIN")
-            (meta,) = await session.fetch(_META)
-            was = await session.fetch(_READER, consumer)
-            known = optional_numbers(was[0]["positions"]) if was else None
-            wanted = tuple(positions or known or (meta["horizon"] - 1,) * ALL_LANES)
-            first = start or (numbers(was[0]["start"]) if was else wanted)
-            row = consumer, encoded(sorted(topics)), encoded(first), encoded(wanted)
-            await session.run(_REGISTER, *row)
-            last = (await session.fetch(_LAST))[0][0] or 0
+            told = await register(
+                session, self._server, consumer, topics, positions=positions, start=start
+            )
             await session.run("COMMIT")
-        assert self._server is not None  # noqa: S101 - connected
-        return Registration(
-            known=bool(was),
-            horizon=meta["horizon"],
-            horizon_at=meta["horizon_at"],
-            last_seq=max(last, meta["horizon"] - 1),
-            system_identifier=self._server.identifier,
-            timeline=0,
-            start=tuple(first),
-            positions=wanted,
-        )
+        return told
 
     async def report(
         self, consumer: str, positions: Sequence[int]

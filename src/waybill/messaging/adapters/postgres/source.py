@@ -15,11 +15,11 @@ import asyncpg
 from waybill.messaging.adapters.postgres import statements
 from waybill.messaging.adapters.postgres.errors import DRIVER_ERRORS, discard
 from waybill.messaging.adapters.postgres.outbox_rows import FETCH, PAGE
+from waybill.messaging.adapters.postgres.registration import REGISTER, registration
 from waybill.messaging.adapters.postgres.server import read_server, refusal
 from waybill.messaging.core.errors import ConfigurationError, TransientError
 from waybill.messaging.core.lanes import ALL_LANES
 from waybill.messaging.core.outbox_row import BATCH_BYTES_MAX, VALUE_BYTES_MAX
-from waybill.messaging.reading.standing import Registration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from waybill.messaging.core.ports import Row
     from waybill.messaging.reading.settings import LogSettings
+    from waybill.messaging.reading.standing import Registration
 
 CHANNEL = "waybill_outbox"
 """NOTIFY channel of an outbox; channels belong to one database."""
@@ -132,21 +133,8 @@ class OutboxSource:
         start: Sequence[int] | None = None,
     ) -> Registration:
         """Hold back retention from these positions on; None keeps the ones there are (D3)."""
-        (row,) = await self._run(
-            """
-            SELECT known, horizon, horizon_at, last_seq, system_identifier, timeline,
-                   start, positions
-            FROM messaging.register_reader($1, $2, $3, $4)
-            """,
-            consumer,
-            sorted(topics),
-            positions,
-            start,
-        )
-        fields = {name: row[name] for name in Registration.__struct_fields__}
-        return Registration(
-            **{**fields, "start": tuple(row["start"]), "positions": tuple(row["positions"])}
-        )
+        (row,) = await self._run(REGISTER, consumer, sorted(topics), positions, start)
+        return registration(row)
 
     async def report(
         self, consumer: str, positions: Sequence[int]
