@@ -24,6 +24,7 @@ from waybill.commands import (
     lag,
     outbox,
     own,
+    registry,
     relay,
     topics,
 )
@@ -67,6 +68,7 @@ app.command("env", short_help="Write a .env with every variable and random secre
 app.command("bench", short_help="Measure what a platform carries, and what an order costs.")(
     bench.bench
 )
+app.command("registry", short_help="List the instances of every service.")(registry.registry)
 
 
 def main() -> None:
@@ -143,7 +145,7 @@ def up(
 @app.command(short_help="Run one service in a process of its own.")
 def serve(
     service: Annotated[
-        Literal["order", "payment", "inventory", "notification", "orchestrator"],
+        Literal["order", "payment", "inventory", "notification", "orchestrator", "registry"],
         typer.Argument(help="Which one."),
     ],
     data: Data = None,
@@ -155,9 +157,15 @@ def serve(
 
     Example: waybill serve order --data .waybill
     """
-    from waybill.platform.foreground import run_in_foreground  # noqa: PLC0415 - fast help
+    from waybill.platform.foreground import (  # noqa: PLC0415 - fast help
+        run_in_foreground,
+        run_registry,
+    )
 
     settings = settings_of(data, port_base, blueprint=blueprint)
+    if service == "registry":
+        run_registry(settings)
+        return
     run_in_foreground(settings, (service,), shared=True)
 
 

@@ -350,6 +350,42 @@ async def test_instances_share_the_requests_and_a_dead_one_costs_none() -> None:
         assert len(second.asked) == 45
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "lost"),
+    [
+        ("GET", ORDERS, {}, 0),
+        ("PUT", "/api/orders/1", {}, 0),
+        ("POST", ORDERS, {"Idempotency-Key": "k-1"}, 0),
+        ("POST", ORDERS, {}, 1),
+        ("POST", f"{ORDERS}/1/cancel", {}, 1),
+    ],
+)
+async def test_a_lost_answer_is_asked_for_elsewhere_if_twice_does_what_once_does(
+    method: str, path: str, headers: dict[str, str], lost: int
+) -> None:
+    """Idempotent methods, and POST of an order with a key; others are told that nobody knows."""
+    async with world(instances=2) as w, w.client() as client:
+        w.order.faults.extend([Fault.DROP_AFTER_WORK] * 2)  # aiohttp repeats a GET by itself once
+        answers = [
+            await client.request(method, path, headers={**w.bearer(), **headers}, content=b"{}")
+            for _ in range(2)  # in turn: one of them begins at the instance that drops
+        ]
+        assert [answer.status_code for answer in answers].count(502) == lost
+        assert len(w.order.asked) > 0
+
+
+async def test_a_keyed_post_whose_answer_nobody_has_is_unknown() -> None:
+    """Lost by one instance, not taken by the other: it may have happened, and 503 would deny it."""
+    keyed = {"Idempotency-Key": "k-1"}
+    async with world(instances=2) as w, w.client() as client:
+        first, second = w.services["order"]
+        await second.stop()
+        for _ in range(2):  # whichever of them is asked first
+            first.faults.append(Fault.DROP_AFTER_WORK)
+            answer = await client.post(ORDERS, content=b"{}", headers={**w.bearer(), **keyed})
+            assert (answer.status_code, answer.json()["code"]) == (502, "service_failed")
+
+
 async def test_an_instance_that_fails_is_left_alone_until_it_is_well() -> None:
     """Breaker per upstream: after ten lost answers no more are waited for; later it is tried."""
     async with world() as w, w.client() as client:

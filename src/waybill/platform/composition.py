@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from waybill.platform.caches import Caches
     from waybill.platform.edge_services import EdgeServices
     from waybill.platform.own_databases import OwnDatabases
+    from waybill.platform.presence import Presence
     from waybill.platform.services import Built, ServicePlan
     from waybill.platform.settings import Settings
 
@@ -114,6 +115,7 @@ class Platform:
         # All of them before any service reads another's.
         self._doorbells = {self._plans[name].name: Doorbell() for name in self._names}
         self._sockets: dict[str, socket.socket] = {}
+        self._presence = self._presence_of()
         self._edge = self._edge_services()
         self._verifier: Verifier | None = self._token_verifier()
         self._services_token = ""
@@ -127,6 +129,8 @@ class Platform:
             self._stack.callback(self._sockets[name].close)
         if self._edge is not None:
             self._edge.bind(self._stack)
+        if self._presence is not None:
+            self._presence.bind(self._stack)
 
     async def __aenter__(self) -> Self:
         try:
@@ -146,6 +150,12 @@ class Platform:
             for service in self.running.values():
                 with in_service(service.plan.name):
                     await service.server.start()
+            if self._presence is not None:
+                await self._presence.start()
+                for service in self.running.values():
+                    await self._presence.announce(
+                        service.plan.name, service.server.port, service.health
+                    )
             if self._edge is not None:
                 await self._edge.start()
         except BaseException:
@@ -160,6 +170,8 @@ class Platform:
         """Readiness red, finish requests, drain the loops, close. May be repeated."""
         for service in self.running.values():
             service.health.draining = True
+        if self._presence is not None:
+            await self._presence.withdraw()  # served until everybody has heard it
         if self._edge is not None:
             await self._edge.stop()  # whoever comes through it finds the services still there
         await asyncio.gather(*(service.server.stop() for service in self.running.values()))
@@ -168,6 +180,8 @@ class Platform:
             for each in (*service.built.databases, *service.built.clients, service.caches):
                 await each.close()
         self.running.clear()
+        if self._presence is not None:
+            await self._presence.close()
         await self._stack.aclose()
 
     def _token_verifier(self) -> TokenVerifier | None:
@@ -189,6 +203,15 @@ class Platform:
         if self._services_token:
             self._verifier = WithServicesToken(self._verifier, self._services_token)
 
+    def _presence_of(self) -> Presence | None:
+        """Our instances in a registry, and the registry itself beside all the services."""
+        if not self._settings.registry and not self._settings.registry_urls:
+            return None
+        from waybill.platform.presence import Presence  # noqa: PLC0415 - as below
+
+        hosts = self._settings.registry and set(self._names) == set(self._plans)
+        return Presence(self._settings, hosts=hosts)
+
     def _edge_services(self) -> EdgeServices | None:
         """Accounts and gateway, where they are wanted; only beside all the services."""
         wanted = self._settings.accounts or self._settings.gateway
@@ -204,6 +227,8 @@ class Platform:
             messaging=messaging_settings(self._settings, "accounts-service"),
             kafka=self._kafka,
             checks=_checks,
+            documented={name: plan.name for name, plan in self._plans.items()},
+            announce=self._presence.announce if self._presence is not None else None,
         )
 
     async def _prepare(self) -> None:

@@ -14,6 +14,7 @@ from waybill.messaging.runtime.clock import SystemClock
 from waybill.messaging.service import MessagingService
 from waybill.platform import gateway
 from waybill.platform.databases import urls_of
+from waybill.platform.discovery import watch_of
 from waybill.platform.edge_settings import (
     ACCOUNTS_OFFSET,
     GATEWAY_OFFSET,
@@ -35,7 +36,7 @@ from waybill.platform.service_context import in_service
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from contextlib import AsyncExitStack
 
     from waybill.edge.accounts.service import BuiltAccounts
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from waybill.platform.http.health import Check
     from waybill.platform.settings import Settings
 
+    Announce = Callable[[str, int, Health], Awaitable[None]]
+
 logger = logging.getLogger(__name__)
 
 _NO_SAGA: Final = "none"
@@ -53,7 +56,8 @@ _NO_SAGA: Final = "none"
 class EdgeServices:
     """`bind`, `start`, `stop`, in this order; without their settings they do nothing.
 
-    `offsets` are the ports of the services above the base, by name.
+    `offsets` are the ports of the services above the base, by name, and `documented` their names
+    in a registry, to which `announce` tells of ours.
     """
 
     def __init__(
@@ -65,6 +69,8 @@ class EdgeServices:
         messaging: MessagingSettings,
         kafka: KafkaSettings | None,
         checks: Callable[[MessagingService], dict[str, Check]],
+        documented: Mapping[str, str],
+        announce: Announce | None = None,
     ) -> None:
         self._settings = settings
         self._server = server
@@ -79,7 +85,10 @@ class EdgeServices:
         self._messaging: MessagingService | None = None
         self._built: BuiltAccounts | None = None
         self._gateway: gateway.GatewayApplication | None = None
+        self._announce = announce
+        self._documented = {**documented, accounts.DATABASE: accounts.NAME}
         also = {accounts.DATABASE: ACCOUNTS_OFFSET} if settings.accounts else {}
+        self._offsets = {**offsets, **also}
         self._upstreams = gateway_settings(settings, {**offsets, **also})
         if settings.accounts and not isinstance(server, EmbeddedPostgres):
             raise ConfigurationError(
@@ -161,7 +170,10 @@ class EdgeServices:
         )
         self._healths.append(health)
         application = create_application(built.surface, parts)
-        await self._serve(HttpServer(application, self._sockets[ACCOUNTS_OFFSET], self._limits))
+        server = HttpServer(application, self._sockets[ACCOUNTS_OFFSET], self._limits)
+        await self._serve(server)
+        if self._announce is not None:
+            await self._announce(accounts.NAME, server.port, health)
 
     async def _start_gateway(self) -> None:
         metrics = ServiceMetrics(gateway.NAME, version=version("waybill"), saga=_NO_SAGA)
@@ -172,6 +184,7 @@ class EdgeServices:
             observer=metrics,
             limits=self._limits,
             verifier=token_verifier(self._settings, self._clock),
+            watch=watch_of(self._settings, self._documented, self._ports()),
         )
         self._gateway = application
         self._healths.append(application.health)
@@ -179,6 +192,11 @@ class EdgeServices:
         await self._serve(HttpServer(application, self._sockets[GATEWAY_OFFSET], self._limits))
         shown = gateway.operations(application.health, metrics.registry, metrics, self._clock.now)
         await self._serve(HttpServer(shown, self._sockets[OPERATIONS_OFFSET], self._limits))
+
+    def _ports(self) -> dict[str, int]:
+        """Where services are on this machine, by their documented names."""
+        base = self._settings.port_base
+        return {self._documented[name]: base + offset for name, offset in self._offsets.items()}
 
     async def _serve(self, server: HttpServer) -> None:
         self._servers.append(server)

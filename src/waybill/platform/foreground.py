@@ -10,7 +10,7 @@ import gc
 import logging
 import os
 import signal
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -27,16 +27,23 @@ from waybill.platform.services import plans_of
 from waybill.platform.tracing import set_up_tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from waybill.platform.own_databases import OwnDatabases
     from waybill.platform.settings import Settings
+
+    Work = Callable[[], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
 
 IMPATIENT_STATUS = 130
 COLLECT_AFTER = 20_000
 """Objects made before Python looks for cycles among them; its own 700 are made in a moment."""
+
+
+def run_registry(settings: Settings) -> None:
+    """Run the registry alone until a signal. It needs no database and no data directory."""
+    _in_foreground(settings, lambda: _registry(settings), alone=True)
 
 
 def run_in_foreground(
@@ -49,26 +56,44 @@ def run_in_foreground(
     `shared`: other processes may serve other services of the same data directory.
     """
     services = services or tuple(plans_of(chosen(settings)))
-    tracing = set_up_tracing(os.environ, version=version("waybill"), alone=len(services) == 1)
+    _in_foreground(
+        settings, lambda: _run(settings, services, shared=shared), alone=len(services) == 1
+    )
+
+
+def _in_foreground(settings: Settings, work: Work, *, alone: bool) -> None:
+    tracing = set_up_tracing(os.environ, version=version("waybill"), alone=alone)
     writer = set_up_logs(level=settings.log_level, style=settings.log_format)
     if tracing is not None:
         tracing.install()
     try:
-        event_loop.run(_until_signal(settings, services, shared=shared))
+        event_loop.run(_until_signal(work))
     finally:
         if tracing is not None:
             tracing.close()
         writer.close()
 
 
-async def _until_signal(settings: Settings, services: Sequence[str], *, shared: bool) -> None:
+async def _until_signal(work: Work) -> None:
     running = asyncio.current_task()
     assert running is not None  # noqa: S101 - asyncio.run made one
     signals = _Signals(running.cancel)
     with suppress(asyncio.CancelledError):
-        await _run(settings, services, shared=shared)
+        await work()
     signals.close()
     logger.info("stopped")
+
+
+async def _registry(settings: Settings) -> None:
+    from waybill.platform.discovery import RegistryServer  # noqa: PLC0415 - most have none
+
+    server = RegistryServer(settings)
+    async with AsyncExitStack() as stack:
+        server.bind(stack)
+        stack.push_async_callback(server.stop)
+        await server.start()
+        logger.info("registry is ready on %s", server.url)
+        await asyncio.Event().wait()  # until a signal cancels it
 
 
 async def _run(settings: Settings, services: Sequence[str], *, shared: bool) -> None:

@@ -5,6 +5,7 @@ Outside reaches routed paths, `/livez` and `/readyz`; metrics and the rest are o
 
 from __future__ import annotations
 
+import asyncio
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +27,7 @@ from waybill.platform.http.problems import ProblemWriter
 from waybill.platform.http.routes import UNKNOWN, RouteTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from prometheus_client import CollectorRegistry
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from waybill.edge.gateway.routes import Route
     from waybill.edge.gateway.settings import GatewaySettings
+    from waybill.edge.gateway.watching import Watch
     from waybill.edge.tokens.bearer import Verifier
     from waybill.messaging.runtime.clock import Clock
     from waybill.platform.http.observation import HttpObserver
@@ -79,12 +81,15 @@ class GatewayApplication:
         routes: Iterable[Route] = ROUTES,
         limits: HttpLimits | None = None,
         verifier: Verifier | None = None,
+        watch: Callable[[Mapping[str, Upstream]], Watch] | None = None,
     ) -> None:
         self.health = Health({})
         self.upstreams = {
             name: Upstream(name, urls, random=random, monotonic=clock.monotonic)
             for name, urls in settings.upstreams.items()
         }
+        self._watch = watch(self.upstreams) if watch is not None else None
+        self._watching: asyncio.Task[None] | None = None
         self._proxy = Proxy(settings)
         gateway = Gateway(
             RouteSet(routes),
@@ -106,11 +111,20 @@ class GatewayApplication:
         self._serve = _with_cors(edge.around(self._with_health(gateway)), settings)
 
     async def open(self) -> None:
-        """Make the client of the services; connections come with requests."""
+        """Make the client of the services, and find them; connections come with requests."""
         await self._proxy.open()
+        if self._watch is not None:
+            await self._watch.refresh()
+            self._watching = asyncio.create_task(self._watch.run(), name="discovery")
 
     async def close(self) -> None:
         """Close the connections to the services. May be repeated."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait({self._watching})
+            self._watching = None
+        if self._watch is not None:
+            await self._watch.close()
         await self._proxy.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

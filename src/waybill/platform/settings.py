@@ -150,6 +150,33 @@ class Settings(BaseSettings):
     gateway_cors_origins: str = ""
     """Origins (commas) whose pages may call from a browser."""
 
+    # Where services are, docs/edge.md
+    registry: bool = False
+    """Runs our registry too: services register with it, and the gateway asks it."""
+    registry_port: Annotated[int, Field(ge=0, le=PORT_MAX)] = 0
+    """0: port base + 8."""
+    registry_urls: str = ""
+    """Registries (commas) that speak Eureka's protocol; not set: ours, where it is on."""
+    registry_host: str = ""
+    """The address that others reach this process by; not set: the one it listens on."""
+    registry_user: str = "waybill"
+    registry_heartbeat_seconds: Annotated[float, Field(ge=0.1, le=300)] = 5.0
+    registry_lease_seconds: Annotated[float, Field(ge=1, le=3_600)] = 15.0
+    """So long after its last heartbeat an instance is gone."""
+    registry_drain_seconds: Annotated[float, Field(ge=0, le=300)] = 5.0
+    """So long an instance that said goodbye still serves those who have not heard it."""
+    discovery: Literal["auto", "static", "eureka", "dns"] = "auto"
+    """How the gateway finds services; auto: by a registry if there is one, else by the list."""
+    discovery_refresh_seconds: Annotated[float, Field(ge=0.1, le=300)] = 2.0
+    discovery_keep_seconds: Annotated[float, Field(ge=0, le=3_600)] = 60.0
+    """So long the last instances of a service are kept when nobody is found."""
+    discovery_addresses: str = ""
+    """service=http://host:port (commas); a service that is not named is on this machine."""
+    discovery_dns_name: str = "_{service}._tcp.waybill.internal"
+    """The SRV records of a service."""
+    discovery_dns_server: str = ""
+    """host:port; not set: the machine's own."""
+
     # Logs
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
@@ -175,7 +202,7 @@ class Settings(BaseSettings):
                 "else a message still in an outbox could be applied twice"
             )
         tokens = bool(self.tokens_issuer) or self.accounts
-        if not self.insecure and not tokens and not _is_loopback(self.host):
+        if not self.insecure and not tokens and not is_loopback(self.host):
             raise ValueError(
                 f"{PREFIX}HOST {self.host} can be reached from other machines, and nobody is "
                 f"asked for a token: use 127.0.0.1, set {PREFIX}TOKENS_ISSUER or "
@@ -261,7 +288,8 @@ def _set_variable(model: type[Settings], place: str) -> str:
     return variable_of(place) if place in model.model_fields else place
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there."""
     if host == "localhost":
         return True
     try:

@@ -1,4 +1,7 @@
-"""Carries one request to an instance of its service, and to another if surely nothing was sent."""
+"""Carries one request to an instance of its service, and to another if it may go there, too.
+
+It may if surely nothing was sent, or if the answer was lost and twice does what once does.
+"""
 
 from __future__ import annotations
 
@@ -47,6 +50,7 @@ class Forwarding:
         """
         upstream = self._upstreams.get(service)
         tried: set[str] = set()
+        lost = False
         while upstream is not None and len(tried) < INSTANCES_TRIED_MAX:
             lease = upstream.lease(tried)
             if lease is None:
@@ -56,9 +60,14 @@ class Forwarding:
                 await self._through(upstream, lease, passing, client, shown)
             except NotSentError as error:
                 logger.warning("%s is not there: %s", lease.instance.url, error)
+            except NoAnswerError as error:
+                logger.warning("%s: %s", lease.instance.url, error)
+                if error.late or not passing.repeatable:
+                    raise _no_answer(late=error.late) from error
+                lost = True
             else:
                 return
-        raise _unavailable(upstream)
+        raise _no_answer(late=False) if lost else _unavailable(upstream)
 
     async def _through(
         self,
@@ -74,13 +83,9 @@ class Forwarding:
             failed = False
             async with answer:
                 await pass_on(answer, client.receive, client.send, shown)
-        except NotSentError:
+        except (NotSentError, NoAnswerError):
             failed = True
             raise
-        except NoAnswerError as error:
-            failed = True
-            logger.warning("%s: %s", lease.instance.url, error)
-            raise _no_answer(late=error.late) from error
         finally:
             upstream.done(lease, failed=failed)
 

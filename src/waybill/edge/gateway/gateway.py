@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from waybill.edge.gateway.settings import GatewaySettings
     from waybill.edge.tokens.bearer import Verifier
 
+_IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+"""RFC 9110 section 9.2.2."""
 ROUTE_KEY: Final = "waybill.route"
 """Where the scope says which route it was: the label of its metrics."""
 
@@ -79,7 +81,8 @@ class Gateway:
                 traceparent=traceparent_of(scope),
             )
             body = await self._body(scope, receive)
-            passing = Passing(scope["method"], _target(scope), headers, body)
+            again = _is_repeatable(route, scope)
+            passing = Passing(scope["method"], _target(scope), headers, body, again)
             await self._forwarding.forward(route.service, passing, Client(receive, send), shown)
         except Problem as problem:
             for name, value in shown:
@@ -131,6 +134,12 @@ def _within(taken: Taken) -> list[Header]:
             headers={**headers, "retry-after": str(max(1, math.ceil(taken.wait_seconds)))},
         )
     return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+def _is_repeatable(route: Route, scope: Scope) -> bool:
+    if scope["method"] in _IDEMPOTENT:
+        return True
+    return route.keyed and scope["method"] == "POST" and bool(_header(scope, b"idempotency-key"))
 
 
 def _target(scope: Scope) -> str:

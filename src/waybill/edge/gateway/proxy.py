@@ -28,12 +28,16 @@ _AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
 class Passing(NamedTuple):
-    """A request on its way through. `target` is path and query as the client spelt them."""
+    """A request on its way through. `target` is path and query as the client spelt them.
+
+    `repeatable`: twice it does what it does once.
+    """
 
     method: str
     target: str
     headers: Sequence[Header]
     body: bytes
+    repeatable: bool = False
 
 
 class NotSentError(Exception):

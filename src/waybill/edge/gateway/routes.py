@@ -35,6 +35,8 @@ class Route:
     prefix: str
     service: str
     access: Access = Access.TOKEN
+    keyed: bool = False
+    """Its POST with an Idempotency-Key does twice what it does once."""
 
     def __post_init__(self) -> None:
         if not _PREFIX.fullmatch(self.prefix):
@@ -69,7 +71,7 @@ ORDERS: Final = ("/api/orders", "/api/v1/orders", "/orders", "/order", "/checkou
 """The paths of every blueprint (contracts C4): those that a service does not know are its 404."""
 
 ROUTES: Final = (
-    *(Route(prefix, "order") for prefix in ORDERS),
+    *(Route(prefix, "order", keyed=True) for prefix in ORDERS),
     Route("/product", "order"),
     Route("/api/payments", "payment"),
     Route("/api/products", "inventory"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from waybill.messaging.core.breaker import Breaker, BreakerPolicy
 
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
     from waybill.messaging.core.breaker import Permit
+
+ASIDE_SECONDS: Final = 2.0
+"""An instance that has just failed is asked only if no other is there."""
 
 
 class Instance:
@@ -20,6 +23,7 @@ class Instance:
         self.url = url
         self.breaker = breaker
         self.in_flight = 0
+        self.failed_at = float("-inf")
 
 
 class Lease(NamedTuple):
@@ -31,7 +35,10 @@ class Lease(NamedTuple):
 
 
 class Upstream:
-    """One service. The instance with the fewest requests is next; in turn among equals."""
+    """One service. The instance with the fewest requests is next; in turn among equals.
+
+    One that has just failed comes last.
+    """
 
     def __init__(
         self,
@@ -72,7 +79,10 @@ class Upstream:
         turn = next(self._turn)
         count = len(self._instances)
         order = [self._instances[(turn + place) % count] for place in range(count)]
-        for instance in sorted(order, key=lambda each: each.in_flight):  # stable: in turn
+        by_load = sorted(  # stable: in turn
+            order, key=lambda each: (now - each.failed_at < ASIDE_SECONDS, each.in_flight)
+        )
+        for instance in by_load:
             if instance.url in but:
                 continue
             permit = instance.breaker.permit(now)
@@ -88,6 +98,7 @@ class Upstream:
         if failed is None:
             lease.instance.breaker.release(lease.permit, now)
         else:
+            lease.instance.failed_at = now if failed else float("-inf")
             lease.instance.breaker.record(
                 lease.permit, now, failed=failed, seconds=now - lease.since
             )
