@@ -18,17 +18,24 @@ from waybill.commands import (
     bench,
     blueprints,
     consumers,
+    customers,
     dead_letters,
     deliveries,
     drain,
     lag,
     outbox,
     own,
+    prices,
     registry,
     relay,
     topics,
 )
-from waybill.commands.options import ChosenBlueprint, Data, PortBase  # noqa: TC001 - read by typer
+from waybill.commands.options import (  # noqa: TC001 - read by typer
+    ChosenBlueprint,
+    Data,
+    Insecure,
+    PortBase,
+)
 from waybill.commands.output import say
 from waybill.commands.place import remember, settings_of
 from waybill.messaging.core.errors import ConfigurationError, MessagingError
@@ -51,6 +58,8 @@ for name, group in (
     ("outbox", outbox.app),
     ("blueprints", blueprints.app),
     ("accounts", accounts.app),
+    ("prices", prices.app),
+    ("customers", customers.app),
 ):
     app.add_typer(group, name=name)
 app.command("audit", short_help="Prove that nothing was lost, doubled or stranded.")(audit.audit)
@@ -126,12 +135,13 @@ def up(
     detach: Annotated[
         bool, typer.Option(help="In the background; returns when every service is ready.")
     ] = False,
+    insecure: Insecure = False,
 ) -> None:
     """Start every service on a PostgreSQL of its own, in the foreground; Ctrl-C drains and ends.
 
     Example: waybill up --data .waybill --port-base 8080
     """
-    settings = settings_of(data, port_base, blueprint=blueprint)
+    settings = settings_of(data, port_base, blueprint=blueprint, insecure=insecure)
     if detach:
         from waybill.platform.background import start_in_background  # noqa: PLC0415 - fast help
 
@@ -152,6 +162,7 @@ def serve(
     port_base: PortBase = None,
     *,
     blueprint: ChosenBlueprint = None,
+    insecure: Insecure = False,
 ) -> None:
     """Run one service in a process of its own; the others of the same data run in theirs.
 
@@ -162,7 +173,7 @@ def serve(
         run_registry,
     )
 
-    settings = settings_of(data, port_base, blueprint=blueprint)
+    settings = settings_of(data, port_base, blueprint=blueprint, insecure=insecure)
     if service == "registry":
         run_registry(settings)
         return

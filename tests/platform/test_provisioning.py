@@ -85,6 +85,47 @@ async def test_the_service_role_has_no_ddl(provisioned: EmbeddedPostgres, servic
     await connection.close()
 
 
+BOOKS = {
+    "order": (
+        "UPDATE app.orders SET total_amount = 1",
+        "UPDATE app.orders SET lines = '[]'",
+        "UPDATE app.orders SET customer_id = id",
+        "UPDATE app.orders SET particulars = NULL",
+        "DELETE FROM app.orders",
+        "UPDATE app.prices SET unit_price = 1",
+        "INSERT INTO app.prices VALUES (gen_random_uuid(), 'EUR', 'x', 1, now())",
+    ),
+    "inventory": (
+        "UPDATE app.reservations SET quantities = '[]'",
+        "UPDATE app.stock_adjustments SET d_available = 1",
+        "DELETE FROM app.products",
+        "DELETE FROM app.reservations",
+        "DELETE FROM app.stock_adjustments",
+    ),
+    "payment": ("DELETE FROM messaging.deliveries", "DELETE FROM app.payment_answers"),
+    "notification": ("DELETE FROM messaging.deliveries", "TRUNCATE personal.contacts"),
+    "provider": (
+        "UPDATE app.charges SET amount = 1",
+        "UPDATE app.refunds SET amount = 1",
+        "DELETE FROM app.charges",
+        "DELETE FROM app.refunds",
+    ),
+}
+"""What no service does to its own books, and so may not."""
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_service_may_not_rewrite_its_books(
+    provisioned: EmbeddedPostgres, service: str
+) -> None:
+    """What an order was made of, what was moved, asked and captured: a taken role changes none."""
+    connection = await asyncpg.connect(urls_of(provisioned, service).service)
+    for statement in BOOKS[service]:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(statement)
+    await connection.close()
+
+
 @pytest.mark.parametrize("service", SENDERS)
 async def test_a_reader_sees_the_outbox_and_nothing_else(
     provisioned: EmbeddedPostgres, service: str

@@ -135,7 +135,7 @@ CHECKOUT = Blueprint(
     services=SERVICES,
     codec=codec,
     read_foreign=read_foreign,
-    orders=Orders(contract=checkout_http.CONTRACT),
+    orders=Orders(contract=checkout_http.CONTRACT, personal=("customer", "deliveryAddress")),
     payments=Payments(charges=asked_over_http),
     stock=Stock(reject=reject, accept=accept, sells_at_once=True),
     workload=workload.SEED_002,

@@ -127,6 +127,8 @@ class Orders:
     notices: Notices | None = None
     """None: it calls nobody."""
     follows: Process | None = None
+    personal: tuple[str, ...] = ()
+    """Members of what is kept of a request that are the customer's, to be erased with them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -215,7 +215,10 @@ def _placing() -> dict[str, Any]:
         del operation["responses"][status]
     operation["responses"] |= {
         **answers(202, Accepted, "The order is durable"),
-        **refuses(_409="The key has placed an order already: `orderId`"),
+        **refuses(
+            _409="The key has placed an order already: `orderId`; or a price is not that of today "
+            "(price_changed, price_unknown; where WAYBILL_PRICES is catalogue)"
+        ),
     }
     return operation
 

@@ -222,6 +222,7 @@ RESERVATION = Blueprint(
     personal=("customerEmail",),
     orders=Orders(
         contract=reservation_http.CONTRACT,
+        personal=("customerEmail",),
         makers={
             **MAKERS,
             "OrderCreated": _created,

@@ -152,11 +152,14 @@ def _placing() -> dict[str, Any]:
         "items": [{"sku": "SKU-123", "quantity": 2, "unitPrice": 1299}],
     }
     replayed = operation["responses"][200]["headers"]
-    del operation["responses"][409]
     operation["responses"] |= {
         **answers(201, Placed, "The order is durable"),
         200: {**answers(200, Placed, "A replay: the first answer")[200], "headers": replayed},
-        **refuses(_422="The key was used with another payload"),
+        **refuses(
+            _409="A price is not that of today (price_changed, price_unknown; where WAYBILL_PRICES "
+            "is catalogue)",
+            _422="The key was used with another payload",
+        ),
     }
     return operation
 

@@ -245,6 +245,7 @@ RESERVATION_PAID = replace(
     stock=replace(RESERVATION.stock, wants=_wanted),
     orders=Orders(
         contract=RESERVATION.orders.contract,
+        personal=RESERVATION.orders.personal,
         makers={**RESERVATION.orders.makers, "StockRequested": _requested},
     ),
     workload=replace(RESERVATION.workload, target=PAYMENT_PROVIDER),

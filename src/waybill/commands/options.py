@@ -27,6 +27,12 @@ ChosenBlueprint = Annotated[
         help="One of `waybill blueprints`. Default: that of the data, else choreography",
     ),
 ]
+Insecure = Annotated[
+    bool,
+    typer.Option(
+        "--insecure", help="Listen where WAYBILL_HOST says, although nobody is asked for a token."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
 Why = Annotated[str, typer.Option("--why", help="The reason, kept with the verdict.")]
 

@@ -35,11 +35,20 @@ def given(data: Path | None, port_base: int | None) -> tuple[Path | None, int | 
 
 
 def settings_of(
-    data: Path | None, port_base: int | None, *, blueprint: str | None = None
+    data: Path | None,
+    port_base: int | None,
+    *,
+    blueprint: str | None = None,
+    insecure: bool = False,
 ) -> Settings:
     """Options after the command win over those before it, and both over the environment."""
     data, port_base = given(data, port_base)
-    return Settings.load(data_directory=data, port_base=port_base, blueprint=blueprint)
+    return Settings.load(
+        data_directory=data,
+        port_base=port_base,
+        blueprint=blueprint,
+        insecure=insecure or None,
+    )
 
 
 class Opened(dict[str, "Database"]):

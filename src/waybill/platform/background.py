@@ -69,7 +69,9 @@ def _start(settings: Settings, data: Path) -> None:
     if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
         shutil.move(log, log.with_name(LOG_NAME + ".1"))
     place = ("--data", str(data), "--port-base", str(settings.port_base))
-    which = ("--blueprint", chosen(settings).name)
+    which = ["--blueprint", chosen(settings).name]
+    if settings.insecure:
+        which.append("--insecure")
     with log.open("ab") as output:
         began = output.tell()
         process = subprocess.Popen(  # noqa: S603 - ourselves

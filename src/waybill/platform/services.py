@@ -25,6 +25,7 @@ from waybill.commerce.orders.deadlines import Deadlines
 from waybill.commerce.orders.domain import naming_customers
 from waybill.commerce.orders.intake import OrderFlush, OrderIntake
 from waybill.commerce.orders.paying import stopping
+from waybill.commerce.orders.prices import PricedFlush
 from waybill.commerce.orders.reads import OrderPages
 from waybill.commerce.orders.stocked_intake import StockedFlush
 from waybill.commerce.payments import api as payment_api
@@ -171,8 +172,22 @@ def _flush(shop: Workshop, payments: RequestPayments | None) -> OrderFlush:
     }
     if orders.stock is None:
         begin = payments.begin if payments is not None else None
-        return OrderFlush(shop.messaging.ports, begin=begin, **parts)
+        flush = PricedFlush if _holds_prices(shop) else OrderFlush
+        return flush(shop.messaging.ports, begin=begin, **parts)
+    _holds_prices(shop)
     return StockedFlush(shop.messaging.ports, stock=ShopTaker(orders.stock, shop.stores), **parts)
+
+
+def _holds_prices(shop: Workshop) -> bool:
+    """Whether orders are held to the price list. Raises ConfigurationError where there is none."""
+    if shop.settings.prices == "client":
+        return False
+    setting = f"{variable_of('prices')}={shop.settings.prices}"
+    if shop.blueprint.orders.stock is not None:
+        raise ConfigurationError(f"{setting}: orders of {shop.blueprint.name} have no prices")
+    if shop.stores is not POSTGRES:
+        raise ConfigurationError(f"{setting} needs PostgreSQL: unset it, or move the orders there")
+    return True
 
 
 def _capacity(ports: ServicePorts, settings: Settings) -> Callable[[], None]:

@@ -67,6 +67,8 @@ class Settings(BaseSettings):
 
     # Orders
     order_deadline_seconds: Seconds = 900.0
+    prices: Literal["client", "catalogue"] = "client"
+    """Whose unit prices count: the client's, or those of `waybill prices` (else 409)."""
 
     # The payment simulator
     payment_success_rate: Share = Field(
@@ -206,7 +208,7 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{PREFIX}HOST {self.host} can be reached from other machines, and nobody is "
                 f"asked for a token: use 127.0.0.1, set {PREFIX}TOKENS_ISSUER or "
-                f"{PREFIX}ACCOUNTS, or {PREFIX}INSECURE=true"
+                f"{PREFIX}ACCOUNTS, or say --insecure ({PREFIX}INSECURE=true)"
             )
         return self
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 REVISIONS = {
-    "order": ("order_0001", "order_0002", "order_0003", "order_0004", "order_0005", "order_0006"),
+    "order": tuple(f"order_{number:04}" for number in range(1, 8)),
     "inventory": ("inventory_0001", "inventory_0002", "inventory_0003"),
     "payment": ("payment_0001", "payment_0002"),
     "notification": ("notification_0001", "notification_0002", "notification_0003"),

@@ -185,7 +185,7 @@ class OrderPlacement:
                 order_id=self._first(outcome),
             )
         if isinstance(outcome, NotTaken):
-            raise Problem(outcome.status, outcome.code, outcome.detail)
+            raise Problem(outcome.status, outcome.code, outcome.detail, errors=outcome.errors)
         if outcome.replayed and self._contract.refuses_replays:
             raise Problem(
                 self._contract.key_reused_status,

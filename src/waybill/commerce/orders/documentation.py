@@ -86,7 +86,8 @@ PLACE_ORDER: dict[str, Any] = {
         },
         **refuses(
             _400="The body is not valid, or the key is missing or unusable",
-            _409="The key was used with another payload",
+            _409="The key was used with another payload; or a price is not that of today "
+            "(price_changed, price_unknown; where WAYBILL_PRICES is catalogue)",
             _413="The body is larger than 64 KiB",
             _415="The body is not JSON",
         ),

@@ -96,11 +96,15 @@ class KeyReused(msgspec.Struct, frozen=True):
 
 
 class NotTaken(msgspec.Struct, frozen=True):
-    """What was wanted is not there; nothing was stored, and the key stays free."""
+    """What was wanted is not there; nothing was stored, and the key stays free.
+
+    `errors` say it of each line that it is true of.
+    """
 
     status: int
     code: str
     detail: str
+    errors: tuple[FieldError, ...] = ()
 
 
 Outcome = Placed | KeyReused | NotTaken

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from waybill.commerce.orders import store
-from waybill.commerce.orders.intake import OrderFlush
+from waybill.commerce.orders.refusing_intake import RefusingFlush
 from waybill.messaging.core.errors import ConcurrencyConflictError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class StockTaker(Protocol):
         """
 
 
-class StockedFlush(OrderFlush):
+class StockedFlush(RefusingFlush):
     """An OrderFlush whose orders have their stock, or are refused and not stored at all."""
 
     def __init__(
@@ -78,29 +78,15 @@ class StockedFlush(OrderFlush):
                 continue  # the winner has committed: its key is read now, and takes no stock
         return await super()._commit(drafts)
 
-    async def _store(
-        self, transaction: Transaction, drafts: Mapping[Key, Draft]
+    async def refused(self, unit: UnitOfWork, new: Sequence[Draft]) -> Mapping[UUID, NotTaken]:
+        """See RefusingFlush: a replay takes no stock."""
+        asks = [each.created.event for each in new if each.created is not None]
+        return await self._stock.take(unit, asks)
+
+    async def _keep(
+        self, transaction: Transaction, fit: Mapping[Key, Draft]
     ) -> Mapping[Key, KeyRecord | NotTaken]:
-        """A replay takes no stock, so keys are read first."""
-        known = await self.orders.read_keys(transaction, list(drafts))
-        records: dict[Key, KeyRecord | NotTaken] = dict(known)
-        new = {key: draft for key, draft in drafts.items() if key not in known}
-        if not new:
-            return records
-        asks = [each.created.event for each in new.values() if each.created is not None]
-        refused = await self._stock.take(self._ports.unit(transaction), asks)
-        for key, draft in new.items():
-            if draft.order.id in refused:
-                records[key] = refused[draft.order.id]
-        if refused:
-            # The last units may have gone to the same key's order while this one waited for them.
-            records |= await self.orders.read_keys(
-                transaction, [key for key in new if key in records]
-            )
-        fit = {key: draft for key, draft in new.items() if key not in records}
-        if fit:
-            stored = await super()._store(transaction, fit)
-            if any(record is not fit[key].record for key, record in stored.items()):
-                raise ConcurrencyConflictError("a key was taken while its stock was")
-            records.update(stored)
-        return records
+        stored = await super()._keep(transaction, fit)
+        if any(record is not fit[key].record for key, record in stored.items()):
+            raise ConcurrencyConflictError("a key was taken while its stock was")
+        return stored
