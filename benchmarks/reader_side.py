@@ -103,15 +103,21 @@ async def _reading(data: Path) -> AsyncIterator[Callable[[], Awaitable[float]]]:
 
 
 async def snapshot_rates(data: Path, effort: Effort) -> tuple[list[float], list[float]]:
-    """Of bursts before a snapshot is opened in every database, and of the last ones under it."""
+    """Of bursts without a snapshot in any database, and of the last ones under one.
+
+    Half of the first are measured before it, half after it: the tables have grown meanwhile.
+    """
     windows = effort.snapshot_windows
     async with AsyncExitStack() as stack:
         burst = await stack.enter_async_context(_reading(data))
         await burst()
-        before = [await burst() for _ in range(windows)]
-        await stack.enter_async_context(held_snapshots(data, (database_of("order"), NAME)))
-        until = time.monotonic() + effort.snapshot_seconds
-        held: list[float] = []
-        while time.monotonic() < until or len(held) < windows:
-            held.append(await burst())
-    return before, held[-windows:]
+        free = [await burst() for _ in range(windows)]
+        async with held_snapshots(data, (database_of("order"), NAME)):
+            until = time.monotonic() + effort.snapshot_seconds
+            held: list[float] = []
+            while time.monotonic() < until or len(held) < windows:
+                held.append(await burst())
+        async with connected(data, database=NAME) as own:
+            await own.execute("VACUUM")
+        free += [await burst() for _ in range(windows)]
+    return free, held[-2 * windows :]

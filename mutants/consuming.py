@@ -7,7 +7,10 @@ from mutants.mutant import Mutant
 _UNIT = "messaging/runtime/unit.py"
 _TESTS = "messaging/test_consumer.py::"
 _ON_TRUST = "messaging/postgres/test_units_on_trust.py::"
-_AHEAD = "            await subscription.record_ahead(transaction, positions, ids, granted)"
+_LAG = "messaging/test_positions_lag.py::"
+_AHEAD = (
+    "            await subscription.record_ahead(transaction, positions, ids, granted, move=move)"
+)
 
 MUTANTS = (
     Mutant(
@@ -70,6 +73,24 @@ MUTANTS = (
         tests=(_TESTS + "test_d3_what_rolls_back_is_never_acknowledged",),
     ),
     Mutant(
+        name="unstored-position-acknowledged",
+        fault="the source is told of positions that are stored with a later unit only",
+        harm="retention may drop rows that a restart must read again",
+        file=_UNIT,
+        old="        if part.positions and part.move:",
+        new="        if part.positions:",
+        tests=(_LAG + "test_a_source_is_never_told_of_more_than_is_stored",),
+    ),
+    Mutant(
+        name="lagging-position-left-at-the-end",
+        fault="a member that stops does not store the positions that it owes",
+        harm="a drain and the audit after it find messages that nobody seems to have read",
+        file="messaging/runtime/consumer.py",
+        old="            await self._settle(subscription)\n",
+        new="",
+        tests=(_LAG + "test_a_member_that_stops_stores_what_it_did",),
+    ),
+    Mutant(
         name="outage-taken-for-poison",
         fault="an outage inside a handler is a verdict on its messages",
         harm="a database that is away for a minute turns good orders into dead letters",
@@ -113,8 +134,8 @@ MUTANTS = (
         fault="with nothing to decide the position does not move over skipped types",
         harm="a quiet consumer holds back retention until the disk is full",
         file="messaging/runtime/consumer.py",
-        old="            await self._record_scanned(subscription)\n",
-        new="            pass\n",
+        old="_record_at:\n            await self._record_scanned(subscription)\n",
+        new="_record_at:\n            pass\n",
         tests=(_TESTS + "test_d2_with_nothing_to_decide_positions_are_stored_once_a_second",),
     ),
 )

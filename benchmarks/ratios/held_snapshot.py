@@ -1,9 +1,9 @@
 """R13: what a snapshot that somebody holds open does to who reads outboxes.
 
-A consumer alone, with nothing to do for a message, before and under the snapshot; and the platform
-at full speed: its first window is the baseline, the last one under the snapshot is compared. Both
-windows are cut into parts, which make the pairs. That the tables grow meanwhile is counted against
-the held side.
+A consumer alone, with nothing to do for a message, under the snapshot, and before and after it;
+and the platform at full speed: its first window is the baseline, the last one under the snapshot is
+compared. Windows are cut into parts, which make the pairs. That the tables of the platform grow
+meanwhile is counted against the held side.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ class Run:
 async def measure(bench: Bench, budget: Budget) -> list[Result]:
     """The platform once, then a consumer alone some times; each on fresh data."""
     platform = await _platform(bench)
-    sides: dict[str, list[float]] = {"before": [], "held": []}
+    sides: dict[str, list[float]] = {"free": [], "held": []}
 
     async def side() -> None:
         with bench.scratch.fresh(bench.name("reader")) as data:
-            before, held = await reader_side.snapshot_rates(data, bench.effort)
-        bench.say(f"  a consumer alone, messages/s: before {before}, held {held}")
-        sides["before"] += before
+            free, held = await reader_side.snapshot_rates(data, bench.effort)
+        bench.say(f"  a consumer alone, messages/s: free {free}, held {held}")
+        sides["free"] += free
         sides["held"] += held
 
     await alternate({"runs": side}, bench.effort.snapshot_rounds, budget)
@@ -66,8 +66,8 @@ async def measure(bench: Bench, budget: Budget) -> list[Result]:
     return [
         Result(
             "R13 reader",
-            ratio(sides["held"], sides["before"]),
-            {f"{name}, messages/s": Spread.of(sides[name]) for name in ("held", "before")},
+            ratio(sides["held"], sides["free"]),
+            {f"{name}, messages/s": Spread.of(sides[name]) for name in ("held", "free")},
             notes=[seconds, f"all of the platform flat out, its rows of stock included: {whole}"],
             details=sides,
         ),

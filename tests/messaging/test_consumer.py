@@ -161,7 +161,7 @@ async def test_c3_the_reader_row_is_held_while_a_batch_is_decided() -> None:
 
 async def test_d2_positions_of_skipped_messages_go_with_the_next_unit() -> None:
     """D2: a unit stores all that was passed over before it, in any lane."""
-    world = World()
+    world = World(ConsumerPolicy(positions_seconds=0))
     async with world.running(world.consumer):
         await world.clock.until(lambda: world.consumer.state is ConsumerState.RUNNING)
         await world.feed([world.message(Closed("a"), key=keys_of_one_lane(1)[0])])

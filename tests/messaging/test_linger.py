@@ -136,7 +136,7 @@ async def test_behind_what_is_skipped_nobody_stays(waits: list[float | None]) ->
 
 async def test_without_a_time_to_linger_nothing_stays(waits: list[float | None]) -> None:
     """`linger_seconds=0` decides what one fetch gave, at once; below 0 is refused."""
-    world = World(ConsumerPolicy(linger_seconds=0))
+    world = World(ConsumerPolicy(linger_seconds=0, positions_seconds=0))
     async with world.running(world.consumer):
         await world.clock.settle()
         await world.add("a")

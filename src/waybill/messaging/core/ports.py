@@ -142,12 +142,18 @@ class Subscription(Protocol):
         """First statement of a batch without positions: fence this member. LeaseLostError."""
 
     async def record(
-        self, transaction: Transaction, positions: Positions, message_ids: Sequence[UUID] = ()
+        self,
+        transaction: Transaction,
+        positions: Positions,
+        message_ids: Sequence[UUID] = (),
+        *,
+        move: bool = True,
     ) -> set[UUID]:
         """First statement of a batch: fence this member, store its positions, claim its messages.
 
         The ids that this transaction may apply, as Inbox.claim says; one round trip for all. They
-        commit with the effects, or roll back with them. Raises LeaseLostError.
+        commit with the effects, or roll back with them. Without `move` the positions are not
+        stored: they come again with a later batch. Raises LeaseLostError.
         """
 
     async def record_ahead(
@@ -156,6 +162,8 @@ class Subscription(Protocol):
         positions: Positions,
         message_ids: Sequence[UUID],
         then: Callable[[], None],
+        *,
+        move: bool = True,
     ) -> None:
         """As `record`, of messages that should all be new; it goes with the next statement.
 
@@ -215,6 +223,8 @@ class PartitionPositions(Protocol):
         token: UUID,
         positions: Mapping[tuple[str, int], PartitionPosition],
         message_ids: Sequence[UUID],
+        *,
+        move: bool = True,
     ) -> set[UUID]:
         """Store these and claim messages, as Subscription.record; one statement.
 
@@ -230,6 +240,7 @@ class PartitionPositions(Protocol):
         message_ids: Sequence[UUID],
         *,
         then: Callable[[], None],
+        move: bool = True,
     ) -> None:
         """As `record`, by Subscription.record_ahead's terms."""
 

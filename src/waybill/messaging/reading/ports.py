@@ -141,8 +141,13 @@ class PositionStore(Protocol):
         token: UUID,
         lanes: Mapping[str, Lanes],
         message_ids: Sequence[UUID],
+        *,
+        move: bool,
     ) -> set[UUID]:
-        """Fence, store where the lanes of these sources are, and claim. Raises LeaseLostError."""
+        """Fence, store where the lanes of these sources are, and claim. Raises LeaseLostError.
+
+        Without `move`: fence these sources and claim.
+        """
 
     async def record_ahead(
         self,
@@ -151,5 +156,7 @@ class PositionStore(Protocol):
         lanes: Mapping[str, Lanes],
         message_ids: Sequence[UUID],
         then: Callable[[], None],
+        *,
+        move: bool,
     ) -> None:
         """The same, by Subscription.record_ahead's terms."""

@@ -117,11 +117,16 @@ class OutboxSubscription:
         await self._store.lock(transaction, self._checked_token())
 
     async def record(
-        self, transaction: Transaction, positions: Positions, message_ids: Sequence[UUID] = ()
+        self,
+        transaction: Transaction,
+        positions: Positions,
+        message_ids: Sequence[UUID] = (),
+        *,
+        move: bool = True,
     ) -> set[UUID]:
         """See Subscription.record."""
-        lanes = self._moved(positions)
-        return await self._store.record(transaction, self._checked_token(), lanes, message_ids)
+        token, lanes = self._checked_token(), self._moved(positions)
+        return await self._store.record(transaction, token, lanes, message_ids, move=move)
 
     async def record_ahead(
         self,
@@ -129,10 +134,12 @@ class OutboxSubscription:
         positions: Positions,
         message_ids: Sequence[UUID],
         then: Callable[[], None],
+        *,
+        move: bool = True,
     ) -> None:
         """See Subscription.record_ahead."""
         token, lanes = self._checked_token(), self._moved(positions)
-        await self._store.record_ahead(transaction, token, lanes, message_ids, then)
+        await self._store.record_ahead(transaction, token, lanes, message_ids, then, move=move)
 
     def _moved(self, positions: Positions) -> dict[str, Lanes]:
         lanes: dict[str, Lanes] = {}

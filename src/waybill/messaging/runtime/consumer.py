@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from waybill.messaging.runtime.batch import Sorter
 from waybill.messaging.runtime.batch_size import BatchSizer
 from waybill.messaging.runtime.each import HandlerFailedError, PatientBatch
 from waybill.messaging.runtime.isolation import Isolation, LetterGuard, SameErrorError
-from waybill.messaging.runtime.loop import Loop
+from waybill.messaging.runtime.loop import Loop, LoopStoppedError
 from waybill.messaging.runtime.policy import ConsumerPolicy
 from waybill.messaging.runtime.redrive import Redrive
 from waybill.messaging.runtime.tracing import ConsumerTracing
@@ -93,7 +94,9 @@ class Consumer(Loop):
         self._redrive = Redrive(consumer, ports.dead_letters, self._unit, self._sorter, policy)
         self._sizer = BatchSizer(policy.batch_size_max, policy.batch_work_seconds_max)
         self._scanned: dict[tuple[str, int], tuple[int, UUID | None]] = {}
-        """Positions behind messages that were skipped; they go with the next unit (D2)."""
+        """Positions behind what was decided or skipped; they go with a later unit (D2)."""
+        self._owes = False
+        """Whether some of that was decided: its positions do not wait for another batch."""
         self._recorded_at = self._redriven_at = self._clock.monotonic()
         self._failures = 0
 
@@ -123,11 +126,13 @@ class Consumer(Loop):
         except (TransientError, OutcomeUnknownError) as error:
             await self._back_off(error)
             return
-        self._scanned.clear()
+        self._forget()
         try:
-            while not self.stopping:
-                self.state = ConsumerState.RUNNING
-                await self._turn_or_rewind(subscription)
+            with suppress(LoopStoppedError):
+                while not self.stopping:
+                    self.state = ConsumerState.RUNNING
+                    await self._turn_or_rewind(subscription)
+            await self._settle(subscription)
         except LeaseLostError as error:
             logger.warning("%s: %s; standing by", self.name, error)
             self._ports.observer.retried(self._consumer, type(error).__name__)
@@ -146,11 +151,11 @@ class Consumer(Loop):
         try:
             await self._turn(subscription)
         except AssignmentLostError as error:
-            self._scanned.clear()
+            self._forget()
             logger.info("%s: %s", self.name, error)
             await self._rewind(subscription)
         except (TransientError, OutcomeUnknownError) as error:
-            self._scanned.clear()
+            self._forget()
             await self._back_off(error)
             await self._rewind(subscription)
         else:
@@ -189,8 +194,15 @@ class Consumer(Loop):
             self._ports.observer.processed(self._consumer, "skipped", ordered.skipped, 0.0)
         if ordered.candidates:
             await self._finish(subscription, ordered)
-        elif self._clock.monotonic() - self._recorded_at >= self._policy.idle_record_seconds:
+        elif self._clock.monotonic() >= self._record_at:
             await self._record_scanned(subscription)
+
+    @property
+    def _record_at(self) -> float:
+        policy = self._policy
+        return self._recorded_at + (
+            policy.positions_seconds if self._owes else policy.idle_record_seconds
+        )
 
     async def _fetch(self, subscription: Subscription) -> Batch:
         """The next records; those that nobody waits for once others came, or their time is over.
@@ -198,7 +210,8 @@ class Consumer(Loop):
         Until then they are as good as not fetched: nothing of them is stored.
         """
         size = self._sizer.size
-        batch = more = await self.idle(subscription.fetch(size))
+        within = max(0.0, self._record_at - self._clock.monotonic()) if self._owes else None
+        batch = more = await self.idle(subscription.fetch(size, within))
         if not self._policy.linger_seconds or not self._sorter.has_patient(batch):
             return batch
         until = self._clock.monotonic() + self._policy.linger_seconds
@@ -211,7 +224,14 @@ class Consumer(Loop):
     async def _finish(self, subscription: Subscription, ordered: SortedBatch) -> None:
         ordered.batch = Batch(ordered.batch.records, Positions(dict(self._scanned)))
         start = self._clock.monotonic()
-        isolation = Isolation(self._unit, subscription, ordered, self._sorter, self._guard)
+        isolation = Isolation(
+            self._unit,
+            subscription,
+            ordered,
+            self._sorter,
+            self._guard,
+            move=start >= self._recorded_at + self._policy.positions_seconds,
+        )
         try:
             await isolation.finish()
         except HandlerFailedError as error:
@@ -224,17 +244,33 @@ class Consumer(Loop):
                 clock=self._clock,
             )
             await patient.finish(error)
+            isolation.move = True
         else:
             if isolation.searched:
                 self._sizer.failed(ordered.candidates)
             elif not ordered.letters:
                 self._sizer.observe(ordered.candidates, self._clock.monotonic() - start)
+        if isolation.move:
+            self._forget()
+            self._recorded_at = start
+        else:
+            self._owes = True
+
+    def _forget(self) -> None:
         self._scanned.clear()
-        self._recorded_at = self._clock.monotonic()
+        self._owes = False
 
     async def _record_scanned(self, subscription: Subscription) -> None:
         """Nothing to decide: the positions of a quiet topic move at most once a second (D2)."""
-        self._recorded_at = self._clock.monotonic()
         if self._scanned:
+            self._recorded_at = self._clock.monotonic()
             await self._unit.commit(subscription, (), (), Positions(dict(self._scanned)))
-            self._scanned.clear()
+            self._forget()
+
+    async def _settle(self, subscription: Subscription) -> None:
+        """Store, before it closes, the positions of what was decided; else it is read again."""
+        if self._owes:
+            try:
+                await self._record_scanned(subscription)
+            except (TransientError, OutcomeUnknownError) as error:
+                logger.warning("%s: positions not stored at the end: %s", self.name, error)

@@ -74,6 +74,8 @@ class Isolation:
         batch: SortedBatch,
         sorter: Sorter,
         guard: LetterGuard,
+        *,
+        move: bool = True,
     ) -> None:
         self._unit = unit
         self._subscription = subscription
@@ -81,6 +83,8 @@ class Isolation:
         self._sorter = sorter
         self._guard = guard
         self._condemned = 0
+        self.move = move
+        """Whether positions are stored with it; always, once some of it is a dead letter."""
         self.searched = False
         """Whether some of it failed, and was decided more than once."""
 
@@ -104,6 +108,7 @@ class Isolation:
         while start < stop:
             letters = self._letters(start, stop)
             if letters:
+                self.move = True
                 kinds = [letter.error_type for letter in batch.letters.values()]
                 self._guard.judge(kinds, batch.candidates)
                 await self._guard.allow(len(letters))
@@ -111,14 +116,16 @@ class Isolation:
             positions = batch.batch.part(start, stop).scanned
             received = batch.to_decide(live)
             try:
-                await self._unit.commit(self._subscription, received, letters, positions)
+                await self._unit.commit(
+                    self._subscription, received, letters, positions, move=self.move
+                )
             except HandlerFailedError:
                 raise
             except PermanentError as error:
                 if not live:
                     reason = f"dead letters or positions cannot be stored: {error}"
                     raise TransientError(reason) from error
-                self.searched = True
+                self.searched = self.move = True
                 if not self._condemn_named(error, start, stop):
                     return error
             else:

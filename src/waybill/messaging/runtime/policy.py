@@ -14,6 +14,8 @@ class ConsumerPolicy:
 
     `linger_seconds`: so long a message that nobody waits for (see `Consumer`) stays for others, to
     be decided with them: one transaction in place of one for each. 0: none stays.
+    `positions_seconds`: so old the stored positions may become while batches follow one another. A
+    crash reads at most that much again, and the inbox passes over it. 0: each batch stores its own.
     `same_error_*`: that share of a batch, and at least that many, failing with one error class
     is a bad deployment (protocol C10): the consumer pauses, alarms and keeps trying.
     `dead_letters_max` in `dead_letters_window_seconds` stops it for an operator, over restarts.
@@ -23,6 +25,7 @@ class ConsumerPolicy:
     batch_work_seconds_max: float = 0.02
     batch_tries_after_conflict_max: int = 5
     linger_seconds: float = 0.05
+    positions_seconds: float = 0.2
     idle_record_seconds: float = 1.0
     redrive_poll_seconds: float = 1.0
     redrive_size_max: int = 50
@@ -48,8 +51,13 @@ class ConsumerPolicy:
             if value <= 0:
                 reason = f"{name} must be above 0, not {value}"
                 raise ConfigurationError(reason)
-        if self.linger_seconds < 0:
-            raise ConfigurationError(f"linger_seconds must not be below 0: {self.linger_seconds}")
+        not_negative = {
+            "linger_seconds": self.linger_seconds,
+            "positions_seconds": self.positions_seconds,
+        }
+        for name, value in not_negative.items():
+            if value < 0:
+                raise ConfigurationError(f"{name} must not be below 0: {value}")
         if not 0 < self.same_error_share_max <= 1:
             reason = f"same_error_share_max is a share in (0, 1], not {self.same_error_share_max}"
             raise ConfigurationError(reason)

@@ -44,6 +44,8 @@ class _Part(NamedTuple):
     letters: Sequence[DeadLetter]
     positions: Positions
     redriven: Sequence[UUID]
+    move: bool
+    """Whether the positions are stored now; else with a later unit."""
 
 
 class _RehearsedError(Exception):
@@ -77,12 +79,15 @@ class ConsumerUnit:
         positions: Positions,
         *,
         redriven: Sequence[UUID] = (),
+        move: bool = True,
     ) -> None:
         """Apply, store, commit, acknowledge, report; again after a concurrency conflict.
 
+        Without `move` the positions fence only, and come again with a later unit: a crash reads
+        these messages again, and the inbox passes over them.
         Raises PermanentError (isolate it) and everything that is no message's fault.
         """
-        part = _Part(received, letters, positions, redriven)
+        part = _Part(received, letters, positions, redriven, move)
         for _ in range(self._policy.batch_tries_after_conflict_max):
             try:
                 await self._commit(subscription, part)
@@ -102,7 +107,7 @@ class ConsumerUnit:
             fresh = await self._apply(subscription, part)
         self._trusts = fresh == len(part.received)
         self._report(part, fresh, self._ports.clock.monotonic() - start)
-        if part.positions:
+        if part.positions and part.move:
             await self._acknowledge(subscription, part.positions)
 
     async def _on_trust(self, subscription: Subscription, part: _Part) -> int | None:
@@ -137,9 +142,7 @@ class ConsumerUnit:
         fresh: Sequence[Received] = ()
         spans: BatchSpans | None = None
         async with ports.database.transaction() as transaction:
-            fresh = await self._begin(
-                transaction, subscription, part.received, part.positions, granted
-            )
+            fresh = await self._begin(transaction, subscription, part, granted)
             if fresh:
                 spans = self._tracing.start(fresh)
                 await self._decide(transaction, spans.received if spans else fresh)
@@ -164,7 +167,8 @@ class ConsumerUnit:
         """
         try:
             async with self._ports.database.transaction() as transaction:
-                fresh = await self._begin(transaction, subscription, received, Positions({}))
+                part = _Part(received, (), Positions({}), (), move=False)
+                fresh = await self._begin(transaction, subscription, part)
                 if fresh:
                     await self._decide(transaction, fresh)
                 _roll_back()
@@ -180,22 +184,22 @@ class ConsumerUnit:
         self,
         transaction: Transaction,
         subscription: Subscription,
-        received: Sequence[Received],
-        positions: Positions,
+        part: _Part,
         granted: Callable[[], None] | None = None,
     ) -> Sequence[Received]:
         """The unit's first statements: what of these messages it may apply.
 
         With `granted`: all of them, or the next statement fails.
         """
+        received, positions, move = part.received, part.positions, part.move
         ids = [each.message.id for each in received]
         if crash_points.hook is not None:
             await crash_points.hook("consumer.before_claim", self._consumer)
         claimed = set(ids)
         if granted:
-            await subscription.record_ahead(transaction, positions, ids, granted)
+            await subscription.record_ahead(transaction, positions, ids, granted, move=move)
         elif positions:
-            claimed = await subscription.record(transaction, positions, ids)
+            claimed = await subscription.record(transaction, positions, ids, move=move)
         else:
             await subscription.lock(transaction)
             claimed = await self._ports.inbox.claim(transaction, self._consumer, ids)

@@ -99,14 +99,19 @@ class KafkaSubscription:
         await self._positions.lock(transaction, self._consumer, self._token)
 
     async def record(
-        self, transaction: Transaction, positions: Positions, message_ids: Sequence[UUID] = ()
+        self,
+        transaction: Transaction,
+        positions: Positions,
+        message_ids: Sequence[UUID] = (),
+        *,
+        move: bool = True,
     ) -> set[UUID]:
         """See Subscription.record."""
         self._raise_if_lost()
         moved = self._moved(positions)
         try:
             return await self._positions.record(
-                transaction, self._consumer, self._token, moved, message_ids
+                transaction, self._consumer, self._token, moved, message_ids, move=move
             )
         except LeaseLostError as error:
             # Another member had them between two of our assignments, or has them still.
@@ -120,12 +125,15 @@ class KafkaSubscription:
         positions: Positions,
         message_ids: Sequence[UUID],
         then: Callable[[], None],
+        *,
+        move: bool = True,
     ) -> None:
         """See Subscription.record_ahead."""
         self._raise_if_lost()
         await self._positions.record_ahead(
             *(transaction, self._consumer, self._token, self._moved(positions), message_ids),
             then=then,
+            move=move,
         )
 
     def _moved(self, positions: Positions) -> dict[tuple[str, int], PartitionPosition]:

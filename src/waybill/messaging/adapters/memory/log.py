@@ -138,7 +138,12 @@ class MemorySubscription:
         await self._own_rows(in_memory(transaction))
 
     async def record(
-        self, transaction: Transaction, positions: Positions, message_ids: Sequence[UUID] = ()
+        self,
+        transaction: Transaction,
+        positions: Positions,
+        message_ids: Sequence[UUID] = (),
+        *,
+        move: bool = True,
     ) -> set[UUID]:
         """See Subscription."""
         memory = in_memory(transaction)
@@ -146,7 +151,7 @@ class MemorySubscription:
         moved: dict[str, LanePositions] = {}
         for (source, lane), position in positions.lanes.items():
             moved.setdefault(source, {})[lane] = position
-        for source, lanes in moved.items():
+        for source, lanes in moved.items() if move else ():
             row = rows[source]
             recorded = msgspec.structs.replace(row, positions=row.positions | lanes)
             await memory.put(CONSUMER_SOURCE, (self._consumer, source), recorded)
@@ -158,9 +163,11 @@ class MemorySubscription:
         positions: Positions,
         message_ids: Sequence[UUID],
         then: Callable[[], None],
+        *,
+        move: bool = True,
     ) -> None:
         """See Subscription.record_ahead."""
-        claimed = await self.record(transaction, positions, message_ids)
+        claimed = await self.record(transaction, positions, message_ids, move=move)
         if len(claimed) < len(message_ids):
             raise ClaimRefusedError("a message was applied before")
         then()

@@ -149,12 +149,14 @@ class MysqlPositionStore:
         token: UUID,
         lanes: Mapping[str, Lanes],
         message_ids: Sequence[UUID],
+        *,
+        move: bool,
     ) -> set[UUID]:
         """See PositionStore.record. The lock comes first and in order (protocol C3, D1)."""
         rows = await transaction.fetch(_LOCK, self._consumer, token)
         if not {row[0] for row in rows}.issuperset(lanes):
             raise LeaseLostError(f"another member reads for {self._consumer} now")
-        for source, moved in sorted(lanes.items()):
+        for source, moved in sorted(lanes.items()) if move else ():
             places = encoded(moved.positions), encoded(moved.last_ids)
             await transaction.execute(_MOVE, self._consumer, token, source, *places)
         return await claim(transaction, self._consumer, message_ids)
@@ -166,10 +168,12 @@ class MysqlPositionStore:
         lanes: Mapping[str, Lanes],
         message_ids: Sequence[UUID],
         then: Callable[[], None],
+        *,
+        move: bool,
     ) -> None:
         """See PositionStore.record_ahead. Nothing rides in front of a statement here: at once."""
         try:
-            claimed = await self.record(transaction, token, lanes, message_ids)
+            claimed = await self.record(transaction, token, lanes, message_ids, move=move)
         except LeaseLostError as error:
             raise ClaimRefusedError(str(error)) from error
         if len(claimed) < len(message_ids):

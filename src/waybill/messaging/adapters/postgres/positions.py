@@ -62,10 +62,12 @@ WITH own AS (
         last_ids = ($6::uuid[])[(n.place - 1) * {ALL_LANES} + 1 : n.place * {ALL_LANES}],
         updated_at = clock_timestamp()
     FROM own JOIN unnest($4::text[]) WITH ORDINALITY AS n (source, place) USING (source)
-    WHERE c.consumer = $1 AND c.source = own.source
+    WHERE c.consumer = $1 AND c.source = own.source AND cardinality($5::bigint[]) > 0
     RETURNING c.source
 ), fence AS (
-    SELECT count(*) = cardinality($4::text[]) AS holds FROM moved
+    SELECT count(own.source) = cardinality($4::text[])
+       AND (cardinality($5::bigint[]) = 0 OR count(moved.source) = cardinality($4::text[])) AS holds
+    FROM own LEFT JOIN moved USING (source)
 ), claimed AS (
     {claim_from(f"fence JOIN {IDS} ON fence.holds")}
 )
@@ -172,9 +174,11 @@ class PositionStore:
         token: UUID,
         lanes: Mapping[str, Lanes],
         message_ids: Sequence[UUID],
+        *,
+        move: bool,
     ) -> set[UUID]:
         """Fence, store where the lanes of these sources are, and claim, in one statement."""
-        arguments = self._recorded(token, lanes, message_ids)
+        arguments = self._recorded(token, lanes, message_ids, move=move)
         (row,) = await transaction.fetch(_RECORD, *arguments)
         if not row["holds"]:
             raise LeaseLostError(f"another member reads for {self._consumer} now")
@@ -187,22 +191,25 @@ class PositionStore:
         lanes: Mapping[str, Lanes],
         message_ids: Sequence[UUID],
         then: Callable[[], None],
+        *,
+        move: bool,
     ) -> None:
         """The same, in front of the next statement, by Subscription.record_ahead's terms."""
-        arguments = self._recorded(token, lanes, message_ids)
+        arguments = self._recorded(token, lanes, message_ids, move=move)
         await transaction.execute_ahead(_RECORD_ALL, *arguments, then=then)
 
     def _recorded(
-        self, token: UUID, lanes: Mapping[str, Lanes], message_ids: Sequence[UUID]
+        self, token: UUID, lanes: Mapping[str, Lanes], message_ids: Sequence[UUID], *, move: bool
     ) -> tuple[object, ...]:
         sources = sorted(lanes)
+        moved = sources if move else []
         return (
             self._consumer,
             sorted(message_ids),
             token,
             sources,
-            [seq for source in sources for seq in lanes[source].positions],
-            [last_id for source in sources for last_id in lanes[source].last_ids],
+            [seq for source in moved for seq in lanes[source].positions],
+            [last_id for source in moved for last_id in lanes[source].last_ids],
         )
 
 

@@ -105,6 +105,31 @@ class LogContract:
             async with consuming.transaction() as transaction:
                 assert not await subscription.record(transaction, batch.scanned, ids)
 
+    async def test_positions_that_are_not_moved_fence_and_come_again(
+        self,
+        producing: Database,
+        outbox: Outbox,
+        consuming: Database,
+        make_log: Callable[[], Log],
+    ) -> None:
+        """Without `move` messages are claimed, and the place is where it was before."""
+        await publish(producing, outbox, [a_message("a"), a_message("b")])
+        async with subscribed(make_log()) as subscription:
+            batch = await next_records(subscription)
+            first, second = [record.message.id for record in batch.records]
+            scanned = batch.scanned
+            async with consuming.transaction() as transaction:
+                assert await subscription.record(transaction, scanned, [first], move=False)
+            async with consuming.transaction() as transaction:
+                await subscription.record_ahead(
+                    transaction, scanned, [second], lambda: None, move=False
+                )
+            await subscription.rewind()
+            again = await next_records(subscription)
+            assert [record.message.id for record in again.records] == [first, second]
+            async with consuming.transaction() as transaction:
+                assert not await subscription.record(transaction, again.scanned, [first, second])
+
     async def test_record_ahead_grants_all_or_nothing(
         self,
         producing: Database,
