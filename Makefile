@@ -1,8 +1,11 @@
 # make demo            everything set up, orders placed before your eyes, nothing left running
 # make up / down       the platform in the background; DATA=dir PORT_BASE=n for another one beside it
+#                      BLUEPRINT=name, also for demo, seed and env: one of `waybill blueprints`
 DATA ?= .waybill
 PORT_BASE ?= 8080
 WHERE = --data '$(DATA)' --port-base $(PORT_BASE)
+BLUEPRINT ?=
+WHICH = $(if $(BLUEPRINT),--blueprint '$(BLUEPRINT)')
 VENV = .venv/bin
 # Its tests share one name, of which two processes side by side would run only the first.
 ONE_NAME = tests/http/test_specification.py
@@ -21,10 +24,10 @@ runtime:
 
 demo: BEGAN := $(shell date +%s.%N)
 demo: runtime ## Place orders of every kind, watch each one's way, read the sums
-	@$(VENV)/waybill demo --since $(BEGAN)
+	@$(VENV)/waybill demo --since $(BEGAN) $(WHICH)
 
 up: runtime ## Start the platform in the background
-	@$(VENV)/waybill up --detach $(WHERE)
+	@$(VENV)/waybill up --detach $(WHERE) $(WHICH)
 
 down: runtime ## Stop it; data are kept
 	@$(VENV)/waybill down $(WHERE)
@@ -33,13 +36,13 @@ logs: runtime ## Show and follow its log
 	@$(VENV)/waybill logs --follow $(WHERE)
 
 seed: runtime ## Fill its stock again and place some orders
-	@$(VENV)/waybill seed $(WHERE)
+	@$(VENV)/waybill seed $(WHERE) $(WHICH)
 
 reset: runtime ## Stop it and drop its data
 	@$(VENV)/waybill reset --yes $(WHERE)
 
 env: runtime ## Write a .env with every variable and random passwords, for compose.yaml
-	@$(VENV)/waybill env
+	@$(VENV)/waybill env $(WHICH)
 
 # Where nothing may be written beside the sources, each process that a test starts compiles anew.
 test test-faults: export PYTHONDONTWRITEBYTECODE =
@@ -56,7 +59,7 @@ endif
 
 SHARD ?= 1/1
 test-faults: setup ## Faults as long as they may last, 90 minutes a shard: make test-faults SHARD=1/3
-	@$(VENV)/pytest tests/faults tests/blueprints tests/races tests/benchmark tests/acceptance/test_crash_points.py tests/acceptance/test_kill.py tests/acceptance/test_every_crash_point.py tests/acceptance/test_notify_crash_points.py tests/acceptance/test_bench.py tests/messaging/postgres/test_growth.py tests/messaging/postgres/test_relay_kill.py tests/kafka tests/edge tests/observability tests/deployment -m long --shard '$(SHARD)' $(ARGS)
+	@$(VENV)/pytest tests/faults tests/blueprints tests/races tests/benchmark tests/acceptance/test_crash_points.py tests/acceptance/test_kill.py tests/acceptance/test_every_crash_point.py tests/acceptance/test_notify_crash_points.py tests/acceptance/test_bench.py tests/acceptance/test_demo.py tests/messaging/postgres/test_growth.py tests/messaging/postgres/test_relay_kill.py tests/kafka tests/edge tests/observability tests/deployment -m long --shard '$(SHARD)' $(ARGS)
 
 kafka-up: setup ## Start an Apache Kafka on port 29092, for this machine
 	@$(VENV)/python -m scripts.kafka up

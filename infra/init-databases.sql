@@ -127,3 +127,28 @@ SELECT 'CREATE DATABASE providerdb OWNER provider_owner' WHERE NOT EXISTS (SELEC
 REVOKE ALL ON DATABASE providerdb FROM PUBLIC;
 GRANT CONNECT ON DATABASE providerdb TO provider_service, provider_reader, provider_auditor;
 REVOKE provider_owner FROM CURRENT_USER;
+
+\getenv orchestrator_owner WAYBILL_ORCHESTRATOR_OWNER_PASSWORD
+\getenv orchestrator_service WAYBILL_ORCHESTRATOR_SERVICE_PASSWORD
+\getenv orchestrator_reader WAYBILL_ORCHESTRATOR_READER_PASSWORD
+\getenv orchestrator_auditor WAYBILL_ORCHESTRATOR_AUDITOR_PASSWORD
+SELECT 'CREATE ROLE orchestrator_owner' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'orchestrator_owner') \gexec
+ALTER ROLE orchestrator_owner LOGIN PASSWORD :'orchestrator_owner';
+SELECT 'CREATE ROLE orchestrator_service' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'orchestrator_service') \gexec
+ALTER ROLE orchestrator_service LOGIN PASSWORD :'orchestrator_service';
+SELECT 'CREATE ROLE orchestrator_reader' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'orchestrator_reader') \gexec
+ALTER ROLE orchestrator_reader LOGIN PASSWORD :'orchestrator_reader';
+SELECT 'CREATE ROLE orchestrator_auditor' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'orchestrator_auditor') \gexec
+ALTER ROLE orchestrator_auditor LOGIN PASSWORD :'orchestrator_auditor';
+ALTER ROLE orchestrator_service SET idle_in_transaction_session_timeout = '60s';
+ALTER ROLE orchestrator_service SET statement_timeout = '30s';
+ALTER ROLE orchestrator_reader SET idle_in_transaction_session_timeout = '60s';
+ALTER ROLE orchestrator_reader SET statement_timeout = '30s';
+ALTER ROLE orchestrator_auditor SET idle_in_transaction_session_timeout = '60s';
+ALTER ROLE orchestrator_auditor SET statement_timeout = '30s';
+GRANT pg_read_all_stats TO orchestrator_owner;
+GRANT orchestrator_owner TO CURRENT_USER;
+SELECT 'CREATE DATABASE orchestratordb OWNER orchestrator_owner' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'orchestratordb') \gexec
+REVOKE ALL ON DATABASE orchestratordb FROM PUBLIC;
+GRANT CONNECT ON DATABASE orchestratordb TO orchestrator_service, orchestrator_reader, orchestrator_auditor;
+REVOKE orchestrator_owner FROM CURRENT_USER;

@@ -37,7 +37,7 @@ from waybill.commands.options import (  # noqa: TC001 - read by typer
     PortBase,
 )
 from waybill.commands.output import say
-from waybill.commands.place import remember, settings_of
+from waybill.commands.place import given, remember, settings_of
 from waybill.messaging.core.errors import ConfigurationError, MessagingError
 
 app = typer.Typer(
@@ -231,6 +231,7 @@ def seed(
     data: Data = None,
     port_base: PortBase = None,
     *,
+    blueprint: ChosenBlueprint = None,
     orders: Annotated[int, typer.Option(min=0, max=10_000, help="How many to place.")] = 10,
 ) -> None:
     """Fill the stock of a running platform again, and place some orders.
@@ -241,7 +242,8 @@ def seed(
 
     from waybill.platform.seed import sow  # noqa: PLC0415 - as above
 
-    asyncio.run(sow(settings_of(data, port_base), orders=orders, say=say))
+    settings = settings_of(data, port_base, blueprint=blueprint)
+    asyncio.run(sow(settings, orders=orders, say=say))
 
 
 @app.command(short_help="Orders of every kind, each one's way, the sums.")
@@ -249,13 +251,16 @@ def demo(
     data: Data = None,
     port_base: PortBase = None,
     *,
+    blueprint: ChosenBlueprint = None,
     since: Annotated[
         float | None, typer.Option(help="The Unix time to count from: make's own set-up counts.")
     ] = None,
 ) -> None:
     """Place orders of every kind on a platform of its own, show each one's way, check the sums.
 
-    Example: waybill demo
+    With KAFKA_BROKERS its services meet on Kafka.
+
+    Example: waybill demo --blueprint checkout
     """
     from rich.console import Console  # noqa: PLC0415 - fast help
 
@@ -264,7 +269,8 @@ def demo(
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 140
-    run_demo(console, data_directory=data, port_base=port_base, since=since)
+    data, port_base = given(data, port_base)
+    run_demo(console, data_directory=data, port_base=port_base, blueprint=blueprint, since=since)
 
 
 @app.command(short_help="Stop the platform and delete its data.")

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from scripts.kafka.properties import FIXED
 
-from waybill.blueprints.choreography import CHOREOGRAPHY
+from waybill.blueprints.catalogue import BLUEPRINTS, DEFAULT, WITH_PAYMENT
+from waybill.platform.chosen import chosen
 from waybill.platform.databases import urls_of
+from waybill.platform.env_file import DATABASES, lines
 from waybill.platform.outside import NOTHING_OUTSIDE, Outside
 from waybill.platform.own_databases import OwnDatabases
 from waybill.platform.own_server import tables_of
@@ -24,11 +27,18 @@ from waybill.platform.settings import Settings
 if TYPE_CHECKING:
     from tests.deployment.reading import Services
 
+    from waybill.blueprints.definition import Blueprint
+
 ROOT = Path(__file__).parents[2]
-OURS = {plan.name: service for service, plan in plans_of(CHOREOGRAPHY).items()}
-"""The containers are those of the default blueprint."""
+OURS = {plan.name: service for service, plan in PLANS.items()}
+"""The containers of services, of whatever blueprint."""
 READY = "/readyz"
-NINE = {*OURS, "postgres", "kafka", "prometheus", "grafana", "tempo"}
+TARGETS = ROOT / "infra/prometheus/services"
+AROUND = {"postgres", "kafka", "prometheus", "grafana", "tempo"}
+NINE = {*(plan.name for plan in plans_of(DEFAULT).values()), *AROUND}
+BESIDE = {"redis", "mail", "tools", "collector"}
+"""Profiles that no blueprint needs."""
+KNOWN = (*BLUEPRINTS.values(), *WITH_PAYMENT.values())
 NOT_ROOT_BY_ITSELF = {"apache/kafka", "kafbat/kafka-ui"}
 """Whose images name a user of their own (appuser, kafkaui)."""
 
@@ -49,9 +59,83 @@ def test_it_is_a_compose_file() -> None:
     assert checked.returncode == 0, checked.stdout
 
 
-def test_nine_containers_start(containers: Services) -> None:
+def started(containers: Services, profiles: str) -> set[str]:
+    """What `docker compose up` starts with these in COMPOSE_PROFILES."""
+    wanted = set(profiles.split(","))
+    return {
+        name
+        for name, service in containers.items()
+        if "profiles" not in service or wanted.intersection(service["profiles"])
+    }
+
+
+def test_nine_containers_start(containers: Services, dot_env: dict[str, str]) -> None:
     """R262: seed 003's nine; others only with a profile."""
-    assert {name for name, service in containers.items() if "profiles" not in service} == NINE
+    assert started(containers, dot_env["COMPOSE_PROFILES"]) == NINE
+
+
+@pytest.mark.parametrize("blueprint", KNOWN, ids=lambda blueprint: blueprint.name)
+def test_a_blueprint_has_the_containers_of_its_services(
+    containers: Services, blueprint: Blueprint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R259, R267: the .env that is written for it names its profile, and what it runs as."""
+    written = [line.partition("=") for line in lines(lambda: "x", blueprint.name)]
+    given = {name: text for name, _, text in written}
+    ours = {plan.name for plan in plans_of(blueprint).values()}
+    assert started(containers, given["COMPOSE_PROFILES"]) == ours | AROUND
+    monkeypatch.setenv("WAYBILL_BLUEPRINT", given["WAYBILL_BLUEPRINT"])
+    assert chosen(Settings.load(data_directory=Path("/nonexistent"))) == blueprint
+
+
+@pytest.mark.parametrize("blueprint", KNOWN, ids=lambda blueprint: blueprint.name)
+def test_prometheus_asks_the_services_of_the_blueprint(
+    containers: Services, blueprint: Blueprint
+) -> None:
+    """None that it does not have, which would be taken for dead, and all that it has."""
+    groups = yaml.safe_load((TARGETS / f"{blueprint.name}.yml").read_text())
+    found = {group["labels"]["job"]: group["targets"] for group in groups}
+    assert found == {
+        plan.name: [f"{plan.name}:{8080 + plan.port_offset}"]
+        for plan in plans_of(blueprint).values()
+    }
+    (job,) = yaml.safe_load((TARGETS.parent / "prometheus.yml").read_text())["scrape_configs"]
+    (mounted,) = job["file_sd_configs"][0]["files"]
+    chosen_one = f"./infra/prometheus/services/{DEFAULT.name}.yml:{mounted}:ro"
+    assert chosen_one in containers["prometheus"]["volumes"]
+
+
+def test_every_profile_is_a_blueprint_or_stands_beside_one(containers: Services) -> None:
+    """None is misspelt, and the page tells of each."""
+    profiles = {each for service in containers.values() for each in service.get("profiles", ())}
+    assert profiles >= BESIDE
+    assert profiles - BESIDE <= {blueprint.name for blueprint in KNOWN}
+    page = (ROOT / "docs/deployment.md").read_text()
+    assert all(f"`{profile}`" in page for profile in profiles)
+
+
+def test_services_call_containers_that_exist(
+    containers: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In `checkout` and `notify` orders call another service: by its container, at its port."""
+    for name, text in containers["order-service"]["environment"].items():
+        monkeypatch.setenv(name, str(text))
+    settings = Settings.load()
+    for url, service in ((settings.payment_url, "payment"), (settings.notify_url, "notification")):
+        plan = PLANS[service]
+        assert url == f"http://{plan.name}:{settings.port_base + plan.port_offset}"
+        assert plan.name in containers
+
+
+def test_mail_can_be_caught(containers: Services) -> None:
+    """The profile `mail`: by the variables that stand above it a mail gets there, without TLS."""
+    given = {"SMTP_HOST": "mail", "SMTP_PORT": "1025", "SMTP_TLS": "none"}
+    assert {*given, "FROM_EMAIL"} <= set(containers["notification-service"]["environment"])
+    smtp = Outside.from_environment({**given, "FROM_EMAIL": "orders@shop.example"}).smtp
+    assert smtp is not None
+    catcher = containers[smtp.host]
+    assert catcher["environment"]["MP_SMTP_BIND_ADDR"] == f"0.0.0.0:{smtp.port}"
+    said = (ROOT / "compose.yaml").read_text()
+    assert all(f"{name}={text}" in said for name, text in given.items())
 
 
 @ours
@@ -143,9 +227,9 @@ def test_who_is_waited_for_can_be_asked(containers: Services) -> None:
 
 
 def test_the_databases_are_made_by_the_script_of_this_release(containers: Services) -> None:
-    """infra/init-databases.sql is what `waybill provision --sql` writes, and has its passwords."""
+    """infra/init-databases.sql: `waybill provision --sql` for all, and it has its passwords."""
     text = (ROOT / "infra/init-databases.sql").read_text()
-    assert text == "\n".join(script()) + "\n"
+    assert text == "\n".join(script(DATABASES)) + "\n"
     given = containers["postgres"]["environment"]
     assert set(re.findall(r"\\getenv \w+ (\w+)", text)) <= set(given)
 

@@ -12,8 +12,8 @@ import pytest
 from waybill.messaging.adapters.kafka.settings import PREFIX, KafkaSettings
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.platform.databases import urls_of
-from waybill.platform.env_file import lines, write
-from waybill.platform.own_databases import SERVICES, OwnDatabases, variables
+from waybill.platform.env_file import DATABASES, lines, write
+from waybill.platform.own_databases import OwnDatabases, variables
 from waybill.platform.own_server import Administrator
 from waybill.platform.settings import Settings, variable_of
 
@@ -30,6 +30,14 @@ def test_it_has_every_variable_of_seed_004(dot_env: dict[str, str]) -> None:
     assert set(dot_env) >= SEED_004
 
 
+def test_every_variable_of_compose_is_in_it_or_on_the_page(dot_env: dict[str, str]) -> None:
+    """Whoever reads .env and docs/deployment.md knows all that can be set."""
+    asked = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "compose.yaml").read_text()))
+    told = set(re.findall(r"`([A-Z_]+)[`=]", (ROOT / "docs/deployment.md").read_text()))
+    assert asked
+    assert asked <= {*dot_env, *told}
+
+
 def test_settings_load_from_it(dot_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """R268: processes without containers reach every database by it, in every role."""
     for name, text in dot_env.items():
@@ -37,7 +45,7 @@ def test_settings_load_from_it(dot_env: dict[str, str], monkeypatch: pytest.Monk
     Settings.load()
     own = OwnDatabases.from_environment(dot_env)
     assert own is not None
-    for service in SERVICES:
+    for service in DATABASES:
         urls = urls_of(own, service)
         for url in (urls.owner, urls.service, urls.reader, urls.auditor):
             assert url.endswith(f"@localhost:5432/{service}db")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"
 RULES = INFRA / "prometheus" / "rules"
+SERVICES = INFRA / "prometheus" / "services" / "choreography.yml"
 DASHBOARDS = INFRA / "grafana" / "dashboards"
 STRING = r'"(?:[^"\\]|\\.)*"'
 TOKEN = re.compile(

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from scripts.kafka.machine import program
 from tests.acceptance.processes import wait_for
-from tests.observability.files import RULES
+from tests.observability.files import RULES, SERVICES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,9 +77,12 @@ def running(directory: Path, target: Callable[[str, int], str]) -> Iterator[Prom
     configuration = yaml.safe_load((RULES.parent / "prometheus.yml").read_text())
     configuration["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     configuration["rule_files"] = [f"{directory}/*.yml"]
-    for job in configuration["scrape_configs"]:
-        host, _, port = job["static_configs"][0]["targets"][0].partition(":")
-        job["static_configs"] = [{"targets": [target(host, int(port))]}]
+    (job,) = configuration["scrape_configs"]
+    del job["file_sd_configs"]
+    job["static_configs"] = yaml.safe_load(SERVICES.read_text())
+    for group in job["static_configs"]:
+        host, _, port = group["targets"][0].partition(":")
+        group["targets"] = [target(host, int(port))]
     (directory / "config.yaml").write_text(yaml.safe_dump(configuration))
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))

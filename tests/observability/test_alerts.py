@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 from scripts.kafka.machine import program
-from tests.observability.files import RULES, alerts, selectors, without_threshold
+from tests.observability.files import RULES, SERVICES, alerts, selectors, without_threshold
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -187,13 +187,19 @@ def test_configurations_are_what_prometheus_takes() -> None:
 
 
 def test_the_local_configuration_differs_by_its_targets_only() -> None:
-    """What is tried on a machine is what runs in containers."""
-    made = [yaml.safe_load((RULES.parent / name).read_text()) for name in FILES]
-    for configuration, local in zip(made, (False, True), strict=True):
-        for job in configuration["scrape_configs"]:
-            (target,) = job["static_configs"][0].pop("targets")
-            assert target.split(":")[0] == ("localhost" if local else job["job_name"])
-    assert made[0] == made[1]
+    """What is tried on a machine is what runs in containers of the default blueprint."""
+    inside, local = (yaml.safe_load((RULES.parent / name).read_text()) for name in FILES)
+    (job,) = inside.pop("scrape_configs")
+    wanted = {
+        group["labels"]["job"]: group["targets"][0].replace(group["labels"]["job"], "localhost")
+        for group in yaml.safe_load(SERVICES.read_text())
+    }
+    found = {}
+    for each in local.pop("scrape_configs"):
+        (found[each.pop("job_name")],) = each.pop("static_configs")[0]["targets"]
+        assert each == {"metrics_path": job["metrics_path"]}
+    assert found == wanted
+    assert inside == local
 
 
 def test_expressions_are_taken_apart_rightly() -> None:

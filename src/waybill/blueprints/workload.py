@@ -40,13 +40,19 @@ def email(number: int) -> str:
 class StockLevel:
     """Where a product's stock is set by PUT: a port above the base, a path, a member of the body.
 
-    `is_named`: the body has the product's name as well.
+    `is_named`: the body has the product's name as well. `reserved_member` is what GET calls the
+    units that orders hold.
     """
 
     port: int = INVENTORY_SERVICE
     path: Callable[[int], str] = lambda number: f"/api/products/{product_id(number)}"
     member: str = "stock"
+    reserved_member: str = "reserved"
     is_named: bool = True
+
+    def holding(self, count: int, name: str) -> dict[str, object]:
+        """The body of PUT for so many."""
+        return {self.member: count, **({"name": name} if self.is_named else {})}
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,10 @@ class Workload:
 
 
 SKU_LEVEL: Final = StockLevel(
-    path=lambda number: f"/api/inventory/{sku(number)}", member="availableQty", is_named=False
+    path=lambda number: f"/api/inventory/{sku(number)}",
+    member="availableQty",
+    reserved_member="reservedQty",
+    is_named=False,
 )
 NUMBERED_LEVEL: Final = StockLevel(port=ORDER_SERVICE, path=lambda number: f"/product/{number}")
 

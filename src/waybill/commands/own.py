@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from waybill.commands.options import Data, PortBase  # noqa: TC001 - read by typer
+from waybill.commands.options import ChosenBlueprint, Data, PortBase  # noqa: TC001 - read by typer
 from waybill.commands.output import say
 from waybill.commands.place import run, settings_of
 from waybill.messaging.core.errors import ConfigurationError
@@ -74,17 +74,21 @@ def env(
     data: Data = None,
     port_base: PortBase = None,
     *,
+    blueprint: ChosenBlueprint = None,
     file: Annotated[Path, typer.Option(metavar="FILE", help="Where; it must not exist.")] = Path(
         ".env"
     ),
 ) -> None:
     """Write the variables of compose.yaml, with random passwords, for your eyes only.
 
+    WAYBILL_BLUEPRINT and COMPOSE_PROFILES say which containers `docker compose up` starts.
+
     Example: waybill env --file .env
     """
-    from waybill.platform.env_file import write  # noqa: PLC0415 - fast help
+    from waybill.platform.chosen import chosen  # noqa: PLC0415 - fast help
+    from waybill.platform.env_file import write  # noqa: PLC0415 - as above
 
-    write(file, _chosen(None, data, port_base))
+    write(file, chosen(settings_of(data, port_base, blueprint=blueprint)).name)
     say(f"written: {file} (it holds passwords: keep it, and keep it secret)")
 
 

@@ -56,11 +56,8 @@ async def raise_stock(plan: Plan) -> None:
     connection = Connection(plan.host, plan.port_base + level.port)
     for number in NUMBERS:
         path = level.path(number)
-        stocked: dict[str, object] = {level.member: STOCK}
-        if level.is_named:
-            known = json.loads((await connection.request("GET", path)).body)
-            stocked["name"] = known.get("name", f"Product {number}")
-        body = json.dumps(stocked).encode()
+        known = json.loads((await connection.request("GET", path)).body)
+        body = json.dumps(level.holding(STOCK, known.get("name", f"Product {number}"))).encode()
         answer = await connection.request(
             "PUT", path, body, headers="Content-Type: application/json\r\n"
         )

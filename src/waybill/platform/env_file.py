@@ -9,11 +9,12 @@ import os
 import secrets
 from typing import TYPE_CHECKING, Final
 
+from waybill.blueprints.catalogue import DEFAULT
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.platform.own_databases import SERVICES, password_variable, roles_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 SECRET_BYTES: Final = 24
@@ -24,15 +25,27 @@ SMTP: Final = {
     "SMTP_PORT": "587",
     "SMTP_USER": "",
     "SMTP_PASSWORD": "",
+    "SMTP_TLS": "",
     "FROM_EMAIL": "orders@example.com",
 }
-"""Seed 004's names. Empty hosts: no cache, and mails go to the log."""
+"""Seed 004's names, and how mail is encrypted. Empty hosts: no cache, and mails go to the log."""
+
+PROVIDER: Final = ("PAYMENT_PROVIDER_URL", "PAYMENT_PROVIDER_TOKEN", "PAYMENT_WEBHOOK_SECRETS")
+NOTIFIED: Final = ("NOTIFY_URL", "NOTIFY_TOKEN")
+
+DATABASES: Final = (*SERVICES, "orchestrator")
+"""Those of every blueprint: PostgreSQL's container makes them when its volume is made."""
 
 
-def lines(secret: Callable[[], str], services: Iterable[str] = SERVICES) -> Iterator[str]:
+def lines(secret: Callable[[], str], blueprint: str = DEFAULT.name) -> Iterator[str]:
     """The file's lines; `secret` gives each password."""
     yield "# Written by `make env`. Keep it secret. compose.yaml reads it; without containers:"
     yield "#   set -a; . ./.env; set +a; .venv/bin/waybill serve order"
+    yield ""
+    yield "# One of `waybill blueprints`; and the profiles of containers, with commas between:"
+    yield "# the blueprint's, and redis, mail, tools or collector as you like"
+    yield f"WAYBILL_BLUEPRINT={blueprint}"
+    yield f"COMPOSE_PROFILES={blueprint}"
     yield ""
     yield "# Kafka as this machine sees it; containers use kafka:9092"
     yield "KAFKA_BROKERS=localhost:29092"
@@ -44,7 +57,7 @@ def lines(secret: Callable[[], str], services: Iterable[str] = SERVICES) -> Iter
     yield "POSTGRES_DB=postgres"
     yield "POSTGRES_USER=administrator"
     yield f"POSTGRES_PASSWORD={secret()}"
-    for service in services:
+    for service in DATABASES:
         yield ""
         yield f"# The roles of {service}'s database"
         for role in roles_of(service):
@@ -57,12 +70,19 @@ def lines(secret: Callable[[], str], services: Iterable[str] = SERVICES) -> Iter
     yield from (f"{name}={value}" for name, value in REDIS.items())
     yield ""
     yield "# Mail to customers, if SMTP_HOST names a server; else it is a line in the log"
+    yield "# (the profile mail: SMTP_HOST=mail, SMTP_PORT=1025, SMTP_TLS=none)"
     yield from (f"{name}={value}" for name, value in SMTP.items())
+    yield ""
+    yield "# A payment provider of yours in place of the simulator"
+    yield from (f"{name}=" for name in PROVIDER)
+    yield ""
+    yield "# Whom `notify` notifies, if not its own notification service"
+    yield from (f"{name}=" for name in NOTIFIED)
 
 
-def write(path: Path, services: Iterable[str] = SERVICES) -> None:
+def write(path: Path, blueprint: str = DEFAULT.name) -> None:
     """Make the file, for its owner's eyes only. Raises ConfigurationError if it is there."""
-    text = "\n".join(lines(lambda: secrets.token_urlsafe(SECRET_BYTES), services)) + "\n"
+    text = "\n".join(lines(lambda: secrets.token_urlsafe(SECRET_BYTES), blueprint)) + "\n"
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 import httpx2
 
+from waybill.blueprints.workload import ORDER_SERVICE
 from waybill.messaging.core.errors import ConfigurationError
-from waybill.platform.background import addresses
+from waybill.platform.chosen import chosen
+from waybill.platform.demo.shop import PRICES, DemoFailedError, Shop
+from waybill.platform.settings import reached_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,47 +19,33 @@ if TYPE_CHECKING:
     from waybill.platform.settings import Settings
 
 STOCK: Final = 1_000
-CUSTOMER: Final = "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa"
-PRICE: Final = 29.99
 
 
 async def sow(settings: Settings, *, orders: int, say: Callable[[str], None]) -> None:
-    """Raise the stock of every product and place orders of one or two lines."""
-    where = addresses(settings)
-    async with httpx2.AsyncClient(timeout=30, trust_env=False) as client:
-        try:
-            products = await _fill(client, where["inventory-service"])
-            for number in range(orders):
-                lines = [products[number % len(products)], products[(number + 1) % len(products)]]
-                await _place(client, where["order-service"], lines[: 1 + number % 2], number)
-        except httpx2.TransportError as error:
-            raise ConfigurationError(
-                f"no platform answers on ports {settings.port_base + 1} and following: "
-                "start one with `waybill up --detach`"
-            ) from error
-    say(f"{len(products)} products with {STOCK} pieces each, {orders} orders placed:")
-    say(f"{where['order-service']}/api/orders")
+    """Raise the stock of every product and place orders of one or two lines.
 
-
-async def _fill(client: httpx2.AsyncClient, inventory: str) -> list[str]:
-    answer = await client.get(f"{inventory}/api/products")
-    products = answer.raise_for_status().json()["items"]
-    for product in products:
-        wanted = {"name": product["name"], "stock": STOCK}
-        (
-            await client.put(f"{inventory}/api/products/{product['id']}", json=wanted)
-        ).raise_for_status()
-    return [product["id"] for product in products]
-
-
-async def _place(client: httpx2.AsyncClient, orders: str, products: list[str], number: int) -> None:
-    lines = [
-        {"productId": product, "quantity": 1 + number % 3, "unitPrice": PRICE}
-        for product in products
-    ]
-    answer = await client.post(
-        f"{orders}/api/orders",
-        json={"customerId": CUSTOMER, "items": lines, "currency": "EUR"},
-        headers={"Idempotency-Key": secrets.token_hex(16)},
-    )
-    answer.raise_for_status()
+    Raises ConfigurationError if no platform of this blueprint answers.
+    """
+    blueprint, base = chosen(settings), settings.port_base
+    path, host = blueprint.orders.contract.path, reached_at(settings.host)
+    shop = Shop(blueprint, base, host=host)
+    try:
+        await shop.fill(dict.fromkeys(PRICES, STOCK))
+        for number in range(orders):
+            products = [1 + (number + each) % len(PRICES) for each in range(1 + number % 2)]
+            lines = [(product, 1 + number % 3) for product in products]
+            shop.order_of(await shop.post(secrets.token_hex(16), *lines))
+    except httpx2.TransportError as error:
+        raise ConfigurationError(
+            f"no platform of the blueprint {blueprint.name!r} answers on ports {base + 1} and "
+            "following: start one with `waybill up --detach`"
+        ) from error
+    except DemoFailedError as error:
+        raise ConfigurationError(
+            f"{error}: seed takes it for a platform of the blueprint {blueprint.name!r}; "
+            "name another with --blueprint"
+        ) from error
+    finally:
+        await shop.close()
+    say(f"{len(PRICES)} products with {STOCK} pieces each, {orders} orders placed:")
+    say(f"http://{host}:{base + ORDER_SERVICE}{path}")

@@ -11,12 +11,15 @@ import asyncpg
 from rich.console import Console
 from tests.acceptance.test_poison import GARBAGE, MENDED, POISON, WRONG
 
+from waybill.blueprints.catalogue import DEFAULT
 from waybill.messaging.adapters.postgres.verdicts import discard_dead_letters, redrive_dead_letters
 from waybill.messaging.core.identity import new_id
 from waybill.messaging.core.lanes import lane_of
 from waybill.operations.audit import AuditOptions, audit
 from waybill.platform.composition import Platform
-from waybill.platform.demo import Demo, Shop
+from waybill.platform.demo.acts import Stage, cancelled_on_its_way
+from waybill.platform.demo.play import play
+from waybill.platform.demo.shop import Shop
 from waybill.platform.provisioning import SERVICES, database_of
 from waybill.platform.settings import Settings
 
@@ -86,15 +89,13 @@ async def fill(server: EmbeddedPostgres, data: Path, port_base: int) -> None:
     settings = Settings.load(data_directory=data, port_base=port_base)
     platform = Platform(settings, server)
     async with platform:
-        shop = Shop(port_base)
+        shop, console = Shop(DEFAULT, port_base), Console(quiet=True)
         provider = platform.running["payment"].built.provider
-        assert provider is not None
-        console = Console(quiet=True)
-        demo = Demo(shop, console, hold_payments=provider.hold, ledger=provider.totals)
-        await demo.run()
-        await _refunded(platform, demo)
+        stage = Stage(blueprint=DEFAULT, shop=shop, say=console.print, provider=provider)
+        await play(stage, console)
+        await _refunded(platform, stage)
         for number in range(ORDERS):
-            await shop.place(number % 3, 1)
+            await shop.place(1 + number % 3, 1)
         for journey in shop.journeys:
             await shop.follow(journey)
         await _redriven(shop, platform, server)
@@ -105,12 +106,12 @@ async def fill(server: EmbeddedPostgres, data: Path, port_base: int) -> None:
         await shop.close()
 
 
-async def _refunded(platform: Platform, demo: Demo) -> None:
+async def _refunded(platform: Platform, stage: Stage) -> None:
     """Customers change their minds until one does so while the provider captures."""
     database = platform.running["payment"].messaging.ports.database
     refunds = "SELECT count(*)::int AS refunds FROM app.payments WHERE status LIKE 'REFUND%'"
     while not (await database.fetch(refunds))[0]["refunds"]:
-        await demo._cancelled_while_paying()
+        await cancelled_on_its_way(stage)
 
 
 async def _redriven(shop: Shop, platform: Platform, server: EmbeddedPostgres) -> None:
@@ -118,7 +119,7 @@ async def _redriven(shop: Shop, platform: Platform, server: EmbeddedPostgres) ->
     database = platform.running["notification"].messaging.ports.database
     url = server.url(database_of("notification"))
     await execute(url, WRONG)
-    journey = await shop.follow(await shop.place(3, 9_999))
+    journey = await shop.follow(await shop.place(4, 9_999))
     letters = "SELECT message_id FROM messaging.dead_letters WHERE key = $1 AND verdict = $2"
 
     async def letter(verdict: str) -> Any:  # noqa: ANN401 - asyncpg's UUID

@@ -83,9 +83,11 @@ class SimulatedProvider:
         """What writes the ledger."""
         return (self._charges, self._refunds)
 
-    def hold(self, delay_seconds: float) -> None:
-        """From now on hold each charge for so long; see SimulatorSettings.delay_seconds."""
-        self._settings = replace(self._settings, delay_seconds=delay_seconds)
+    def behave(self, *, force_outcome: str, delay_seconds: float) -> None:
+        """From now on decide so, and hold each charge for so long; see SimulatorSettings."""
+        self._settings = replace(
+            self._settings, force_outcome=force_outcome, delay_seconds=delay_seconds
+        )
 
     async def totals(self) -> tuple[Decimal, Decimal]:
         """Everything ever captured, and everything ever given back."""
