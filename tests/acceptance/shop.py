@@ -12,7 +12,6 @@ import msgspec
 from waybill.commerce.testing.gate import Gate
 from waybill.commerce.testing.provider_server import CHARGES, ProviderServer
 from waybill.messaging.core.identity import new_id
-from waybill.platform.demo.gate import Gate
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

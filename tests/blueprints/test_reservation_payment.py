@@ -31,7 +31,7 @@ from waybill.commerce.contracts import (
     Reason,
     RefundRequested,
 )
-from waybill.commerce.process import CANCEL_REQUESTED, Fact, advance, begin, unanswered
+from waybill.commerce.process import CANCEL_REQUESTED, Fact, advance, begin, settled, unanswered
 from waybill.messaging.core.errors import ConfigurationError, UndecodableMessageError
 from waybill.messaging.core.message import Message
 from waybill.platform.chosen import chosen, claim
@@ -117,7 +117,11 @@ def test_inventory_is_asked_with_the_lines() -> None:
                 *("StockReleaseRequested", "RefundRequested"),
             ],
         ),
-        ([CANCEL_REQUESTED, "PaymentSucceeded"], "CANCELED", ["OrderCancelled", "RefundRequested"]),
+        (
+            [CANCEL_REQUESTED, "PaymentSucceeded"],
+            "CANCELED",
+            ["OrderCancelled", "StockReleaseRequested", "RefundRequested"],
+        ),
     ],
 )
 def test_statuses_follow_the_facts(facts: list[str], status: str, emits: list[str]) -> None:
@@ -129,6 +133,18 @@ def test_statuses_follow_the_facts(facts: list[str], status: str, emits: list[st
         progress = result.progress
         told += result.emits
     assert (progress.status, told) == (status, emits)
+
+
+@pytest.mark.parametrize("payment", [["PaymentSucceeded", "PaymentRefunded"], ["PaymentFailed"]])
+def test_a_cancel_while_it_is_paid_is_settled_without_the_deadline(payment: list[str]) -> None:
+    """Stock is asked back although nobody may have asked for it: inventory's answer settles."""
+    progress = begin(PROCESS)
+    for fact in (CANCEL_REQUESTED, *payment, "StockReleased"):
+        assert not settled(PROCESS, progress)
+        progress = advance(PROCESS, progress, Fact(fact)).progress
+        if fact == "PaymentFailed":
+            break
+    assert settled(PROCESS, progress)
 
 
 def test_the_deadline_asks_for_the_step_whose_turn_it_is() -> None:

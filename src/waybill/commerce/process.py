@@ -203,10 +203,15 @@ def owed(process: Process, progress: Progress) -> tuple[str, ...]:
         return _told(process.confirmed)
     if progress.status in process.failures:
         ending = next(each for each in process.endings if each.status == progress.status)
+        # What the host asks itself, nobody else takes back or answers: it may be asked already.
+        asked = {step.undo for step in process.steps if step.hosted}
+        asked &= {*_undos_unanswered(process, progress.facts)}
         undos = tuple(
             step.undo
             for step in reversed(process.steps)
-            if step.undo and step.done in progress.facts and step.undone not in progress.facts
+            if step.undo
+            and step.undone not in progress.facts
+            and (step.done in progress.facts or step.undo in asked)
         )
         return (*_told(ending), *undos)
     return tuple(step.ask for step in _begun(process, progress.facts) if step.hosted)

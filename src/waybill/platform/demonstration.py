@@ -15,6 +15,7 @@ from random import SystemRandom
 from typing import TYPE_CHECKING
 
 from waybill.commerce.payments.outside import URL as PROVIDER_URL
+from waybill.commerce.testing.gate import HOST, Gate
 from waybill.messaging.adapters.kafka.settings import KafkaSettings
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.operations.audit import AuditOptions, audit
@@ -24,7 +25,6 @@ from waybill.platform.chosen import DATABASE, chosen, claim
 from waybill.platform.composition import Platform
 from waybill.platform.databases import databases_of, urls_of
 from waybill.platform.demo.acts import PAYMENT_SERVICE, Stage, calls
-from waybill.platform.demo.gate import Gate
 from waybill.platform.demo.play import play
 from waybill.platform.demo.shop import DemoFailedError, Shop
 from waybill.platform.embedded import EmbeddedPostgres
@@ -123,10 +123,11 @@ async def _gated(settings: Settings, stack: AsyncExitStack) -> tuple[Gate | None
         name, field = "notification", "notify_url"
     if not calls(blueprint) or getattr(settings, field):
         return None, settings
-    gate = Gate(settings.port_base + PLANS[name].port_offset)
+    gate = Gate()
+    gate.behind = settings.port_base + PLANS[name].port_offset
     await gate.open()
     stack.push_async_callback(gate.shut)
-    return gate, settings.model_copy(update={field: gate.url})
+    return gate, settings.model_copy(update={field: f"http://{HOST}:{gate.port}"})
 
 
 def _started(settings: Settings, seconds: float) -> str:

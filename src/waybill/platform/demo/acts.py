@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from waybill.blueprints.definition import Blueprint
     from waybill.commerce.payments.simulator import SimulatedProvider
-    from waybill.platform.demo.gate import Gate
+    from waybill.commerce.testing.gate import Gate
     from waybill.platform.demo.shop import Journey, Shop
 
 PAYMENT_SERVICE: Final = "payment-service"
