@@ -103,9 +103,8 @@ def taken(process: PlatformProcess) -> float:
 def registered(site: Site) -> set[str]:
     """Addresses of the order service's instances that take requests, as the registry says now."""
     url = site.order.environment["WAYBILL_REGISTRY_URLS"]
-    answer = httpx2.get(
-        f"{url}/apps/ORDER-SERVICE", headers={"Accept": "application/json"}, timeout=5
-    )
+    accepts = {"Accept": "application/json"}
+    answer = site.order.client.get(f"{url}/apps/ORDER-SERVICE", headers=accepts)
     if answer.status_code == 404:
         return set()
     instances = answer.json()["application"]["instance"]
