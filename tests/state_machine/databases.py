@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CLOCK = """
 CREATE SCHEMA testing;
 CREATE TABLE testing.instant (at timestamptz NOT NULL);
-INSERT INTO testing.instant VALUES ('2040-01-01');
+INSERT INTO testing.instant VALUES ('2037-01-01');
 CREATE FUNCTION testing.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE
 AS 'SELECT at FROM testing.instant';
 DO $$

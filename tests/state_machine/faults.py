@@ -22,7 +22,6 @@ from waybill.messaging.core.errors import OutcomeUnknownError, TransientError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 
-    from waybill.messaging.adapters.postgres.connection import PostgresDatabase
     from waybill.messaging.core.crash_points import Hook
     from waybill.messaging.core.ports import Row, Transaction
 
@@ -210,7 +209,11 @@ class FaultyDatabase:
     """See Database: one service's, in one life of its process."""
 
     def __init__(
-        self, inner: PostgresDatabase, process: Process, turn: Turn, loop: VirtualLoop
+        self,
+        inner: Any,  # noqa: ANN401 - a pool of either engine
+        process: Process,
+        turn: Turn,
+        loop: VirtualLoop,
     ) -> None:
         self._inner = inner
         self._process = process
@@ -261,7 +264,8 @@ class FaultyDatabase:
                 self._process.reach()
                 self._process.commits += 1
                 with self._loop.statement():
-                    return await self._inner.fetch(statement, *arguments)
+                    rows: Sequence[Row] = await self._inner.fetch(statement, *arguments)
+                    return rows
         except KilledError:
             await _never()
             raise

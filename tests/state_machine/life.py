@@ -15,6 +15,7 @@ from waybill.platform.http.application import HttpParts, create_application
 from waybill.platform.http.health import Health
 from waybill.platform.metrics import ServiceMetrics
 from waybill.platform.services import Workshop
+from waybill.platform.stores import stores_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -122,6 +123,7 @@ class Life:
                 metrics=metrics,
                 settings=world.settings,
                 provider_url=world.urls.get("provider", ""),
+                stores=stores_of(world.urls[self.service]),
             )
         )
         messaging.start()

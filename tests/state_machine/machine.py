@@ -18,12 +18,6 @@ from tests.state_machine.customers import uuid_of
 from tests.state_machine.faults import Act, Fault
 from tests.state_machine.gates import Fate, Grant
 
-from waybill.messaging.adapters.postgres.verdicts import (
-    discard_dead_letters,
-    list_dead_letters,
-    redrive_dead_letters,
-)
-
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
@@ -245,7 +239,7 @@ class OrdersMachine(RuleBasedStateMachine):
                 message_id = letter.record.message.id
                 if fixed:
                     self.world.poison.discard((service, message_id))
-                await redrive_dead_letters(
+                await self.world.verdicts.redrive_dead_letters(
                     self.world.pool(service),
                     letter.consumer,
                     [message_id],
@@ -272,7 +266,7 @@ class OrdersMachine(RuleBasedStateMachine):
             ]
             if found:
                 service, letter = found[which % len(found)]
-                await discard_dead_letters(
+                await self.world.verdicts.discard_dead_letters(
                     self.world.pool(service),
                     letter.consumer,
                     [letter.record.message.id],
@@ -312,7 +306,7 @@ class OrdersMachine(RuleBasedStateMachine):
         self.world.poison_next.clear()
         await self.world.settle()
         for service, letter in await self._letters():
-            await redrive_dead_letters(
+            await self.world.verdicts.redrive_dead_letters(
                 self.world.pool(service),
                 letter.consumer,
                 [letter.record.message.id],
@@ -371,7 +365,7 @@ class OrdersMachine(RuleBasedStateMachine):
         return [
             (service, info.letter)
             for service in self.world.plans
-            for info in await list_dead_letters(self.world.pool(service))
+            for info in await self.world.verdicts.list_dead_letters(self.world.pool(service))
         ]
 
     def _post(self, key: str, body: dict[str, Any]) -> httpx2.Response | None:

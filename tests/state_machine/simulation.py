@@ -14,21 +14,17 @@ import threading
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import asyncpg
 from tests.state_machine.between import Between
-from tests.state_machine.books import Auditor
 from tests.state_machine.customers import Customers
-from tests.state_machine.databases import Databases
 from tests.state_machine.faults import FaultyDatabase, Process, Turn, reach_point
 from tests.state_machine.gates import Doubts, Fate
 from tests.state_machine.life import Life
+from tests.state_machine.side import PostgresSide
 from tests.state_machine.virtual_time import VirtualClock, VirtualLoop
 
 from waybill.blueprints.choreography import CHOREOGRAPHY
 from waybill.commerce.payments.simulation import simulated_success
 from waybill.messaging import service as messaging_service
-from waybill.messaging.adapters.postgres.connection import PostgresDatabase
-from waybill.messaging.adapters.postgres.lease import release_all
 from waybill.messaging.core import crash_points
 from waybill.messaging.reading.settings import LogSettings, SourceSpec
 from waybill.platform.composition import messaging_settings
@@ -36,14 +32,14 @@ from waybill.platform.services import plans_of
 from waybill.platform.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Coroutine, Mapping
 
     import httpx2
     import pytest
     from tests.state_machine.gates import Grant
 
     from waybill.blueprints.definition import Blueprint
-    from waybill.messaging.core.ports import Delivery
+    from waybill.messaging.core.ports import Database, Delivery
 
 SUCCESS_RATE = 0.8
 LOOK_SECONDS = 0.001
@@ -94,16 +90,19 @@ class Simulation:
         urls: Mapping[str, str],
         patch: pytest.MonkeyPatch,
         blueprint: Blueprint = CHOREOGRAPHY,
+        side: PostgresSide | None = None,
     ) -> None:
         self.loop = loop
+        self.side = side or PostgresSide()
+        self.verdicts = self.side.engine.verdicts
         self.blueprint = blueprint
         self.plans = plans_of(blueprint)
         self.customers = Customers(blueprint)
         self.urls = {name: urls[name] for name in self.plans}
         if "payment" in self.plans:
             self.urls["provider"] = urls["provider"]
-        self.databases = Databases(self.urls)
-        self.auditor = Auditor(self.urls, blueprint)
+        self.databases = self.side.databases(self.urls, loop)
+        self.auditor = self.side.auditor(self.urls, self.databases, blueprint)
         self.settings = Settings.load(payment_success_rate=SUCCESS_RATE)
         settings = messaging_settings(
             self.settings, "state machine", dead_letter_suffix=blueprint.dead_letter_suffix
@@ -116,14 +115,14 @@ class Simulation:
             upkeep_interval_seconds=NEVER_SECONDS,
             inbox_purge_interval_seconds=NEVER_SECONDS,
         )
-        self._pools: dict[str, PostgresDatabase] = {}
+        self._pools: dict[str, Any] = {}
         self._building: Process | None = None
-        self._connect = PostgresDatabase.connect
-        patch.setattr(PostgresDatabase, "connect", self._connected)
+        self._connect = self.side.pool.connect
+        patch.setattr(self.side.pool, "connect", self._connected)
         patch.setattr(crash_points, "hook", reach_point)
         patch.setattr("httpx2._client.AsyncHTTPTransport", lambda **_: Between(self))
         patch.setattr(messaging_service, "SystemRandom", SteadyRandom)
-        _count_statements(patch, loop)
+        self.side.follow(patch, loop)
 
     async def open(self) -> None:
         """Prepare the databases, once."""
@@ -173,7 +172,7 @@ class Simulation:
     async def restart(self, service: str, *, alone: bool) -> None:
         """Start it again. `alone` as `waybill up`: leases of its former life are void (E2)."""
         if alone:
-            await release_all(self._pools[self.urls[service]])
+            await self.side.void_leases(self._pools[self.urls[service]])
         await self._start(service)
         await self.loop.quiet()
 
@@ -189,13 +188,14 @@ class Simulation:
         await starting
         self._building = None
 
-    def pool(self, service: str) -> PostgresDatabase:
+    def pool(self, service: str) -> Database:
         """The database as an operator's command sees it."""
-        return self._pools[self.urls[service]]
+        return self._pools[self.urls[service]]  # type: ignore[no-any-return]  # a pool of the side's
 
-    async def _connected(self, url: str, settings: Any = None) -> FaultyDatabase:  # noqa: ANN401 - PostgresSettings
+    async def _connected(self, url: str, settings: Any = None) -> FaultyDatabase:  # noqa: ANN401 - the adapter's
         if url not in self._pools:
-            self._pools[url] = await self._connect(url, settings)
+            with self.loop.statement():
+                self._pools[url] = await self._connect(url, settings)
         if self._building is None:
             raise AssertionError("databases are opened while a service is built")
         return FaultyDatabase(self._pools[url], self._building, self.turn, self.loop)
@@ -285,18 +285,3 @@ class Simulation:
         for task in asyncio.all_tasks(self.loop):
             task.print_stack()
             self.loop.call_soon_threadsafe(task.cancel)
-
-
-def _count_statements(patch: pytest.MonkeyPatch, loop: VirtualLoop) -> None:
-    """Readers have connections of their own: their statements are on the way, too."""
-
-    def counted(inner: Callable[..., Any]) -> Callable[..., Any]:
-        async def outer(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - passed on
-            with loop.statement():
-                return await inner(*arguments, **options)
-
-        return outer
-
-    patch.setattr(asyncpg, "connect", counted(asyncpg.connect))
-    for name in ("execute", "fetch", "fetchrow", "fetchval", "close"):
-        patch.setattr(asyncpg.Connection, name, counted(getattr(asyncpg.Connection, name)))

@@ -74,7 +74,12 @@ def test_an_order_is_confirmed_and_another_cancelled(
     new_world: World, blueprint: Blueprint
 ) -> None:
     """What the machine drives is the blueprint: its own orders come to both of their ends."""
-    world = OrdersMachine.world = new_world(blueprint)
+    come_to_both_ends(new_world(blueprint))
+
+
+def come_to_both_ends(world: Simulation) -> None:
+    """One order of the blueprint is confirmed, another cancelled or as good."""
+    OrdersMachine.world = world
     machine = OrdersMachine()
     machine.begin(wanted=ONE)
     machine.flow(order=0, fates=[Fate.ANSWERED] * 12)
@@ -84,7 +89,7 @@ def test_an_order_is_confirmed_and_another_cancelled(
         machine.deliver(batches=[(service, Grant(repeats=5), None)] * 2)
     machine.teardown()
     statuses = world.run(world.databases.fetch("order", "SELECT status FROM app.orders"))
-    process = blueprint.process
+    process = world.blueprint.process
     ends = {row["status"] for row in statuses}
     assert process.confirmed.status in ends
     assert ends & process.failures or not process.cancellable

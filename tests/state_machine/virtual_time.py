@@ -1,7 +1,7 @@
 """An event loop whose clock stands still until a test moves it, and which knows when all is quiet.
 
 Every time-out, poll and lease of the process follows this clock; only the sockets are real. While
-a statement is on its way to PostgreSQL no virtual time passes, so a slow machine times nothing out.
+a statement is on its way to a server no virtual time passes, so a slow machine times nothing out.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from waybill.messaging.runtime.clock import SystemClock
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
 
-START = datetime(2040, 1, 1, tzinfo=UTC)
-"""Behind the start of the server: a lease from before that is void at once."""
+START = datetime(2037, 1, 1, tzinfo=UTC)
+"""Behind the server's start: a lease from before it is void at once. MariaDB ends in 2038."""
 
 QUIET_TURNS = 3
 """Turns of the loop in a row without anything to run, after which every task waits."""
@@ -36,7 +36,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__()
         self.elapsed = 1_000.0
         self.on_the_way = 0
-        """Statements that are on their way to PostgreSQL."""
+        """Statements that are on their way to a server."""
         self._arrived: asyncio.Event | None = None
         self.set_task_factory(_noted)  # type: ignore[arg-type]  # typeshed wants 3.13's signature
 
