@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 
 from tests.acceptance.database import value
 
+from waybill.blueprints.catalogue import DEFAULT
 from waybill.messaging.adapters.kafka.settings import KafkaSettings
 from waybill.operations.audit import AuditOptions, audit
+from waybill.platform.databases import databases_of, urls_of
 from waybill.platform.embedded import EmbeddedPostgres
-from waybill.platform.provisioning import SERVICES, urls_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.acceptance.processes import PlatformProcess
 
+    from waybill.blueprints.definition import Blueprint
     from waybill.operations.audit import Report
 
 UNSETTLED = "SELECT count(*) FROM app.orders WHERE settled_at IS NULL"
@@ -25,7 +27,8 @@ UNSETTLED = "SELECT count(*) FROM app.orders WHERE settled_at IS NULL"
 def audited(data: Path, options: AuditOptions) -> Report:
     """What `waybill audit` finds in the databases of this data directory, as its own roles."""
     server = EmbeddedPostgres(data)
-    urls = {service: urls_of(server, service).auditor for service in SERVICES}
+    names = databases_of(options.blueprint)
+    urls = {name: urls_of(server, name).auditor for name in names}
     return asyncio.run(audit(urls, options))
 
 
@@ -36,14 +39,22 @@ def assert_balanced(
     history: Path | None = None,
     may_wait: bool = False,
     topics: bool = True,
+    blueprint: Blueprint = DEFAULT,
+    elsewhere: frozenset[str] = frozenset(),
 ) -> Report:
     """Every invariant that applies holds, within so many seconds; the report.
 
     Nothing may wait for an operator, unless `may_wait`: then it must at least be visible as that.
-    On Kafka the topics are read as well, if `topics`.
+    On Kafka the topics are read as well, if `topics`; `elsewhere` somebody else keeps the books.
     """
     kafka = KafkaSettings.from_environment(platform.environment) if topics else None
-    options = AuditOptions(settle_seconds=seconds, history=history, kafka=kafka)
+    options = AuditOptions(
+        blueprint=blueprint,
+        settle_seconds=seconds,
+        history=history,
+        kafka=kafka,
+        elsewhere=elsewhere,
+    )
     report = audited(platform.data, options)
     rows = [(rule.id, each.row, each.look_at) for rule in report.violated for each in rule.rows]
     assert report.exit_status == 0, f"{report.told()}\n{rows}"

@@ -19,18 +19,21 @@ from typing import TYPE_CHECKING, Self, cast
 import httpx2
 from tests.acceptance.database import rows, value
 from tests.acceptance.processes import PlatformProcess, free_port_base, wait_for
-from tests.acceptance.test_poison import GARBAGE, POISON
+from tests.acceptance.stages import CHOREOGRAPHY
+from tests.acceptance.test_poison import GARBAGE
 from tests.acceptance.traffic import Traffic
 
 from waybill.messaging.adapters.postgres.errors import DRIVER_ERRORS
+from waybill.messaging.adapters.postgres.schema import LANE_LOCK_CLASS
 from waybill.messaging.core.identity import new_id
-from waybill.messaging.core.lanes import lane_of
 from waybill.messaging.testing.crash_control import CrashControl, marks
 from waybill.platform.embedded.processes import end_processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from uuid import UUID
+
+    from tests.acceptance.stages import Stage
 
 ROOT = Path(__file__).parents[2]
 RUNNER = "waybill.messaging.testing.crash_runner"
@@ -40,13 +43,26 @@ REACH_SECONDS = 30
 """Within which a busy platform comes to any point."""
 REST_SECONDS = 1.6
 """Longer than a consumer waits before it stores positions over nothing that concerns it."""
+GONE = (ConnectionError, FileNotFoundError)
+"""What a process says that was killed where that was asked for."""
 GAP_SECONDS = 0.1
 """Of a customer between two orders: some 30 a second come to every point soon."""
 
-CONFIRMED = """
-SELECT aggregateid, payload FROM messaging.outbox
-WHERE type = 'OrderConfirmed' AND payload <> $1 LIMIT 1
-"""
+# The lane's lock comes before the number (protocol O1).
+SPOIL = f"""
+WITH latest AS MATERIALIZED (
+    SELECT * FROM messaging.outbox WHERE type = $3 AND payload <> $2 ORDER BY seq DESC LIMIT 1
+), locked AS MATERIALIZED (
+    SELECT pg_advisory_xact_lock({LANE_LOCK_CLASS}, lane) FROM latest
+)
+INSERT INTO messaging.outbox (
+    seq, lane, id, aggregatetype, aggregateid, type, payload, version, aggregate_version, topic,
+    correlation_id, causation_id, traceparent, producer, headers, occurred_at
+)
+SELECT nextval('messaging.outbox_seq'), lane, $1, aggregatetype, aggregateid, type, $2, version,
+       NULL, topic, correlation_id, NULL, traceparent, producer, headers, clock_timestamp()
+FROM locked CROSS JOIN latest RETURNING (SELECT payload FROM latest)
+"""  # noqa: S608 - a constant
 DISCARD = """
 UPDATE messaging.dead_letters SET verdict = 'DISCARDED', verdict_by = 'a test',
        verdict_reason = 'garbage', verdict_at = clock_timestamp()
@@ -109,10 +125,17 @@ def fork_server(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]
 
 
 class ArmedPlatform(PlatformProcess):
-    """`waybill up` through the crash runner, forked by `server`; `crash` arms it."""
+    """`waybill up` through the crash runner, forked by `server`; `crash` arms it.
 
-    def __init__(self, data: Path, server: subprocess.Popen[bytes]) -> None:
+    The server's environment says which blueprint it is; `stage` is that one.
+    """
+
+    def __init__(
+        self, data: Path, server: subprocess.Popen[bytes], stage: Stage = CHOREOGRAPHY
+    ) -> None:
         super().__init__(data, port_base=free_port_base(), environment={})
+        self.stage = stage
+        self.offsets = stage.offsets
         self._server = server
 
     @property
@@ -152,16 +175,15 @@ class ArmedPlatform(PlatformProcess):
 class Customers(Traffic):
     """Customers of whom some cancel, at a measured pace."""
 
-    def __init__(self, platform: PlatformProcess) -> None:
-        super().__init__(platform, gap_seconds=GAP_SECONDS)
+    def __init__(self, platform: ArmedPlatform) -> None:
+        super().__init__(platform, gap_seconds=GAP_SECONDS, stage=platform.stage)
 
     def _place(self, client: httpx2.Client, key: str) -> None:
         super()._place(client, key)
         order_id = self.accepted.get(key)
         if order_id is not None and key[0] in "0123":
-            url = f"{self._platform.url(1)}/api/orders/{order_id}/cancel"
             with contextlib.suppress(httpx2.TransportError):
-                client.post(url)
+                self._stage.cancel(self._platform.url(1), order_id, client)
 
     @contextmanager
     def resting(self) -> Iterator[None]:
@@ -195,13 +217,17 @@ def leading_to(point: str, platform: ArmedPlatform, customers: Customers) -> Ite
             mend_a_dead_letter(platform)
         yield
     elif point.endswith(("_query", "_claim")) and point.startswith("delivery."):
-        platform.crash.arm("fail", "delivery.after_call", match="charge")
+        with contextlib.suppress(*GONE):
+            platform.crash.arm("fail", "delivery.after_call", match=platform.stage.called)
         yield
-    elif point.startswith("deadline."):  # stock stands still until orders are overdue
-        stock = platform.crash.arm("block", "consumer.before_claim", match="inventory-service")
+    elif point.startswith("deadline."):  # somebody stands still until orders are overdue
+        slow = None
+        with contextlib.suppress(*GONE):
+            slow = platform.crash.arm("block", "consumer.before_claim", match=platform.stage.slow)
         yield
-        with contextlib.suppress(ConnectionError, FileNotFoundError):  # it was killed
-            stock.release()
+        with contextlib.suppress(*GONE):
+            if slow is not None:
+                slow.release()
     else:
         yield
 
@@ -227,18 +253,19 @@ def pass_by(point: str, action: str, platform: ArmedPlatform, customers: Custome
 
 
 def mend_a_dead_letter(platform: ArmedPlatform) -> None:
-    """Garbage becomes a dead letter of two services; an operator mends and redrives one of them."""
-    data = platform.data
-    confirmed = wait_for(lambda: rows(data, "order", CONFIRMED, GARBAGE), 30, "an order confirmed")
-    key, payload = confirmed[0]["aggregateid"], confirmed[0]["payload"]
+    """Garbage becomes a dead letter of all who read it; an operator mends and redrives the last."""
+    data, stage = platform.data, platform.stage
     message_id: UUID = new_id()
-    value(data, "order", POISON, message_id, key, lane_of(key), GARBAGE)
-    for service, verdict in (("inventory", "DISCARDED"), ("notification", "REDRIVE")):
+    (told,) = stage.blueprint.wire_names((stage.told,))
+    spoil = partial(value, data, stage.teller.database, SPOIL, message_id, GARBAGE, told)
+    payload = wait_for(spoil, 30, f"an order's {told}")
+    for service in stage.listeners:
+        verdict = "REDRIVE" if service == stage.listeners[-1] else "DISCARDED"
         judge = partial(value, data, service, JUDGE, message_id, payload, verdict)
         wait_for(judge, 30, f"a dead letter of {service}")
 
 
 def discard_garbage(platform: ArmedPlatform) -> None:
     """What a kill kept the operator from mending."""
-    for service in ("inventory", "notification"):
+    for service in platform.stage.listeners:
         rows(platform.data, service, DISCARD, GARBAGE)

@@ -23,7 +23,7 @@ from waybill.platform.embedded.processes import end_processes
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from httpx2 import Response
     from tests.acceptance.forked import Program
@@ -73,6 +73,8 @@ class PlatformProcess:
     ) -> None:
         self.data = data
         self.service = service
+        self.offsets: Mapping[str, int] = OFFSETS
+        """The services' ports above the base."""
         self.without = frozenset[str]()
         """Services that the blueprint does not have."""
         self.port_base = port_base
@@ -125,7 +127,7 @@ class PlatformProcess:
         try:
             return all(
                 self.client.get(f"{self.url(offset)}/readyz").status_code == 200
-                for service, offset in OFFSETS.items()
+                for service, offset in self.offsets.items()
                 if self.service in {"", service} and service not in self.without
             )
         except httpx2.TransportError:
@@ -133,12 +135,14 @@ class PlatformProcess:
 
     def beside(self, service: str, *, port_base: int | None = None) -> PlatformProcess:
         """A process (not started) for one service on the same data, by default on our ports."""
-        return PlatformProcess(
+        made = PlatformProcess(
             self.data,
             port_base=port_base or self.port_base,
             environment=self.environment,
             service=service,
         )
+        made.offsets = self.offsets
+        return made
 
     def url(self, offset: int) -> str:
         """Address of a service: order 1, payment 2, inventory 3, notification 4."""

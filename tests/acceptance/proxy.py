@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SSL_REQUEST, GSS_REQUEST, CANCEL_REQUEST = 80877103, 80877104, 80877102
 COMMIT = re.compile(r"\bCOMMIT\s*;?\s*$", re.IGNORECASE)
 CONTROL = re.compile(r"\s*(BEGIN|COMMIT|ROLLBACK)\b[^;]*;?\s*$", re.IGNORECASE)
+HANG_UP_SECONDS = 0.05
 OF_THE_DRIVER = re.compile(r"typeinfo_tree|current_setting\('jit'\)")
 """asyncpg looks up types on a new connection, in the middle of whatever comes first."""
 
@@ -50,17 +51,22 @@ class Cut:
 
 
 class CommitProxy:
-    """Listens on a port of this machine and passes everything on to PostgreSQL's socket."""
+    """Listens on this machine and passes everything on to PostgreSQL's socket."""
 
     def __init__(self, socket_file: Path) -> None:
         self.port = 0
         self.open_connections = 0
         self._socket_file = socket_file
         self._cut: Cut | None = None
+        self._clients: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
 
-    async def start(self) -> None:
-        """Listen from now on."""
+    async def start(self, place: Path | None = None) -> None:
+        """Listen from now on: on a port of its own, or on a socket at this place."""
+        if place is not None:
+            self._server = await asyncio.start_unix_server(self._serve, place)
+            place.chmod(0o777)  # as PostgreSQL's own
+            return
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -68,6 +74,14 @@ class CommitProxy:
         """Listen no longer; who is connected stays so."""
         assert self._server is not None
         self._server.close()
+
+    async def hang_up(self) -> None:
+        """End every connection there is; returns when all have ended."""
+        await asyncio.sleep(HANG_UP_SECONDS)  # what was accepted just now is served by then
+        while self._clients:
+            for client in self._clients:
+                client.transport.abort()
+            await asyncio.sleep(HANG_UP_SECONDS)
 
     def lose_answers(self, which: Callable[[Transaction], bool], wanted: int = 1) -> Cut:
         """From now on, in place of what was asked for before."""
@@ -88,12 +102,19 @@ class CommitProxy:
         return cut
 
     async def _serve(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
-        server, requests = await asyncio.open_unix_connection(self._socket_file)
+        self._clients.add(answers)
+        try:
+            server, requests = await asyncio.open_unix_connection(self._socket_file)
+        except OSError:  # the server is down
+            self._clients.remove(answers)
+            answers.transport.abort()
+            return
         self.open_connections += 1
         try:
             await _Connection(self, client, requests, server, answers).run()
         finally:
             self.open_connections -= 1
+            self._clients.remove(answers)
             for side in (requests, answers):
                 side.transport.abort()
 

@@ -1,6 +1,7 @@
-"""Every crash point with every action, on one platform under load; then the books.
+"""Every crash point with every action, on one platform of each blueprint under load; the books.
 
-A kill costs a start each: one of each boundary by default, all of them in `make test-faults`.
+A kill costs a start each: one of each boundary by default, all of them in `make test-faults`, and
+so are the other blueprints than the default one.
 Each point and action alone, on data of its own, is test_every_crash_point.py's.
 """
 
@@ -8,11 +9,12 @@ from __future__ import annotations
 
 import shutil
 import signal
-import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -31,25 +33,23 @@ from tests.acceptance.crashing import (
 )
 from tests.acceptance.database import rows, rows_at
 from tests.acceptance.processes import free_port_base, wait_for
+from tests.acceptance.stages import CHOREOGRAPHY, OTHERS, STAGES
 from tests.acceptance.test_examples import all_reminded, answers, book, reminders, running
 
-from waybill.commerce import crash_points as of_commerce
-from waybill.messaging.core.crash_points import registered
 from waybill.messaging.testing.crash_control import marks
 from waybill.messaging.testing.crash_points import ACTIONS
 from waybill.operations.audit import AuditOptions, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+    from tests.acceptance.stages import Stage
     from tests.conftest import TestDatabases
 
 pytestmark = pytest.mark.acceptance
 
-# A relay has points of its own, on Kafka: tests/messaging/postgres/test_relay_crashes.py.
-POINTS = [point for point in registered() if not point.startswith("relay.")]
-assert set(of_commerce.POINTS) <= set(POINTS)
+POINTS = CHOREOGRAPHY.points
+assert not CHOREOGRAPHY.unreached
 BETWEEN = [
     *("outbox.after_append", "transaction.after_commit", "owe.after_insert"),
     *("intake.after_commit", "cancel.before_commit", "deadline.after_commit"),
@@ -60,18 +60,26 @@ BETWEEN = [
 """Of each boundary the points at which it hurts most: the act is done, and nobody knows."""
 assert set(BETWEEN) <= set(POINTS)
 assert {point.split(".")[0] for point in BETWEEN} == {point.split(".")[0] for point in POINTS}
+ERRORS = [action for action in ACTIONS if action != "kill"]
+OF_OTHERS = [pytest.param(stage, id=stage.name, marks=pytest.mark.long) for stage in OTHERS]
+on_each = partial(pytest.mark.parametrize, "platform", indirect=True, scope="module")
+"""Of tests of a platform; the names of their cases are those of blueprints."""
 
 
 @pytest.fixture(scope="module")
-def platform(session_directory: Path, provisioned_data: Path) -> Iterator[ArmedPlatform]:
-    """One platform for all points, on data of its own."""
-    directory = session_directory / "crash-points"
-    directory.mkdir(mode=0o711)
-    subprocess.run(["cp", "-a", provisioned_data, directory / "data"], check=True)
-    with fork_server(DEADLINE_SOON) as server:
-        made = ArmedPlatform(directory / "data", server)
+def platform(
+    request: pytest.FixtureRequest, session_directory: Path, provisioned_data: Path
+) -> Iterator[ArmedPlatform]:
+    """One platform of a blueprint for all its points, on data of its own."""
+    stage: Stage = request.param
+    directory = Path(tempfile.mkdtemp(prefix="crash-points-", dir=session_directory))
+    directory.chmod(0o711)
+    stage.copy(provisioned_data, directory / "data")
+    with fork_server({**stage.environment, **DEADLINE_SOON}) as server:
+        made = ArmedPlatform(directory / "data", server, stage)
         try:
-            made.start().raise_stock()
+            made.start()
+            stage.raise_stock(made.port_base)
             yield made
         finally:
             made.end()
@@ -88,41 +96,53 @@ def audited(platform: ArmedPlatform) -> Iterator[Customers]:
     platform.start()
     customers.settle_unknown()
     discard_garbage(platform)
-    assert_balanced(platform)
+    assert_balanced(platform, blueprint=platform.stage.blueprint)
     kept = {str(row["id"]) for row in rows(platform.data, "order", "SELECT id FROM app.orders")}
     assert customers.accepted
     assert set(customers.accepted.values()) <= kept
 
 
-@pytest.mark.parametrize("action", [each for each in ACTIONS if each != "kill"])
+@on_each([pytest.param(CHOREOGRAPHY, id="choreography"), *OF_OTHERS])
+@pytest.mark.parametrize("action", ERRORS)
 def test_what_goes_wrong_at_any_point_costs_nothing(platform: ArmedPlatform, action: str) -> None:
-    """P2, P3, P6: nothing is lost, doubled or stranded, whichever point fails or stands still."""
-    points = [p for p in POINTS if action != "do_then_fail" or ".before_" in p]
+    """P2, P3, P6: nothing is lost, doubled or stranded, whichever point fails or stands still.
+
+    What a blueprint is said never to come to, it does not come to.
+    """
+    points = [p for p in platform.stage.points if action != "do_then_fail" or ".before_" in p]
     quiet = [p for p in points if p.startswith("positions.")]  # they need customers to be away
+    never = platform.stage.unreached
+    for point in never:
+        platform.crash.arm("delay", point)
     with audited(platform) as customers, ThreadPoolExecutor(len(points)) as pool:
         reach = partial(pass_by, action=action, platform=platform, customers=customers)
         list(pool.map(reach, [p for p in points if p not in quiet]))
         list(pool.map(reach, quiet))
     assert {point for _, did, point in platform.reached if did == action} >= set(points)
+    assert not {point for _, _, point in platform.reached} & set(never)
 
 
-@pytest.mark.parametrize(
-    "points",
-    [
-        pytest.param(BETWEEN, id="one of each boundary"),
-        pytest.param(POINTS, id="every point", marks=pytest.mark.long),
-    ],
-)
-def test_a_kill_at_any_point_costs_nothing(platform: ArmedPlatform, points: list[str]) -> None:
-    """P2, P3, P6: SIGKILL at each point in turn, under load, a start, and the books as they stand.
+@on_each([pytest.param(CHOREOGRAPHY, id="choreography")])
+def test_a_kill_between_an_act_and_its_answer_costs_nothing(platform: ArmedPlatform) -> None:
+    """P2, P3, P6: SIGKILL once at each boundary; see below."""
+    die_at_each(BETWEEN, platform)
 
-    The books that need an end of all orders are looked at once, after the last one.
-    """
+
+@pytest.mark.long
+@on_each([pytest.param(stage, id=stage.name) for stage in STAGES.values()])
+def test_a_kill_at_any_point_costs_nothing(platform: ArmedPlatform) -> None:
+    """P2, P3, P6: SIGKILL at each point in turn, under load, a start, and the books."""
+    die_at_each(platform.stage.points, platform)
+
+
+def die_at_each(points: list[str], platform: ArmedPlatform) -> None:
+    """The books as they stand after each; those that need an end of all orders after the last."""
+    always = AuditOptions(kinds=frozenset({Kind.ALWAYS}), blueprint=platform.stage.blueprint)
     with audited(platform) as customers:
         for point in points:
             die_at(point, platform, customers)
             platform.start()
-            report = books(platform.data, AuditOptions(kinds=frozenset({Kind.ALWAYS})))
+            report = books(platform.data, always)
             assert report.exit_status == 0, f"killed at {point}: {report.told()}"
 
 

@@ -1,13 +1,15 @@
 """Every crash point with every action, each alone: load, restart, drain, and the whole audit.
 
 A case has data of its own. Two run by default, a death and a lost answer, beside what
-test_crash_points.py does at all points on one platform; `make test-faults` runs all.
+test_crash_points.py does at all points on one platform; `make test-faults` runs all. Of the other
+blueprints than the default one those are the deaths.
 """
 
 from __future__ import annotations
 
 import shutil
-import subprocess
+from contextlib import ExitStack
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,21 +24,20 @@ from tests.acceptance.crashing import (
     pass_by,
 )
 from tests.acceptance.processes import wait_for
+from tests.acceptance.stages import CHOREOGRAPHY, OTHERS
 
-from waybill.commerce import crash_points as of_commerce
-from waybill.messaging.core.crash_points import registered
 from waybill.messaging.testing.crash_points import ACTIONS
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from _pytest.mark.structures import ParameterSet
+    from tests.acceptance.stages import Stage
 
 pytestmark = pytest.mark.acceptance
 
-POINTS = list(registered())
-assert set(of_commerce.POINTS) <= set(POINTS)
 BY_DEFAULT = {
     ("kill", "consumer.before_commit"),
     ("do_then_fail", "intake.before_commit"),
@@ -50,37 +51,50 @@ def cases() -> Iterator[ParameterSet]:
     """Each point with each action; behind an act, "do it and then raise" is what `fail` does."""
     assert {action for action, _ in BY_DEFAULT} <= {*ACTIONS}
     for action in ACTIONS:
-        for point in POINTS:
+        for point in CHOREOGRAPHY.points:
             if action != "do_then_fail" or ".before_" in point:
                 marks = () if (action, point) in BY_DEFAULT else (pytest.mark.long,)
-                yield pytest.param(action, point, id=f"{action}-{point}", marks=marks)
+                yield pytest.param(CHOREOGRAPHY, action, point, id=f"{action}-{point}", marks=marks)
+    for stage in OTHERS:
+        for point in stage.points:
+            name = f"{stage.name}-kill-{point}"
+            yield pytest.param(stage, "kill", point, id=name, marks=pytest.mark.long)
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[subprocess.Popen[bytes]]:
-    """What starts the platforms."""
-    with fork_server(DEADLINE_SOON) as made:
-        yield made
+def starters() -> Iterator[Callable[[Stage], subprocess.Popen[bytes]]]:
+    """What starts the platforms of a blueprint, one for all of its cases."""
+    with ExitStack() as stack:
+
+        @cache
+        def starter(stage: Stage) -> subprocess.Popen[bytes]:
+            return stack.enter_context(fork_server({**stage.environment, **DEADLINE_SOON}))
+
+        yield starter
 
 
 @pytest.fixture
 def platform(
-    data_directory: Path, provisioned_data: Path, server: subprocess.Popen[bytes]
+    data_directory: Path,
+    provisioned_data: Path,
+    starters: Callable[[Stage], subprocess.Popen[bytes]],
+    stage: Stage,
 ) -> Iterator[ArmedPlatform]:
     """A running platform on data of this case alone."""
-    subprocess.run(["cp", "-a", provisioned_data, data_directory], check=True)
-    made = ArmedPlatform(data_directory, server)
+    stage.copy(provisioned_data, data_directory)
+    made = ArmedPlatform(data_directory, starters(stage), stage)
     try:
-        made.start().raise_stock()
+        made.start()
+        stage.raise_stock(made.port_base)
         yield made
     finally:
         made.end()
         shutil.rmtree(data_directory, ignore_errors=True)
 
 
-@pytest.mark.parametrize(("action", "point"), [*cases()])
+@pytest.mark.parametrize(("stage", "action", "point"), [*cases()])
 def test_nothing_is_lost_doubled_or_stranded(
-    platform: ArmedPlatform, action: str, point: str
+    platform: ArmedPlatform, stage: Stage, action: str, point: str
 ) -> None:
     """P1, P2, P3, P6, P11: whatever happens at this point under load, the books are right.
 
@@ -101,7 +115,7 @@ def test_nothing_is_lost_doubled_or_stranded(
     customers.settle_unknown()
     discard_garbage(platform)
     assert (action, point) in {(did, there) for _, did, there in platform.reached}
-    assert_balanced(platform, history=customers.history())
+    assert_balanced(platform, history=customers.history(), blueprint=stage.blueprint)
 
 
 def accepts_more(customers: Customers) -> Callable[[], bool]:

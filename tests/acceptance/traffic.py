@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 import httpx2
-from tests.acceptance.processes import CUSTOMER, NO_TLS
+from tests.acceptance.processes import NO_TLS
+from tests.acceptance.stages import CHOREOGRAPHY
 
 from waybill.operations.history import Entry, HistoryWriter, hash_of, outcome_of
 
@@ -20,18 +21,21 @@ if TYPE_CHECKING:
 
     from httpx2 import Response
     from tests.acceptance.processes import PlatformProcess
+    from tests.acceptance.stages import Stage
 
 CUSTOMERS = 4
 
 
 class Traffic:
-    """Four customers in a loop. What was answered 2xx is accepted; what broke off is unknown.
+    """Four customers in a loop. Whose answer names an order is accepted; what broke off is unknown.
 
     `history()` is what they were told, for the audit. Between two orders a customer waits
     `gap_seconds`: what needs load and no overload is shown with fewer orders to count.
     """
 
-    def __init__(self, platform: PlatformProcess, *, gap_seconds: float = 0.0) -> None:
+    def __init__(
+        self, platform: PlatformProcess, *, gap_seconds: float = 0.0, stage: Stage = CHOREOGRAPHY
+    ) -> None:
         self.accepted: dict[str, str] = {}
         """Order ids by idempotency key."""
         self.unknown: set[str] = set()
@@ -39,6 +43,7 @@ class Traffic:
         """Status and Retry-After of every answer that was no 2xx."""
         self._told: list[Entry] = []
         self._platform = platform
+        self._stage = stage
         self._gap_seconds = gap_seconds
         self._ended = threading.Event()
         self._open = threading.Event()
@@ -67,10 +72,11 @@ class Traffic:
         """Repeat every unknown request with its key: it tells what happened before."""
         for key in sorted(self.unknown):
             began = time.monotonic()
-            answer = self._platform.place(key)
+            answer = self._stage.place(self._platform.url(1), key, self._platform.client)
             self._tell(key, began, answer)
-            assert answer.status_code in {200, 201}, answer.text
-            self.accepted[key] = answer.json()["id"]
+            order_id = self._stage.order_of(answer)
+            assert order_id is not None, answer.text
+            self.accepted[key] = order_id
         self.unknown.clear()
 
     def history(self) -> Path:
@@ -89,7 +95,7 @@ class Traffic:
     def _place(self, client: httpx2.Client, key: str) -> None:
         began = time.monotonic()
         try:
-            answer = self._platform.place(key, client=client)
+            answer = self._stage.place(self._platform.url(1), key, client)
         except httpx2.ConnectError:  # it was never sent
             self._ended.wait(0.05)
             return
@@ -99,18 +105,19 @@ class Traffic:
             self._ended.wait(0.02)
             return
         self._tell(key, began, answer)
-        if answer.status_code in {200, 201}:
-            self.accepted[key] = answer.json()["id"]
+        order_id = self._stage.order_of(answer)
+        if order_id is not None:
+            self.accepted[key] = order_id
             return
         self.refused.append((answer.status_code, answer.headers.get("Retry-After")))
         self.unknown.add(key)
         self._ended.wait(0.02)
 
     def _tell(self, key: str, began: float, answer: Response | None) -> None:
-        self._told.append(told(key, began, answer))
+        self._told.append(told(key, began, answer, self._stage))
 
 
-def told(key: str, began: float, answer: Response | None) -> Entry:
+def told(key: str, began: float, answer: Response | None, stage: Stage = CHOREOGRAPHY) -> Entry:
     """A line of the history; None: no answer came."""
     outcome = "info" if answer is None else outcome_of(answer.status_code, answer.content)
     return Entry(
@@ -118,11 +125,11 @@ def told(key: str, began: float, answer: Response | None) -> Entry:
         operation="place",
         scope="",
         key=key,
-        customer_id=CUSTOMER,
+        customer_id=stage.customer_of(answer.request) if answer is not None else None,
         payload_hash=hash_of(answer.request.content) if answer is not None else None,
         status=answer.status_code if answer is not None else None,
         outcome=outcome,
-        order_id=answer.json()["id"] if answer is not None and outcome == "ok" else None,
+        order_id=stage.order_of(answer) if answer is not None and outcome == "ok" else None,
         body_hash=hash_of(answer.content) if answer is not None else None,
         seconds=time.monotonic() - began,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import tempfile
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,12 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.acceptance.processes import free_port_base
+from tests.acceptance.stages import CHOREOGRAPHY
 from tests.faults.brokers import running_kafka
+from tests.faults.neighbours import NEIGHBOURS, introduce, nobody
 from tests.faults.site import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.acceptance.stages import Stage
     from tests.faults.site import Site
 
 
@@ -51,17 +53,37 @@ def kafka_site(session_directory: Path, provisioned_data: Path) -> Iterator[Site
 
 
 @contextmanager
-def new_site(parent: Path, provisioned_data: Path, *, log: str) -> Iterator[Site]:
-    """A platform on fresh data; on Kafka with a broker of its own behind a proxy."""
+def new_site(
+    parent: Path, provisioned_data: Path, *, log: str, stage: Stage | None = None
+) -> Iterator[Site]:
+    """A platform on fresh data; on Kafka with a broker of its own behind a proxy.
+
+    Of this blueprint, with everybody whom that has outside; by default the usual one alone.
+    """
     directory = Path(tempfile.mkdtemp(prefix="under-faults-", dir=parent))
     directory.chmod(0o711)
     data = directory / "data"
-    subprocess.run(["cp", "-a", provisioned_data, data], check=True)
+    (stage or CHOREOGRAPHY).copy(provisioned_data, data)
     with ExitStack() as stack:
-        environment, kafka = {}, None
+        outside = NEIGHBOURS[stage.name] if stage is not None else nobody
+        around = stack.enter_context(outside(directory))
+        environment, kafka = dict(stage.environment if stage is not None else {}), None
+        for neighbour in around.values():
+            environment |= neighbour.environment
         if log == "kafka":
             kafka = stack.enter_context(running_kafka(directory / "kafka"))
-            environment = {"KAFKA_BROKERS": kafka.address}
-        site = opened(data, port_base=free_port_base(), environment=environment, kafka=kafka)
-        yield stack.enter_context(site)
+            environment["KAFKA_BROKERS"] = kafka.address
+        site = stack.enter_context(
+            opened(
+                data,
+                port_base=free_port_base(),
+                environment=environment,
+                kafka=kafka,
+                stage=stage or CHOREOGRAPHY,
+            )
+        )
+        site.neighbours.update(around)
+        if around:
+            introduce(site)
+        yield site
     shutil.rmtree(directory, ignore_errors=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 from tests.acceptance.database import url_of
-from tests.acceptance.processes import OFFSETS, wait_for
+from tests.acceptance.processes import wait_for
 
 from waybill.messaging.adapters.postgres.schema import LANE_LOCK_CLASS
 from waybill.messaging.core.lanes import DEAD_LETTER_LANE
@@ -39,7 +39,7 @@ def stopped(site: Site, seconds: float) -> None:
     down = time.monotonic()
     wait_for(lambda: len(site.customers.refused) >= refused + 4, FELT_SECONDS, "orders refused")
     for service, process in site.services.items():
-        answer = process.client.get(f"{process.url(OFFSETS[service])}/readyz")
+        answer = process.client.get(f"{site.url(service)}/readyz")
         assert answer.status_code == 503, f"{service} is ready without a database"
     time.sleep(max(0.0, down + seconds - time.monotonic()))  # how long it lasts is the fault
     site.server.bring_up()
@@ -52,7 +52,7 @@ def restarted_at_once(site: Site) -> None:
     """`pg_ctl restart -m immediate`: backends die where they stand, the journal is replayed."""
     began = len(site.server.log)
     backends = site.superuser("SELECT pid FROM pg_stat_activity WHERE datname LIKE '%db'")
-    assert len(backends) > len(OFFSETS)
+    assert len(backends) > len(site.services)
     site.server.take_down(signal.SIGQUIT)
     site.server.bring_up()
     assert RECOVERED in site.server.log[began:]
@@ -63,7 +63,7 @@ def terminated(site: Site, *, rounds: int, every_seconds: float) -> None:
     for _ in range(rounds):
         began, accepted = time.monotonic(), len(site.customers.accepted)
         (row,) = site.superuser(TERMINATE)
-        assert row["ended"] > len(OFFSETS), "the services had connections to lose"
+        assert row["ended"] > len(site.services), "the services had connections to lose"
         wait_for(lambda: len(site.customers.accepted) > accepted, FELT_SECONDS, "orders again")  # noqa: B023 - of this round
         time.sleep(max(0.0, began + every_seconds - time.monotonic()))
 

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 from tests.acceptance.books import assert_balanced
 from tests.acceptance.database import rows, rows_at, value
-from tests.acceptance.processes import OFFSETS, PlatformProcess, wait_for
+from tests.acceptance.processes import PlatformProcess, wait_for
+from tests.acceptance.stages import CHOREOGRAPHY
 from tests.acceptance.traffic import Traffic
 
+from waybill.operations.audit.scope import PROVIDER
 from waybill.platform.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from tests.acceptance.stages import Stage
     from tests.faults.brokers import Kafka
+    from tests.faults.neighbours import Neighbour
 
     from waybill.operations.audit import Report
 
@@ -36,9 +40,8 @@ GAP_SECONDS = 0.15
 """Of a customer between two orders: four of them order 20 to 25 times a second."""
 AROUND = 12
 """Orders accepted before a fault, and again after it."""
-TERMINAL = ("CONFIRMED", "CANCELLED")
 
-OPEN = f"SELECT count(*) FROM app.orders WHERE status NOT IN {TERMINAL}"  # noqa: S608 - constants
+OPEN = "SELECT count(*) FROM app.orders WHERE status <> ALL ($1)"
 DEAD_LETTERS = "SELECT count(*) FROM messaging.dead_letters WHERE verdict = 'OPEN'"
 PARKED = "SELECT count(*) FROM messaging.deliveries WHERE state = 'PARKED'"
 
@@ -66,8 +69,8 @@ class Server(EmbeddedPostgres):
 class Customers(Traffic):
     """Customers at a modest rate, who count what they are answered."""
 
-    def __init__(self, platform: PlatformProcess) -> None:
-        super().__init__(platform, gap_seconds=GAP_SECONDS)
+    def __init__(self, platform: PlatformProcess, stage: Stage = CHOREOGRAPHY) -> None:
+        super().__init__(platform, gap_seconds=GAP_SECONDS, stage=stage)
         self.answers: Counter[int | None] = Counter()
         """By status; None: the connection broke off."""
         self.slowest_seconds = 0.0
@@ -80,13 +83,16 @@ class Customers(Traffic):
 
 @dataclass
 class Site:
-    """Four services of one platform, and its customers. `opened` makes one."""
+    """The services of one platform, and its customers. `opened` makes one."""
 
     data: Path
     server: Server
     services: dict[str, PlatformProcess]
     customers: Customers
     kafka: Kafka | None = None
+    stage: Stage = CHOREOGRAPHY
+    neighbours: dict[str, Neighbour] = field(default_factory=dict)
+    """Whom it calls outside."""
     lost: set[str] = field(default_factory=set)
     """Orders that a restore has taken away: audits name them ever after."""
     has_all_topics: bool = True
@@ -107,11 +113,15 @@ class Site:
         """Whether every service says so of itself."""
         try:
             return all(
-                process.client.get(f"{process.url(OFFSETS[name])}/readyz").status_code == 200
+                process.client.get(f"{self.url(name)}/readyz").status_code == 200
                 for name, process in self.services.items()
             )
         except httpx2.TransportError:
             return False
+
+    def url(self, service: str) -> str:
+        """Where it listens."""
+        return self.services[service].url(self.stage.offsets[service])
 
     def superuser(self, statement: str, *arguments: object) -> list[dict[str, Any]]:
         """Rows of a statement in the database `postgres`."""
@@ -125,10 +135,10 @@ class Site:
         """Rows of a statement in a service's database."""
         return rows(self.data, service, statement, *arguments)
 
-    def figure(self, service: str, name: str, **labels: str) -> float:
+    def figure(self, service: str, name: str, /, **labels: str) -> float:
         """A service's sample of that name, added up over the labels not given."""
         process = self.services[service]
-        text = process.client.get(f"{process.url(OFFSETS[service])}/metrics").text
+        text = process.client.get(f"{self.url(service)}/metrics").text
         wanted = [f'{label}="{text}"' for label, text in labels.items()]
         return sum(
             float(line.rpartition(" ")[2])
@@ -159,13 +169,21 @@ class Site:
 
     def all_ended(self) -> bool:
         """Whether every order there is has come to its end."""
-        return not self.value("order", OPEN)
+        endings = self.stage.blueprint.order_process.endings
+        return not self.value("order", OPEN, [each.status for each in endings])
 
     def assert_clean(self, *, customers: bool = True) -> Report:
         """The audit finds nothing, and nothing waits for an operator."""
         history = self.customers.history() if customers else None
-        topics = self.has_all_topics
-        return assert_balanced(self.order, END_SECONDS, history=history, topics=topics)
+        outside = "PAYMENT_PROVIDER_URL" in self.order.environment
+        return assert_balanced(
+            self.order,
+            END_SECONDS,
+            history=history,
+            topics=self.has_all_topics,
+            blueprint=self.stage.blueprint,
+            elsewhere=frozenset({PROVIDER} if outside else ()),
+        )
 
 
 @contextmanager
@@ -177,23 +195,25 @@ def opened(
     kafka: Kafka | None = None,
     server_settings: Mapping[str, str] | None = None,
     before_services: Callable[[Server], None] = lambda _: None,
+    stage: Stage = CHOREOGRAPHY,
 ) -> Iterator[Site]:
     """Start it all, the server first; at the end nothing of it runs."""
     with ExitStack() as stack:
         server = stack.enter_context(Server(data, shared=True, settings=server_settings))
         before_services(server)
         services = {}
-        for name in OFFSETS:
+        for name in stage.offsets:
             process = PlatformProcess(
                 data, port_base=port_base, environment=environment, service=name
             )
+            process.offsets = stage.offsets
             services[name] = process.launch()
             stack.callback(process.close)
         for process in services.values():
             process.wait_ready()
-        services["inventory"].raise_stock()
-        customers = stack.enter_context(Customers(services["order"]))
-        yield Site(data, server, services, customers, kafka)
+        stage.raise_stock(port_base)
+        customers = stack.enter_context(Customers(services["order"], stage))
+        yield Site(data, server, services, customers, kafka, stage)
 
 
 def endures(site: Site, fault: Callable[[], None]) -> Report:
@@ -224,7 +244,7 @@ def recovered(site: Site, healed: float) -> Report:
     wait_for(site.all_ended, left(), "all orders terminal")
     site.customers.settle_unknown()  # minutes, after an outage in which thousands were refused
     wait_for(site.all_ended, END_SECONDS, "all that were refused before are terminal")
-    for service in OFFSETS:
+    for service in site.services:
         assert site.value(service, DEAD_LETTERS) == 0, service
         assert site.value(service, PARKED) == 0, service
     return site.assert_clean()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import msgspec
 import pytest
-from tests.operations.audit.filled import audited
+from tests.operations.audit.filled import audited, execute
 
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.core.identity import new_id
@@ -17,7 +17,7 @@ from waybill.operations.audit import Kind, Outcome
 from waybill.operations.history import Entry, HistoryWriter, hash_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from tests.operations.audit.filled import Filled
@@ -57,12 +57,14 @@ def replies(filled: Filled) -> list[Entry]:
     return [*told, told[0]]
 
 
-def judged(filled: Filled, path: Path, entries: Iterable[Entry]) -> dict[str, RuleResult]:
-    """The rules of kind H by id, for this history."""
+def judged(
+    filled: Filled, path: Path, entries: Iterable[Entry], urls: Mapping[str, str] | None = None
+) -> dict[str, RuleResult]:
+    """The rules of kind H by id, for this history; by default of the books as they are."""
     with HistoryWriter(path) as writer:
         for entry in entries:
             writer.write(entry)
-    report = audited(filled.urls(), history=path, kinds=frozenset((Kind.HISTORY,)))
+    report = audited(urls or filled.urls(), history=path, kinds=frozenset((Kind.HISTORY,)))
     return {rule.id: rule for rule in report.rules if rule.kind == Kind.HISTORY.value}
 
 
@@ -103,6 +105,20 @@ def test_a_refused_request_that_left_an_order_is_named(filled: Filled, tmp_path:
     (row,) = rules["I02"].rows
     assert row.row == {"order_id": first.order_id, "key": first.key, "statuses": "503"}
     assert str(first.order_id) in row.look_at
+
+
+def test_an_order_whose_own_answer_refuses_it_is_what_was_told(
+    filled: Filled, tmp_path: Path
+) -> None:
+    """I02: 402 of the blueprint checkout says that an order was placed, and was not paid for."""
+    first, *others = replies(filled)[:-1]
+    refused = msgspec.structs.replace(first, status=402, outcome="fail", order_id=None)
+    answered = f"UPDATE app.orders SET answer = 402 WHERE id = '{first.order_id}'"  # noqa: S608 - an id
+    with filled.copies(["order"]) as urls:
+        before = judged(filled, tmp_path / "before", [refused, *others], urls)
+        asyncio.run(execute(urls["order"], [answered]))
+        assert violated(before) == {"I02": 1}
+        assert not violated(judged(filled, tmp_path / "after", [refused, *others], urls))
 
 
 @pytest.mark.parametrize("member", ["order_id", "body_hash", "payload_hash"])

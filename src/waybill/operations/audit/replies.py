@@ -36,7 +36,9 @@ SELECT k.scope, k.key, k.order_id
 FROM unnest($1::text[], $2::text[]) AS asked (scope, key) CROSS JOIN unnest($3::text[]) AS r (route)
 JOIN app.idempotency_keys AS k
     ON (k.scope, k.route, k.key) = (asked.scope, r.route, asked.key)
+WHERE NOT EXISTS (SELECT FROM app.orders AS o WHERE o.id = k.order_id AND o.answer >= 400)
 """
+# An order whose own answer is a refusal (402: placed, and not paid for) is what was told.
 
 
 def _pages(books: Books, query: str) -> Iterator[Rows]:
