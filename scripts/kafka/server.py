@@ -136,7 +136,7 @@ class Broker:
 
     def _format(self, settings: Path) -> None:
         command = [
-            *(*java("-Xmx128m"), "kafka.tools.StorageTool", "format"),
+            *(*java(*JAVA_OPTIONS), "kafka.tools.StorageTool", "format"),
             *("--ignore-formatted", "-t", cluster_id(), "-c", str(settings)),
             *("--add-scram", f"SCRAM-SHA-256=[name={USER},password={PASSWORD}]"),
         ]

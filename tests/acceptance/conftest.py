@@ -16,6 +16,9 @@ from tests.acceptance.outside import Mailbox
 from tests.acceptance.processes import PlatformProcess, free_port_base
 from tests.redis_server import RedisServer
 
+from waybill.blueprints.catalogue import blueprint_named, with_payment
+from waybill.platform.chosen import FILE
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
@@ -25,7 +28,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def new_platform(session_directory: Path, provisioned_data: Path) -> NewPlatform:
-    """Environment variables in, a context with a platform (not started) on fresh data out."""
+    """Environment variables in, a context with a platform (not started) on fresh data out.
+
+    The data are of the blueprint that they name: on them nothing was ever ordered.
+    """
 
     @contextmanager
     def make(**environment: str) -> Iterator[PlatformProcess]:
@@ -33,6 +39,10 @@ def new_platform(session_directory: Path, provisioned_data: Path) -> NewPlatform
         directory = Path(tempfile.mkdtemp(prefix="platform-", dir=session_directory))
         directory.chmod(0o711)
         subprocess.run(["cp", "-a", provisioned_data, directory / "data"], check=True)
+        if "WAYBILL_BLUEPRINT" in environment:
+            named = blueprint_named(environment["WAYBILL_BLUEPRINT"])
+            blueprint = with_payment(named) if "WAYBILL_PAYMENT_STEP" in environment else named
+            (directory / "data" / FILE).write_text(f"{blueprint.name}\n")
         platform = PlatformProcess(
             directory / "data", port_base=free_port_base(), environment=environment
         )

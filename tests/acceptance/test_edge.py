@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
 from tests.acceptance.database import rows
-from tests.acceptance.processes import MOUSE, PlatformProcess, free_port_base, wait_for
+from tests.acceptance.processes import MOUSE, PlatformProcess, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.acceptance.conftest import NewPlatform
 
 pytestmark = pytest.mark.acceptance
 PASSWORD = "correct horse battery staple"  # noqa: S105 - of a test
@@ -23,27 +22,17 @@ AUTH, ORDERS, CHARGE = "/api/v1/auth", "/api/v1/orders", "/api/checkout/charge"
 
 
 @pytest.fixture(scope="module")
-def platform(session_directory: Path) -> Iterator[PlatformProcess]:
+def platform(new_platform: NewPlatform) -> Iterator[PlatformProcess]:
     """Seed 002's platform with both of them, and so with tokens."""
-    directory = Path(tempfile.mkdtemp(prefix="edge-", dir=session_directory))
-    directory.chmod(0o711)
-    platform = PlatformProcess(
-        directory / "data",
-        port_base=free_port_base(),
-        environment={
-            "WAYBILL_BLUEPRINT": "checkout",
-            "WAYBILL_PAYMENT_FORCE_OUTCOME": "success",
-            "WAYBILL_ACCOUNTS": "true",
-            "WAYBILL_GATEWAY": "true",
-        },
-    )
-    try:
+    with new_platform(
+        WAYBILL_BLUEPRINT="checkout",
+        WAYBILL_PAYMENT_FORCE_OUTCOME="success",
+        WAYBILL_ACCOUNTS="true",
+        WAYBILL_GATEWAY="true",
+    ) as platform:
         platform.start()
         wait_for(lambda: _alive(platform, GATEWAY), 30, "the gateway")
         yield platform
-    finally:
-        platform.close()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _alive(platform: PlatformProcess, offset: int) -> bool:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
 from tests.acceptance.database import rows
-from tests.acceptance.processes import PlatformProcess, free_port_base, wait_for
+from tests.acceptance.processes import PlatformProcess, wait_for
 
 from waybill.commerce.payments.simulation import simulated_success
 
@@ -19,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import httpx2
+    from tests.acceptance.conftest import NewPlatform
 
 pytestmark = pytest.mark.acceptance
 ORDER_SERVICE, PAYMENT_SERVICE, INVENTORY_SERVICE, NOTIFICATION, ORCHESTRATOR = range(1, 6)
@@ -38,18 +36,10 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def platform(session_directory: Path) -> Iterator[PlatformProcess]:
+def platform(new_platform: NewPlatform) -> Iterator[PlatformProcess]:
     """A running platform of this blueprint on new data."""
-    directory = Path(tempfile.mkdtemp(prefix="orchestration-", dir=session_directory))
-    directory.chmod(0o711)
-    platform = PlatformProcess(
-        directory / "data", port_base=free_port_base(), environment=environment()
-    )
-    try:
+    with new_platform(**environment()) as platform:
         yield platform.start()
-    finally:
-        platform.close()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def stock(platform: PlatformProcess, sku: str, quantity: int) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,7 +19,7 @@ from tests.acceptance.outside import (
     environment,
     told,
 )
-from tests.acceptance.processes import PlatformProcess, free_port_base, wait_for
+from tests.acceptance.processes import PlatformProcess, wait_for
 from tests.acceptance.test_orchestration import bare, becomes, place, stock
 
 from waybill.messaging.core.identity import new_id
@@ -31,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from httpx2 import Response
+    from tests.acceptance.conftest import NewPlatform
     from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.acceptance
@@ -42,26 +40,16 @@ LAST = "SELECT message_id FROM messaging.inbox ORDER BY processed_at DESC LIMIT 
 
 @pytest.fixture(scope="module")
 def platform(
-    session_directory: Path, redis_server: RedisServer, mailbox: Mailbox
+    new_platform: NewPlatform, redis_server: RedisServer, mailbox: Mailbox
 ) -> Iterator[PlatformProcess]:
     """A running platform of this blueprint on new data, that has both; payments succeed."""
-    directory = Path(tempfile.mkdtemp(prefix="orchestration-", dir=session_directory))
-    directory.chmod(0o711)
     given = {"WAYBILL_BLUEPRINT": "orchestration", "PAYMENT_SIMULATE_FORCEOUTCOME": "success"}
-    platform = PlatformProcess(
-        directory / "data",
-        port_base=free_port_base(),
-        environment=given | environment(redis_server, mailbox),
-    )
-    try:
+    with new_platform(**given, **environment(redis_server, mailbox)) as platform:
         platform.start()
         stock(platform, SKU, 100_000)
         put = platform.client.put(contact(platform, "usr_001"), json={"email": ADDRESS})
         assert put.json()["userId"] == "usr_001"
         yield platform
-    finally:
-        platform.close()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def with_key(platform: PlatformProcess, key: str) -> Response:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.acceptance.database import rows
-from tests.acceptance.processes import PlatformProcess, free_port_base, wait_for
+from tests.acceptance.processes import PlatformProcess, wait_for
 from tests.acceptance.test_reservation import OUTBOX, becomes, level, place, stock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.acceptance.conftest import NewPlatform
 
 pytestmark = pytest.mark.acceptance
 ORDERS_MAX = 40
@@ -21,24 +20,14 @@ ENDED = {"CONFIRMED", "FAILED"}
 
 
 @pytest.fixture(scope="module")
-def platform(session_directory: Path) -> Iterator[PlatformProcess]:
+def platform(new_platform: NewPlatform) -> Iterator[PlatformProcess]:
     """A platform whose provider captures for every other order."""
-    directory = Path(tempfile.mkdtemp(prefix="reservation-paid-", dir=session_directory))
-    directory.chmod(0o711)
-    platform = PlatformProcess(
-        directory / "data",
-        port_base=free_port_base(),
-        environment={
-            "WAYBILL_BLUEPRINT": "reservation",
-            "WAYBILL_PAYMENT_STEP": "true",
-            "WAYBILL_PAYMENT_SUCCESS_RATE": "0.5",
-        },
-    )
-    try:
+    with new_platform(
+        WAYBILL_BLUEPRINT="reservation",
+        WAYBILL_PAYMENT_STEP="true",
+        WAYBILL_PAYMENT_SUCCESS_RATE="0.5",
+    ) as platform:
         yield platform.start()
-    finally:
-        platform.close()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def until(platform: PlatformProcess, sku: str, status: str) -> str:

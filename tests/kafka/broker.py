@@ -36,8 +36,9 @@ def running_broker(
     *,
     listeners: Sequence[str] = (),
     settings: Mapping[str, str] | None = None,
+    up: bool = True,
 ) -> Iterator[Broker]:
-    """A broker that is up, with a PLAINTEXT listener and those named (SASL_PLAINTEXT, SSL …).
+    """A broker that is `up`, with a PLAINTEXT listener and those named (SASL_PLAINTEXT, SSL …).
 
     `listeners.address("SSL")` of it says where; the certificate is `certificate_of(directory)`.
     """
@@ -53,7 +54,8 @@ def running_broker(
         ),
     )
     try:
-        broker.start()
+        if up:
+            broker.start()
         yield broker
     finally:
         broker.kill()  # its data are dropped anyway

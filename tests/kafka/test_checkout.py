@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from confluent_kafka.admin import AdminClient
-from tests.acceptance.processes import PlatformProcess, free_port_base, wait_for
+from tests.acceptance.processes import PlatformProcess, wait_for
 from tests.acceptance.test_checkout import becomes, order, place, told
 from tests.kafka.broker import running_broker
 
@@ -17,6 +14,9 @@ from waybill.blueprints.checkout import TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.acceptance.conftest import NewPlatform
 
 pytestmark = pytest.mark.acceptance
 
@@ -29,23 +29,14 @@ def bootstrap(session_directory: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def platform(session_directory: Path, bootstrap: str) -> Iterator[PlatformProcess]:
+def platform(new_platform: NewPlatform, bootstrap: str) -> Iterator[PlatformProcess]:
     """A running platform of this blueprint whose services meet on Kafka, with the simulator."""
-    directory = Path(tempfile.mkdtemp(prefix="checkout-kafka-", dir=session_directory))
-    directory.chmod(0o711)
-    environment = {
-        "WAYBILL_BLUEPRINT": "checkout",
-        "WAYBILL_PAYMENT_SUCCESS_RATE": "1",
-        "KAFKA_BROKERS": bootstrap,
-    }
-    platform = PlatformProcess(
-        directory / "data", port_base=free_port_base(), environment=environment
-    )
-    try:
+    with new_platform(
+        WAYBILL_BLUEPRINT="checkout",
+        WAYBILL_PAYMENT_SUCCESS_RATE="1",
+        KAFKA_BROKERS=bootstrap,
+    ) as platform:
         yield platform.start()
-    finally:
-        platform.close()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def test_orders_end_over_the_documented_topics(platform: PlatformProcess, bootstrap: str) -> None:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
 from confluent_kafka.admin import AdminClient
-from tests.acceptance.processes import PlatformProcess, free_port_base, wait_for
+from tests.acceptance.processes import PlatformProcess, wait_for
 from tests.acceptance.test_orchestration import (
     becomes,
     environment,
@@ -29,6 +26,9 @@ from waybill.blueprints.orchestration import TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.acceptance.conftest import NewPlatform
 
 pytestmark = pytest.mark.acceptance
 
@@ -41,20 +41,10 @@ def bootstrap(session_directory: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def platform(session_directory: Path, bootstrap: str) -> Iterator[PlatformProcess]:
+def platform(new_platform: NewPlatform, bootstrap: str) -> Iterator[PlatformProcess]:
     """A running platform of this blueprint whose services meet on Kafka."""
-    directory = Path(tempfile.mkdtemp(prefix="orchestration-kafka-", dir=session_directory))
-    directory.chmod(0o711)
-    platform = PlatformProcess(
-        directory / "data",
-        port_base=free_port_base(),
-        environment=environment(KAFKA_BROKERS=bootstrap),
-    )
-    try:
+    with new_platform(**environment(KAFKA_BROKERS=bootstrap)) as platform:
         yield platform.start()
-    finally:
-        platform.close()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def test_orders_end_over_the_documented_topics(platform: PlatformProcess, bootstrap: str) -> None:

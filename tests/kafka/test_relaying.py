@@ -86,8 +86,7 @@ async def test_a_broker_that_is_away_stops_nobody(
 ) -> None:
     """Protocol I5, L2: a start without a broker, commits meanwhile, a SIGKILL amid the records."""
     topic = name_of("parcels")
-    with running_broker(session_directory / name_of("away")) as broker:
-        broker.kill()
+    with running_broker(session_directory / name_of("away"), up=False) as broker:
         async with service(messaging_database, broker.bootstrap, topic) as made:
             await publish(made, 0, 500)
             await asyncio.sleep(1.5)

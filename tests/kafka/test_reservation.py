@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from confluent_kafka.admin import AdminClient
-from tests.acceptance.processes import PlatformProcess, free_port_base, wait_for
+from tests.acceptance.processes import PlatformProcess, wait_for
 from tests.acceptance.test_reservation import becomes, level, place, stock
 from tests.kafka.broker import running_broker
 
@@ -17,6 +14,9 @@ from waybill.blueprints.reservation import TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.acceptance.conftest import NewPlatform
 
 pytestmark = pytest.mark.acceptance
 
@@ -29,20 +29,11 @@ def bootstrap(session_directory: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def platform(session_directory: Path, bootstrap: str) -> Iterator[PlatformProcess]:
+def platform(new_platform: NewPlatform, bootstrap: str) -> Iterator[PlatformProcess]:
     """A running platform of this blueprint whose services meet on Kafka."""
-    directory = Path(tempfile.mkdtemp(prefix="reservation-kafka-", dir=session_directory))
-    directory.chmod(0o711)
-    environment = {"WAYBILL_BLUEPRINT": "reservation", "KAFKA_BROKERS": bootstrap}
-    platform = PlatformProcess(
-        directory / "data", port_base=free_port_base(), environment=environment
-    )
-    platform.without = frozenset({"payment"})
-    try:
+    with new_platform(WAYBILL_BLUEPRINT="reservation", KAFKA_BROKERS=bootstrap) as platform:
+        platform.without = frozenset({"payment"})
         yield platform.start()
-    finally:
-        platform.close()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def test_orders_end_over_topics_of_their_own(platform: PlatformProcess, bootstrap: str) -> None:
