@@ -12,13 +12,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import typer.main
 from tests.acceptance.forked import completed
+from typer.testing import CliRunner
 
 from waybill.cli import app
+from waybill.messaging.core.errors import ConfigurationError
+from waybill.platform import foreground
 from waybill.platform.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from waybill.platform.settings import Settings
 
 NAMED = {
     *("up", "down", "logs", "seed", "demo", "reset", "serve", "status", "psql"),
@@ -51,6 +56,8 @@ def test_the_promised_commands_are_there() -> None:
         *("dead-letters list", "dead-letters show"),
         *("dead-letters redrive", "dead-letters discard"),
         *("deliveries list", "deliveries resolve"),
+        *("prices list", "prices set", "prices remove"),
+        *("customers export", "customers erase"),
     }
 
 
@@ -133,3 +140,21 @@ def test_a_wrong_command_line_is_status_2() -> None:
     """As everywhere."""
     assert waybill("up", "--nonsense").returncode == 2
     assert waybill("serve", "everything").returncode == 2
+
+
+@pytest.mark.parametrize("command", [("up",), ("serve", "order")])
+def test_an_open_address_is_said_on_the_command_line(
+    command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C43: without tokens `--insecure` must be said; the service then listens where it was told."""
+    started: list[Settings] = []
+    monkeypatch.setenv("WAYBILL_HOST", "0.0.0.0")  # noqa: S104 - what is asked for
+    monkeypatch.setattr(
+        foreground, "run_in_foreground", lambda settings, *_, **__: started.append(settings)
+    )
+    refused = CliRunner().invoke(app, [*command])
+    assert isinstance(refused.exception, ConfigurationError)
+    assert "--insecure" in str(refused.exception)
+    assert started == []
+    assert CliRunner().invoke(app, [*command, "--insecure"]).exit_code == 0
+    assert [settings.host for settings in started] == ["0.0.0.0"]  # noqa: S104 - as above

@@ -14,7 +14,7 @@ from waybill.commerce.payments.outside import ProviderSettings
 from waybill.messaging.adapters.kafka.settings import KafkaSettings
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.secret import BYTES_MAX, SAMPLES
-from waybill.platform import edge_settings, notifying
+from waybill.platform import discovery, edge_settings, notifying
 from waybill.platform.own_databases import KNOWN, OwnDatabases, password_variable, roles_of
 from waybill.platform.own_server import Administrator
 
@@ -79,7 +79,7 @@ EVERY: dict[str, Read] = {
 }
 
 
-@pytest.fixture(params=sorted({*EVERY, "SERVICES_TOKEN", "NOTIFY_TOKEN"}))
+@pytest.fixture(params=sorted({*EVERY, "SERVICES_TOKEN", "NOTIFY_TOKEN", "REGISTRY_PASSWORD"}))
 def variable(request: pytest.FixtureRequest) -> str:
     """The name of a secret."""
     name: str = request.param
@@ -92,6 +92,7 @@ def read(variable: str, monkeypatch: pytest.MonkeyPatch) -> Read:
     from_process: dict[str, Callable[[], object]] = {
         "SERVICES_TOKEN": lambda: edge_settings.services_token(OwnDatabases({}, {})),
         "NOTIFY_TOKEN": notifying._token,
+        "REGISTRY_PASSWORD": discovery.registry_password,
     }
 
     def reading(given: Mapping[str, str]) -> object:
