@@ -155,7 +155,16 @@ def up(
 @app.command(short_help="Run one service in a process of its own.")
 def serve(
     service: Annotated[
-        Literal["order", "payment", "inventory", "notification", "orchestrator", "registry"],
+        Literal[
+            "order",
+            "payment",
+            "inventory",
+            "notification",
+            "orchestrator",
+            "accounts",
+            "gateway",
+            "registry",
+        ],
         typer.Argument(help="Which one."),
     ],
     data: Data = None,
@@ -331,7 +340,15 @@ def psql(
 @app.command()
 def url(
     service: Annotated[
-        Literal["order", "payment", "inventory", "notification", "orchestrator"],
+        Literal[
+            "order",
+            "payment",
+            "inventory",
+            "notification",
+            "orchestrator",
+            "accounts",
+            "gateway",
+        ],
         typer.Argument(help="Whose database."),
     ],
     data: Data = None,

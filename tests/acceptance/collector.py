@@ -31,13 +31,16 @@ class Collector:
 
     def __init__(self) -> None:
         self.spans: list[CollectedSpan] = []
-        collected = self.spans
+        self.raw: list[bytes] = []
+        """What was sent, as it came."""
+        collected, raw = self.spans, self.raw
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
+                raw.append(body)
                 if self.path == "/v1/traces":
                     collected.extend(spans_of(ExportTraceServiceRequest.FromString(body)))
                 answer = ExportTraceServiceResponse().SerializeToString()

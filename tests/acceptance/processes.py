@@ -63,6 +63,7 @@ def wait_for(what: Callable[[], T | None], seconds: float, describe: str) -> T:
 
 
 OFFSETS = {"order": 1, "payment": 2, "inventory": 3, "notification": 4}
+EDGE_OFFSETS = {"accounts": 6, "gateway": 0}
 
 
 class PlatformProcess:
@@ -77,6 +78,11 @@ class PlatformProcess:
         """The services' ports above the base."""
         self.without = frozenset[str]()
         """Services that the blueprint does not have."""
+        self.has_edge = False
+        """Whether accounts and gateway run beside the services."""
+        self.as_customer: dict[str, str] = {}
+        self.as_operator: dict[str, str] = {}
+        """Headers that say so, where tokens are asked for."""
         self.port_base = port_base
         self.environment = environment
         self.log = data.parent / f"{service or 'platform'}-{port_base}.log"
@@ -124,10 +130,11 @@ class PlatformProcess:
         assert self.process is not None
         if self.process.poll() is not None:
             pytest.fail(f"the platform ended with {self.process.returncode}\n{self.tail()}")
+        edge = EDGE_OFFSETS if self.has_edge else {}
         try:
             return all(
                 self.client.get(f"{self.url(offset)}/readyz").status_code == 200
-                for service, offset in self.offsets.items()
+                for service, offset in {**self.offsets, **edge}.items()
                 if self.service in {"", service} and service not in self.without
             )
         except httpx2.TransportError:
@@ -200,7 +207,7 @@ class PlatformProcess:
 
     def products(self) -> dict[str, dict[str, Any]]:
         """Products by id."""
-        answer = self.client.get(f"{self.url(3)}/api/products").json()
+        answer = self.client.get(f"{self.url(3)}/api/products", headers=self.as_operator).json()
         return {product["id"]: product for product in answer["items"]}
 
     def raise_stock(self, stock: int = 1_000_000) -> None:

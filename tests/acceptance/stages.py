@@ -145,7 +145,8 @@ class Stage:
 
 
 def _chosen(blueprint: Blueprint, **more: str) -> dict[str, str]:
-    return {"WAYBILL_BLUEPRINT": blueprint.name, **more}
+    # Tokens and the gateway have tests of their own.
+    return {"WAYBILL_BLUEPRINT": blueprint.name, "WAYBILL_EDGE": "false", **more}
 
 
 CHOREOGRAPHY = Stage(blueprint=OF_SEED_003)

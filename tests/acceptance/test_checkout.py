@@ -1,4 +1,4 @@
-"""Seed 002 as its users meet it: a platform of `checkout`, and a payment provider over HTTP."""
+"""Seed 002 as its users meet it: `checkout` behind its gateway, and a payment provider by HTTP."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import pytest
 from tests.acceptance.database import rows
 from tests.acceptance.processes import MOUSE, PlatformProcess, free_port_base, wait_for
 from tests.acceptance.shop import DECLINED, PENDED, Surroundings
+from tests.acceptance.signing_in import GENEROUS, sign_in_both
 
 from waybill.commerce.orders.paying import PAYMENT
 from waybill.commerce.payments.domain import CHARGE
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.acceptance
 TOKEN, SECRET = secrets.token_hex(16), "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 WAIT_SECONDS = 2.0
+GATEWAY = 0
 EVENTS = "SELECT type FROM messaging.outbox WHERE aggregateid = $1 ORDER BY seq"
 
 
@@ -61,10 +63,14 @@ def platform(session_directory: Path, around: Surroundings) -> Iterator[Platform
             "PAYMENT_PROVIDER_URL": around.provider.url,
             "PAYMENT_PROVIDER_TOKEN_FILE": str(token),
             "PAYMENT_WEBHOOK_SECRETS": SECRET,
+            **GENEROUS,
         },
     )
+    platform.has_edge = True
     try:
-        yield platform.start()
+        platform.start()
+        sign_in_both(platform)
+        yield platform
     finally:
         platform.close()
         shutil.rmtree(directory, ignore_errors=True)
@@ -79,24 +85,31 @@ def place(
     path: str = "/api/v1/orders",
     client: httpx2.Client | None = None,
 ) -> httpx2.Response:
-    """POST one order, by default under a key of its own."""
+    """POST one order through the gateway, by default under a key of its own."""
     return (client or platform.client).post(
-        f"{platform.url(1)}{path}",
+        f"{platform.url(GATEWAY)}{path}",
         json={
             "items": [{"productId": MOUSE, "quantity": quantity, "unitPrice": str(price)}],
             "currency": "EUR",
             "customer": {"name": "Alice", "email": "alice@example.com"},
         },
-        headers={"Idempotency-Key": key or str(new_id())},
+        headers={"Idempotency-Key": key or str(new_id()), **platform.as_customer},
     )
 
 
 def order(platform: PlatformProcess, order_id: str) -> dict[str, Any]:
     """GET one order."""
     found: dict[str, Any] = platform.client.get(
-        f"{platform.url(1)}/api/v1/orders/{order_id}"
+        f"{platform.url(GATEWAY)}/api/v1/orders/{order_id}", headers=platform.as_customer
     ).json()
     return found
+
+
+def cancelling(platform: PlatformProcess, order_id: str) -> httpx2.Response:
+    """POST the customer's cancel."""
+    return platform.client.post(
+        f"{platform.url(GATEWAY)}/api/v1/orders/{order_id}/cancel", headers=platform.as_customer
+    )
 
 
 def becomes(platform: PlatformProcess, order_id: str, status: str) -> dict[str, Any]:
@@ -120,8 +133,9 @@ def charges(around: Surroundings, order_id: str) -> int:
 
 def told(platform: PlatformProcess, order_id: str) -> set[str]:
     """Kinds of the notifications about this order."""
-    url = f"{platform.url(4)}/api/notifications?orderId={order_id}"
-    return {each["eventType"] for each in platform.client.get(url).json()["items"]}
+    url = f"{platform.url(GATEWAY)}/api/notifications?orderId={order_id}"
+    answer = platform.client.get(url, headers=platform.as_operator)
+    return {each["eventType"] for each in answer.json()["items"]}
 
 
 def test_a_paid_order_is_confirmed_in_the_answer(
@@ -210,13 +224,13 @@ def test_a_provider_that_is_away_is_paid_later(
     assert (placed.status_code, placed.json()["status"]) == (202, "PENDING")
     assert placed.headers["Location"] == f"/api/v1/orders/{order_id}"
     cancelled = place(platform).json()["orderId"]
-    cancel = platform.client.post(f"{platform.url(1)}/api/v1/orders/{cancelled}/cancel")
+    cancel = cancelling(platform, cancelled)
     assert (cancel.status_code, cancel.json()["status"]) == (200, "CANCELLED")
     around.do(around.provider.start())
     becomes(platform, order_id, "CONFIRMED")
     again = place(platform, "away")
     assert (again.status_code, again.content) == (202, placed.content)
-    late = platform.client.post(f"{platform.url(1)}/api/v1/orders/{order_id}/cancel")
+    late = cancelling(platform, order_id)
     assert (late.status_code, late.json()["code"]) == (409, "order_not_cancellable")
 
     def nothing_kept() -> bool:

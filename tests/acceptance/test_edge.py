@@ -5,41 +5,35 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import httpx2
 import pytest
 from tests.acceptance.database import rows
-from tests.acceptance.processes import MOUSE, PlatformProcess, wait_for
+from tests.acceptance.processes import MOUSE, PlatformProcess
+from tests.acceptance.signing_in import AUTH, PASSWORD, log_in, register
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import httpx2
     from tests.acceptance.conftest import NewPlatform
 
 pytestmark = pytest.mark.acceptance
-PASSWORD = "correct horse battery staple"  # noqa: S105 - of a test
 GATEWAY, ORDER, PAYMENT, ACCOUNTS, OPERATIONS = 0, 1, 2, 6, 7
-AUTH, ORDERS, CHARGE = "/api/v1/auth", "/api/v1/orders", "/api/checkout/charge"
+ORDERS, CHARGE = "/api/v1/orders", "/api/checkout/charge"
+OLD: list[dict[str, Any]] = []
+"""What was answered before tokens were asked for."""
 
 
 @pytest.fixture(scope="module")
 def platform(new_platform: NewPlatform) -> Iterator[PlatformProcess]:
-    """Seed 002's platform with both of them, and so with tokens."""
+    """Seed 002's platform, which has both of them, and so tokens, unless told otherwise."""
     with new_platform(
-        WAYBILL_BLUEPRINT="checkout",
-        WAYBILL_PAYMENT_FORCE_OUTCOME="success",
-        WAYBILL_ACCOUNTS="true",
-        WAYBILL_GATEWAY="true",
+        WAYBILL_BLUEPRINT="checkout", WAYBILL_PAYMENT_FORCE_OUTCOME="success", WAYBILL_EDGE="false"
     ) as platform:
-        platform.start()
-        wait_for(lambda: _alive(platform, GATEWAY), 30, "the gateway")
-        yield platform
-
-
-def _alive(platform: PlatformProcess, offset: int) -> bool:
-    try:
-        return platform.client.get(f"{platform.url(offset)}/readyz").status_code == 200
-    except httpx2.TransportError:
-        return False
+        OLD.append(_place(platform.start(), "", offset=ORDER, key="old").json())
+        assert platform.stop() == 0
+        del platform.environment["WAYBILL_EDGE"]
+        platform.has_edge = True
+        yield platform.start()
 
 
 def _send(
@@ -57,19 +51,18 @@ def _send(
 
 def _signed_in(platform: PlatformProcess, email: str) -> tuple[str, str]:
     """The id and a token of a new customer."""
-    credentials = {"email": email, "password": PASSWORD}
-    account = _send(platform, "POST", f"{AUTH}/register", json=credentials)
-    assert account.status_code == 201, account.text
-    granted = _send(platform, "POST", f"{AUTH}/login", json=credentials)
-    return account.json()["id"], granted.json()["accessToken"]
+    account_id = register(platform, email)
+    return account_id, log_in(platform, email)["Authorization"].removeprefix("Bearer ")
 
 
-def _place(platform: PlatformProcess, token: str, offset: int = GATEWAY) -> httpx2.Response:
+def _place(
+    platform: PlatformProcess, token: str, offset: int = GATEWAY, key: str = "k-1"
+) -> httpx2.Response:
     body = {
         "items": [{"productId": MOUSE, "quantity": 1, "unitPrice": 29.99}],
         "currency": "EUR",
     }
-    headers = {"Idempotency-Key": "k-1", "X-User-Id": "somebody-else"}
+    headers = {"Idempotency-Key": key, "X-User-Id": "somebody-else"}
     return _send(platform, "POST", ORDERS, token, json=body, headers=headers, offset=offset)
 
 
@@ -100,6 +93,18 @@ def test_a_customer_orders_through_the_gateway_and_sees_only_their_own(
     theirs = _place(platform, bob)
     assert theirs.status_code == 201
     assert theirs.json()["orderId"] != placed.json()["orderId"]
+
+
+def test_a_key_of_before_tokens_were_on_is_found(platform: PlatformProcess) -> None:
+    """Issue 7: an old retry, now with a token, is no second order."""
+    _, token = _signed_in(platform, "grace@example.org")
+    again = _place(platform, token, key="old")
+    assert (again.status_code, [again.json()]) == (201, OLD)
+    assert again.headers["idempotent-replayed"] == "true"
+    counted = rows(
+        platform.data, "order", "SELECT id FROM app.orders WHERE idempotency_key = 'old'"
+    )
+    assert len(counted) == 1
 
 
 def test_roles_come_from_the_operator_of_the_platform(platform: PlatformProcess) -> None:
@@ -139,6 +144,17 @@ def test_nothing_secret_is_in_the_log_or_the_outbox(platform: PlatformProcess) -
     assert {event["type"] for event in events} == {"AccountRegistered"}
     assert all(b"@" not in bytes(event["payload"]) for event in events)
     assert all(json.loads(event["payload"])["roles"] == ["customer"] for event in events)
+
+
+def test_the_audit_looks_at_the_accounts_outbox_too(platform: PlatformProcess) -> None:
+    """I19 to I21, I45: it is an outbox as every other; a key that is not the event's is told."""
+    clean = platform.run("audit", "--settle", "30")
+    assert clean.returncode == 0, clean.stdout + clean.stderr
+    wrong = "UPDATE messaging.outbox SET aggregateid = 'x' || aggregateid"
+    rows(platform.data, "accounts", wrong)
+    violated = platform.run("audit", "--kind", "Q", "--settle", "30")
+    assert violated.returncode == 1, violated.stdout + violated.stderr
+    assert "I21" in violated.stdout
 
 
 def test_it_stops_as_every_platform_does(platform: PlatformProcess) -> None:

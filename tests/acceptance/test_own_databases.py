@@ -33,14 +33,15 @@ HELD_BY = {
 """Whose databases each service reaches besides its own; `provider` as its service."""
 
 
-def environment_of(server: EmbeddedPostgres) -> dict[str, str]:
-    """Everything, as the operator has it."""
+def environment_of(server: EmbeddedPostgres, *services: str) -> dict[str, str]:
+    """Everything of these services, or of all that there always are, as the operator has it."""
     query = urlsplit(server.url()).query
     admin = urlsplit(server.url())
-    roles = [role for service in SERVICES for role in roles_of(service)]
+    names = services or SERVICES
+    roles = [role for service in names for role in roles_of(service)]
     return {
         **{password_variable(role): secrets.token_urlsafe(16) for role in roles},
-        **{url_variable(name): f"postgresql:///{database_of(name)}?{query}" for name in SERVICES},
+        **{url_variable(name): f"postgresql:///{database_of(name)}?{query}" for name in names},
         "POSTGRES_USER": str(admin.username),
         "POSTGRES_PASSWORD": str(admin.password),
     }

@@ -18,9 +18,9 @@ from tests.edge.issuer import SUBJECT, Issuer, Time
 from tests.http.edge_memory import Responses
 
 from waybill.commerce.testing.http_server import Asked, Fault, Reply, TryServer
-from waybill.edge.gateway.buckets import Quota
 from waybill.edge.gateway.routes import ROUTES, Access
 from waybill.edge.gateway.settings import GatewaySettings
+from waybill.edge.limits.ports import Quota
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.platform.gateway import GatewayApplication
 

@@ -184,7 +184,7 @@ async def test_a_customer_sees_only_their_own_orders() -> None:
 
 
 async def test_an_order_is_placed_for_oneself_only() -> None:
-    """C37: the body's customer must be the token's subject, else 403 and no order."""
+    """C37: the body's customer is the token's subject, else 403; operators place for others."""
     edge, issuer = _guarded()
     async with edge.client() as client:
         refused = await _place(client, _bearer(issuer), customer=OTHER)
@@ -193,6 +193,8 @@ async def test_an_order_is_placed_for_oneself_only() -> None:
         for roles in ("customer", "admin"):
             answer = await _place(client, _bearer(issuer, SUBJECT, roles), key=roles)
             assert answer.status_code == 201
+        theirs = await _place(client, _bearer(issuer, SUBJECT, "operator"), customer=OTHER)
+        assert (theirs.status_code, theirs.json()["customerId"]) == (201, OTHER)
 
 
 async def test_a_key_belongs_to_its_caller() -> None:

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.edge.issuer import Time
 
-from waybill.edge.accounts.attempts import AttemptLimit, Attempts
 from waybill.edge.address import client_address, networks
-from waybill.edge.gateway.buckets import Buckets, Quota
 from waybill.edge.gateway.routes import Route, RouteSet
 from waybill.edge.gateway.settings import GatewaySettings
 from waybill.edge.gateway.upstreams import Upstream
+from waybill.edge.limits.memory import MemoryAttempts, MemoryBuckets
+from waybill.edge.limits.ports import AttemptLimit, Quota
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.platform.edge_settings import accounts_proxies, gateway_settings, token_settings
 from waybill.platform.settings import Settings
@@ -21,34 +21,34 @@ PROXIES = networks(["10.0.0.0/8", "fd00::/8"])
 
 
 @given(st.lists(st.floats(0, 30, allow_nan=False), max_size=60))
-def test_a_bucket_never_gives_more_than_its_quota(pauses: list[float]) -> None:
+async def test_a_bucket_never_gives_more_than_its_quota(pauses: list[float]) -> None:
     """At most `count` at once and `count` more a window; who waits as told is let in."""
     time = Time()
-    buckets = Buckets(Quota("q", 5, 60), monotonic=time.monotonic)
+    buckets = MemoryBuckets(Quota("q", 5, 60), monotonic=time.monotonic)
     begin, given_out = time.monotonic(), 0
     for pause in pauses:
         time.forward(pause)
-        taken = buckets.take("me")
+        taken = await buckets.take("me")
         given_out += taken.wait_seconds == 0
         assert 0 <= taken.remaining <= 5
         assert given_out <= 5 + (time.monotonic() - begin) * 5 / 60 + 1e-6
-    taken = buckets.take("me")
+    taken = await buckets.take("me")
     if taken.wait_seconds:
         time.forward(taken.wait_seconds + 0.001)
-        assert buckets.take("me").wait_seconds == 0
+        assert (await buckets.take("me")).wait_seconds == 0
 
 
-def test_buckets_and_attempts_are_bounded() -> None:
+async def test_buckets_and_attempts_are_bounded() -> None:
     """Memory is bounded, whatever names come."""
     time = Time()
-    buckets = Buckets(Quota("q", 1, 60), monotonic=time.monotonic, keys_max=2)
-    limit = AttemptLimit(attempts_max=1, window_seconds=60, keys_max=2)
-    attempts = Attempts(limit, monotonic=time.monotonic)
+    buckets = MemoryBuckets(Quota("q", 1, 60), monotonic=time.monotonic, keys_max=2)
+    limit = AttemptLimit(name="l", attempts_max=1, window_seconds=60, keys_max=2)
+    attempts = MemoryAttempts(limit, monotonic=time.monotonic)
     for name in ("a", "b", "c", "a"):
-        assert buckets.take(name).wait_seconds == 0
-        assert attempts.take(name) == 0
-    assert buckets.take("a").wait_seconds > 0
-    assert attempts.take("a") == 60
+        assert (await buckets.take(name)).wait_seconds == 0
+        assert await attempts.take(name) == 0
+    assert (await buckets.take("a")).wait_seconds > 0
+    assert await attempts.take("a") == 60
 
 
 @pytest.mark.parametrize(

@@ -51,12 +51,22 @@ def _ready(platform: PlatformProcess) -> bool:
         return False
 
 
-def test_a_registration_is_told_on_its_topic(platform: PlatformProcess, bootstrap: str) -> None:
-    """Issue 7: registered goes out by the relay; its key is the account's id, no address in it."""
-    credentials = {"email": "ada@example.org", "password": "correct horse battery"}
+def _register(platform: PlatformProcess, email: str) -> dict[str, str]:
+    credentials = {"email": email, "password": "correct horse battery"}
     url = f"{platform.url(ACCOUNTS)}/api/v1/auth/register"
     wait_for(lambda: _ready(platform), 40, "the accounts service")
-    account = platform.client.post(url, json=credentials).json()
+    answer = platform.client.post(url, json=credentials)
+    assert answer.status_code == 201, answer.text
+    account: dict[str, str] = answer.json()
+    return account
+
+
+def test_a_registration_is_told_on_its_topic(platform: PlatformProcess, bootstrap: str) -> None:
+    """Issue 7: registered goes out by the relay; its key is the account's id, no address in it.
+
+    `waybill lag` counts it, and `waybill drain` takes that outbox along, back to direct reading.
+    """
+    account = _register(platform, "ada@example.org")
     consumer = Consumer(
         {"bootstrap.servers": bootstrap, "group.id": "test", "auto.offset.reset": "earliest"}
     )
@@ -71,3 +81,15 @@ def test_a_registration_is_told_on_its_topic(platform: PlatformProcess, bootstra
     assert key.decode() == account["id"]
     assert json.loads(value)["accountId"] == account["id"]
     assert b"@" not in value
+    kept_up = platform.run("lag", "--max-rows", "0", "--within", "40")
+    assert kept_up.returncode == 0, kept_up.stderr
+    assert "accounts-service" in kept_up.stdout
+    drained = platform.run("drain", "--wait", "40")
+    assert drained.returncode == 0, drained.stderr
+    assert "accounts-service is drained" in drained.stdout
+    assert platform.stop() == 0
+    del platform.environment["KAFKA_BROKERS"]
+    platform.start()
+    _register(platform, "bob@example.org")
+    audited = platform.run("audit", "--settle", "40")
+    assert audited.returncode == 0, audited.stdout + audited.stderr

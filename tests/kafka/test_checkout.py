@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka.admin import AdminClient
 from tests.acceptance.processes import PlatformProcess, wait_for
+from tests.acceptance.signing_in import GENEROUS, sign_in_both
 from tests.acceptance.test_checkout import becomes, order, place, told
 from tests.kafka.broker import running_broker
 
@@ -35,8 +36,12 @@ def platform(new_platform: NewPlatform, bootstrap: str) -> Iterator[PlatformProc
         WAYBILL_BLUEPRINT="checkout",
         WAYBILL_PAYMENT_SUCCESS_RATE="1",
         KAFKA_BROKERS=bootstrap,
+        **GENEROUS,
     ) as platform:
-        yield platform.start()
+        platform.has_edge = True
+        platform.start()
+        sign_in_both(platform)
+        yield platform
 
 
 def test_orders_end_over_the_documented_topics(platform: PlatformProcess, bootstrap: str) -> None:

@@ -23,6 +23,7 @@ class Asked:
     path: str
     key: str
     body: bytes
+    authorization: str = ""
 
 
 @dataclass
@@ -67,4 +68,5 @@ async def _read(reader: asyncio.StreamReader, number: int) -> Asked:
     head = (await reader.readuntil(b"\r\n\r\n")).decode()
     lines = dict(line.lower().split(": ", 1) for line in head.splitlines()[1:] if line)
     body = await reader.readexactly(int(lines.get("content-length", "0")))
-    return Asked(number, head.split(" ", 2)[1], lines.get("idempotency-key", ""), body)
+    key, authorization = lines.get("idempotency-key", ""), lines.get("authorization", "")
+    return Asked(number, head.split(" ", 2)[1], key, body, authorization)

@@ -66,6 +66,16 @@ async def test_every_request_is_noted_as_it_was(tmp_path: Path) -> None:
     assert gaps == {0.001}, "as the plan had them, however late they left"
 
 
+async def test_a_token_is_shown_and_its_caller_noted(tmp_path: Path) -> None:
+    """Where tokens are asked for: with every request, and keys are that caller's in the history."""
+    plan = replace(TEN, token="t0ken", caller="waybill-services", cancel_every=2)  # noqa: S106 - of a test
+    _, entries, asked = await sent(tmp_path / "h", created, plan)
+    assert {request.authorization for request in asked} == {"bearer t0ken"}
+    assert {request.path.rpartition("/")[2] for request in asked} == {"orders", "cancel"}
+    assert {entry.scope for entry in entries} == {"waybill-services"}
+    assert "t0ken" not in repr(plan)
+
+
 async def test_latency_counts_from_the_intended_send(tmp_path: Path) -> None:
     """A stall of the first answer delays all that were due meanwhile, and it shows in each."""
 

@@ -139,5 +139,6 @@ CHECKOUT = Blueprint(
     payments=Payments(charges=asked_over_http),
     stock=Stock(reject=reject, accept=accept, sells_at_once=True),
     workload=workload.SEED_002,
+    edge=True,
     tell=tell,
 )

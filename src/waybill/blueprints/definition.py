@@ -191,6 +191,8 @@ class Blueprint:
     """What an ending tells the customer."""
     known_by_address: bool = False
     """Whether its events say where mail to the customer goes; else contacts do (contracts C38)."""
+    edge: bool = False
+    """Whether its document has accounts and a gateway: it then runs them unless told not to."""
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError for a wiring that could not work."""

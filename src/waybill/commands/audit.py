@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from waybill.blueprints.definition import Blueprint
     from waybill.operations.audit import AuditOptions, Kind, Report
     from waybill.platform.settings import Settings
 
@@ -65,12 +66,11 @@ def audit(
     from waybill.messaging.adapters.kafka.settings import KafkaSettings  # noqa: PLC0415 - as above
     from waybill.operations.audit import AuditOptions, matrix_of  # noqa: PLC0415 - as above
     from waybill.operations.audit.report import COULD_NOT_RUN  # noqa: PLC0415 - as above
-    from waybill.platform.chosen import chosen  # noqa: PLC0415 - as above
 
     try:
         settings = settings_of(data, port_base)
         options = AuditOptions(
-            blueprint=chosen(settings),
+            blueprint=_with_accounts(settings),
             kinds=_kinds(kind),
             settle_seconds=settle,
             history=history,
@@ -92,6 +92,19 @@ def audit(
     if prometheus is not None:
         _expose(report, prometheus)
     raise typer.Exit(report.exit_status)
+
+
+def _with_accounts(settings: Settings) -> Blueprint:
+    """The blueprint, and the accounts service where it runs."""
+    from waybill.platform.chosen import chosen  # noqa: PLC0415 - fast help
+    from waybill.platform.edge_choice import with_edge  # noqa: PLC0415 - as above
+
+    blueprint = chosen(settings)
+    if not with_edge(settings, blueprint).accounts:
+        return blueprint
+    from waybill.edge.accounts.listed import with_accounts  # noqa: PLC0415 - most have none
+
+    return with_accounts(blueprint)
 
 
 def _expose(report: Report, path: Path) -> None:
@@ -158,14 +171,11 @@ async def _audit(
     settings: Settings, options: AuditOptions, progress: Callable[[str], None]
 ) -> Report:
     from waybill.operations.audit import audit as run  # noqa: PLC0415 - fast help
-    from waybill.platform.databases import (  # noqa: PLC0415 - as above
-        databases_of,
-        reached,
-        urls_of,
-    )
-    from waybill.platform.own_databases import OwnDatabases  # noqa: PLC0415 - as above
+    from waybill.platform.databases import reached, urls_of  # noqa: PLC0415 - as above
+    from waybill.platform.own_databases import SERVICES, OwnDatabases  # noqa: PLC0415 - as above
 
-    names = databases_of(options.blueprint)
+    also = {each.database for each in options.blueprint.services.values()}
+    names = {*SERVICES, *also}
     async with reached(settings) as server:
         if isinstance(server, OwnDatabases) and server.on_mysql:
             # Needs the extra `mysql`.

@@ -41,7 +41,10 @@ async def _drain(settings: Settings, wait_seconds: float) -> None:
 
     blueprint = chosen(settings)
     kafka = KafkaSettings.from_environment(os.environ)
-    async with reached(settings) as server, service_databases(settings) as databases:
+    async with (
+        reached(settings) as server,
+        service_databases(settings, with_accounts=True) as databases,
+    ):
         urls = {
             plan.name: urls_of(server, service).reader
             for service, plan in plans_of(blueprint).items()

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 1.0
 """Consumers report about as often."""
+RELAY = "relay"
+"""Stands for the readers of what no service of the platform reads: that it is sent is all."""
 
 
 def lag(
@@ -60,9 +62,16 @@ async def _wait(settings: Settings, *, rows_max: int, within: float) -> tuple[li
     )
     from waybill.messaging.core.errors import TransientError  # noqa: PLC0415 - as above
     from waybill.operations.lag import behind  # noqa: PLC0415 - as above
+    from waybill.platform.chosen import chosen  # noqa: PLC0415 - as above
+    from waybill.platform.edge_choice import (  # noqa: PLC0415 - as above
+        ACCOUNTS_SERVICE,
+        with_edge,
+    )
 
     kafka = KafkaSettings.from_environment(os.environ)
     expected = [(consumer, source) for consumer, source, _ in _readings(settings)]
+    if kafka is not None and with_edge(settings, chosen(settings)).accounts:
+        expected.append((RELAY, ACCOUNTS_SERVICE))
     look = partial(_on_outboxes, settings) if kafka is None else _on(kafka, settings)
     deadline = time.monotonic() + within
     while True:
@@ -120,7 +129,7 @@ def _on(kafka: KafkaSettings, settings: Settings) -> Callable[[], Awaitable[list
     }
 
     async def look() -> list[Lag]:
-        async with service_databases(settings) as databases:
+        async with service_databases(settings, with_accounts=True) as databases:
             status = databases.engine.look_at_relay
             unsent = {name: (await status(each)).lag for name, each in databases.items()}
         running, found = await members.look(), []
@@ -135,6 +144,12 @@ def _on(kafka: KafkaSettings, settings: Settings) -> Callable[[], Awaitable[list
                     is_running=running[consumer] > 0,
                 )
             )
+        read = {source for _, source in lags}
+        found += [
+            Lag(consumer=RELAY, source=source, rows=rows, is_running=True)
+            for source, rows in unsent.items()
+            if source not in read
+        ]
         return found
 
     return look

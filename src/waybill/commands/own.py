@@ -117,8 +117,7 @@ def _own(data: Path | None, port_base: int | None) -> OwnDatabases:
 def _chosen(
     services: Sequence[str] | None, data: Path | None, port_base: int | None
 ) -> tuple[str, ...]:
-    from waybill.platform.chosen import chosen  # noqa: PLC0415 - fast help
-    from waybill.platform.databases import databases_of  # noqa: PLC0415 - as above
+    from waybill.platform.databases import databases_with_edge  # noqa: PLC0415 - fast help
     from waybill.platform.own_databases import KNOWN  # noqa: PLC0415 - as above
 
     unknown = [service for service in services or () if service not in KNOWN]
@@ -126,7 +125,7 @@ def _chosen(
         raise ConfigurationError(
             f"there is no service {', '.join(unknown)}: one of {', '.join(KNOWN)}"
         )
-    return tuple(services or databases_of(chosen(settings_of(data, port_base))))
+    return tuple(services or databases_with_edge(settings_of(data, port_base)))
 
 
 def _there(

@@ -58,10 +58,13 @@ class Opened(dict[str, "Database"]):
 
 
 @asynccontextmanager
-async def service_databases(settings: Settings) -> AsyncIterator[Opened]:
+async def service_databases(
+    settings: Settings, *, with_accounts: bool = False
+) -> AsyncIterator[Opened]:
     """Each service's database by its documented name, as its service role.
 
     The platform may run or not: without it our PostgreSQL is started for as long as this lasts.
+    `with_accounts`: also that of the accounts service, where it runs.
     """
     from waybill.messaging.adapters.postgres.connection import (  # noqa: PLC0415 - help stays fast
         PostgresSettings,
@@ -69,16 +72,25 @@ async def service_databases(settings: Settings) -> AsyncIterator[Opened]:
     from waybill.messaging.engines import engine_of  # noqa: PLC0415 - as above
     from waybill.platform.chosen import chosen  # noqa: PLC0415 - as above
     from waybill.platform.databases import reached, urls_of  # noqa: PLC0415 - as above
+    from waybill.platform.edge_choice import (  # noqa: PLC0415 - as above
+        ACCOUNTS,
+        ACCOUNTS_SERVICE,
+        with_edge,
+    )
     from waybill.platform.services import plans_of  # noqa: PLC0415 - as above
 
+    blueprint = chosen(settings)
+    names = {service: plan.name for service, plan in plans_of(blueprint).items()}
+    if with_accounts and with_edge(settings, blueprint).accounts:
+        names[ACCOUNTS] = ACCOUNTS_SERVICE
     limits = PostgresSettings(pool_max=2, application_name="waybill operator")
     async with reached(settings) as server:
         opened = Opened()
         try:
-            for service, plan in plans_of(chosen(settings)).items():
+            for service, name in names.items():
                 url = urls_of(server, service).service
                 opened.engine = engine_of(url)
-                opened[plan.name] = await opened.engine.connect(url, limits)
+                opened[name] = await opened.engine.connect(url, limits)
             yield opened
         finally:
             for database in opened.values():

@@ -36,8 +36,6 @@ TURNED_AWAY_SECONDS: Final = 0.05
 RESOLVING_MAX: Final = 1_000
 """Requests of unknown outcome that are sent again at a time; more stay unknown."""
 UUID_LENGTH: Final = 36
-ANONYMOUS: Final = ""
-"""The scope of every caller while there are no tokens."""
 _CLIENT_ERRORS: Final = range(400, 500)
 _TOO_MANY: Final = 429
 
@@ -73,8 +71,10 @@ class Generator:
         self._contents = plan.contents or two_lines(plan.blueprint)
         self._path = plan.blueprint.orders.contract.path
         self._id = id_in_answers(plan.blueprint)
-        head = f"POST {self._path} HTTP/1.1\r\nHost: {plan.host}\r\nContent-Type: application/json"
-        self._head = f"{head}\r\nIdempotency-Key: ".encode()
+        head = (
+            f"POST {self._path} HTTP/1.1\r\nHost: {plan.host}\r\nContent-Type: application/json\r\n"
+        )
+        self._head = f"{head}{plan.authorization}Idempotency-Key: ".encode()
         self._tails = [
             b"\r\nContent-Length: %d\r\n\r\n%s" % (len(content.body), content.body)
             for content in self._contents
@@ -174,7 +174,7 @@ class Generator:
         return Entry(
             at=instant(self._epoch + intended),
             operation="place",
-            scope=ANONYMOUS,
+            scope=self._plan.caller,
             key=request.key,
             customer_id=request.content.customer_id,
             payload_hash=request.content.payload_hash,
@@ -195,7 +195,7 @@ class Generator:
         answer: Answer | None = None
         try:
             path = f"{self._path}/{order.decode()}/cancel"
-            answer = await connection.request("POST", path)
+            answer = await connection.request("POST", path, headers=self._plan.authorization)
             outcome = outcome_of(answer.status, answer.body)
         except NotConnectedError:
             outcome = "fail"
@@ -207,11 +207,9 @@ class Generator:
             at, seconds = instant(self._epoch + intended), time.perf_counter() - intended
             status = None if answer is None else answer.status
             body = None if answer is None else hash_of(answer.body)
-            named = order.decode()
+            named, caller = order.decode(), self._plan.caller
             self._history.write(
-                Entry(
-                    at, "cancel", ANONYMOUS, None, None, None, status, outcome, named, body, seconds
-                )
+                Entry(at, "cancel", caller, None, None, None, status, outcome, named, body, seconds)
             )
 
     def _resolve_later(self, request: _Request) -> None:

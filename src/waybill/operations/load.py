@@ -56,10 +56,11 @@ async def raise_stock(plan: Plan) -> None:
     connection = Connection(plan.host, plan.port_base + level.port)
     for number in NUMBERS:
         path = level.path(number)
-        known = json.loads((await connection.request("GET", path)).body)
+        asked = await connection.request("GET", path, headers=plan.authorization)
+        known = json.loads(asked.body)
         body = json.dumps(level.holding(STOCK, known.get("name", f"Product {number}"))).encode()
         answer = await connection.request(
-            "PUT", path, body, headers="Content-Type: application/json\r\n"
+            "PUT", path, body, headers=f"Content-Type: application/json\r\n{plan.authorization}"
         )
         if answer.status != 200:  # noqa: PLR2004 - the status that PUT promises
             raise StockNotRaisedError(

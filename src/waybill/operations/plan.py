@@ -35,6 +35,15 @@ class Plan:
     """Cancel each n-th order as soon as it is accepted; 0: none."""
     repeat_every: int = 0
     """Send each n-th request again with its key as soon as it is accepted; 0: none."""
+    token: str = field(default="", repr=False)
+    """Shown to the services, where they ask for one."""
+    caller: str = ""
+    """Whom it names: keys are that caller's own."""
+
+    @property
+    def authorization(self) -> str:
+        """The line of a request's head that shows it."""
+        return f"Authorization: Bearer {self.token}\r\n" if self.token else ""
 
 
 @dataclass

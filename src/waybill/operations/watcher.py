@@ -28,12 +28,15 @@ WATCHED_MAX: Final = 32
 class Watcher:
     """Hand it accepted orders; `latencies` are seconds from the intended send to the good end."""
 
-    def __init__(self, host: str, port: int, *, every: int, blueprint: Blueprint = DEFAULT) -> None:
+    def __init__(
+        self, host: str, port: int, *, every: int, blueprint: Blueprint = DEFAULT, headers: str = ""
+    ) -> None:
         self.latencies = array("d")
         self.left_out = 0
         self._host = host
         self._port = port
         self._every = every
+        self._headers = headers
         self._count = 0
         self._path = blueprint.orders.contract.path
         process = blueprint.order_process
@@ -70,7 +73,9 @@ class Watcher:
             await asyncio.sleep(pause)
             pause = min(pause * PAUSE_GROWTH, PAUSE_SECONDS_MAX)
             try:
-                answer = await connection.request("GET", f"{self._path}/{order}")
+                answer = await connection.request(
+                    "GET", f"{self._path}/{order}", headers=self._headers
+                )
             except OSError:
                 continue
             is_good = self._good in answer.body

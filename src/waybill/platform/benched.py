@@ -24,6 +24,7 @@ from waybill.platform.embedded import EmbeddedPostgres
 from waybill.platform.embedded.cluster import Cluster
 from waybill.platform.embedded.processes import processes_of
 from waybill.platform.empty_topics import require_empty_topics
+from waybill.platform.operator_token import CALLER, operator_token
 from waybill.platform.provisioning import urls_of
 from waybill.platform.services import plans_of
 
@@ -93,7 +94,7 @@ async def running_platform(settings: Settings) -> AsyncIterator[Target]:
 def target_of(settings: Settings, pids: Sequence[int]) -> Target:
     """How to reach and to watch the platform of these processes."""
     data = settings.data_directory.absolute()
-    server = EmbeddedPostgres(data)
+    server, token = EmbeddedPostgres(data), operator_token(settings)
     urls = {service: urls_of(server, service) for service in databases_of(chosen(settings))}
     ports = [settings.port_base + plan.port_offset for plan in plans_of(chosen(settings)).values()]
     return Target(
@@ -106,6 +107,8 @@ def target_of(settings: Settings, pids: Sequence[int]) -> Target:
         auditor_urls={service: found.auditor for service, found in urls.items()},
         order_reader_url=urls["order"].reader,
         data_directory=data,
+        token=token,
+        caller=CALLER if token else "",
         python=lambda: pids,
         postgres=partial(processes_of, Cluster(data).files),
     )

@@ -18,7 +18,7 @@ from waybill.messaging.adapters.kafka.settings import KafkaSettings
 from waybill.messaging.adapters.postgres.connection import PostgresSettings
 from waybill.messaging.adapters.postgres.lease import release_all
 from waybill.messaging.adapters.postgres.upkeep import UpkeepSettings
-from waybill.messaging.core.errors import OverloadedError
+from waybill.messaging.core.errors import ConfigurationError, OverloadedError
 from waybill.messaging.core.message import DEAD_LETTER_SUFFIX
 from waybill.messaging.reading.settings import SourceSpec
 from waybill.messaging.runtime.brake import Brake
@@ -31,6 +31,7 @@ from waybill.platform.caches import caches_of
 from waybill.platform.chosen import chosen
 from waybill.platform.databases import databases_of, urls_of
 from waybill.platform.disk import disk_used
+from waybill.platform.edge_choice import ACCOUNTS, EDGE, asks_for_tokens, edge_of, with_edge
 from waybill.platform.embedded import EmbeddedPostgres
 from waybill.platform.http.application import HttpParts, create_application
 from waybill.platform.http.health import Component, Health
@@ -40,6 +41,7 @@ from waybill.platform.looks import show_figures
 from waybill.platform.metrics import ServiceMetrics
 from waybill.platform.outside import Outside
 from waybill.platform.own_server import prepare
+from waybill.platform.paying import pays_inside
 from waybill.platform.provisioning import SIMULATOR, provision
 from waybill.platform.sampling import Hosted
 from waybill.platform.service_context import in_service
@@ -88,7 +90,7 @@ class Platform:
 
     The embedded PostgreSQL is the caller's: running before, stopped after. A server of the user's
     may be away: a start waits for it. With KAFKA_BROKERS the services meet on Kafka. `services`:
-    by their names on the command line; none: all of the blueprint's.
+    by their names on the command line; none: all of the blueprint's, and its edge.
     """
 
     def __init__(
@@ -100,11 +102,15 @@ class Platform:
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.running: dict[str, RunningService] = {}
+        self._blueprint = chosen(settings)
+        asked = tuple(services)
+        settings = with_edge(settings, self._blueprint)
+        if ACCOUNTS in asked:
+            settings = settings.model_copy(update={"accounts": True})
         self._settings = settings
         self._server = server
-        self._blueprint = chosen(settings)
         self._plans = plans_of(self._blueprint)
-        self._names = tuple(services) or tuple(self._plans)
+        self._names = tuple(name for name in asked or self._plans if name not in EDGE)
         for name in self._names:
             self._blueprint.service(name)  # one that it does not have is told here
         self._progress = progress
@@ -116,13 +122,18 @@ class Platform:
         self._doorbells = {self._plans[name].name: Doorbell() for name in self._names}
         self._sockets: dict[str, socket.socket] = {}
         self._presence = self._presence_of()
-        self._edge = self._edge_services()
+        self._is_bound = False
+        beside = frozenset(asked).intersection(EDGE)
+        if set(self._names) == set(self._plans):
+            beside |= edge_of(self._settings)
+        self._edge = self._edge_services(beside) if beside else None
         self._verifier: Verifier | None = self._token_verifier()
         self._services_token = ""
         self._stack = AsyncExitStack()
 
     def bind(self) -> None:
         """Take the ports, before anything else starts. Raises ConfigurationError: one is in use."""
+        self._is_bound = True
         for name in self._names:
             port = self._settings.port_base + self._plans[name].port_offset
             self._sockets[name] = bind(port, host=self._settings.host)
@@ -134,7 +145,7 @@ class Platform:
 
     async def __aenter__(self) -> Self:
         try:
-            if not self._sockets:
+            if not self._is_bound:
                 self.bind()
             await self._prepare()
             self._take_services_token()
@@ -186,7 +197,7 @@ class Platform:
 
     def _token_verifier(self) -> TokenVerifier | None:
         """Who says who calls; None: nobody is asked. One for all: it remembers for all."""
-        if not self._settings.tokens_issuer and not self._settings.accounts:
+        if not asks_for_tokens(self._settings, self._blueprint):
             return None
         from waybill.platform.edge_settings import token_verifier  # noqa: PLC0415 - as below
 
@@ -202,6 +213,11 @@ class Platform:
         self._services_token = services_token(self._server)
         if self._services_token:
             self._verifier = WithServicesToken(self._verifier, self._services_token)
+        elif pays_inside(self._blueprint) and not {"order", "payment"}.isdisjoint(self._names):
+            raise ConfigurationError(
+                "the order service pays by a call of the payment service, which asks for a token: "
+                "set SERVICES_TOKEN (or SERVICES_TOKEN_FILE) to the same secret for both"
+            )
 
     def _presence_of(self) -> Presence | None:
         """Our instances in a registry, and the registry itself beside all the services."""
@@ -212,23 +228,24 @@ class Platform:
         hosts = self._settings.registry and set(self._names) == set(self._plans)
         return Presence(self._settings, hosts=hosts)
 
-    def _edge_services(self) -> EdgeServices | None:
-        """Accounts and gateway, where they are wanted; only beside all the services."""
-        wanted = self._settings.accounts or self._settings.gateway
-        if not wanted or set(self._names) != set(self._plans):
-            return None
+    def _edge_services(self, names: frozenset[str]) -> EdgeServices:
+        """Accounts and gateway: beside all the services, or by themselves."""
         # Most platforms have neither: they need not wait for its libraries.
         from waybill.platform.edge_services import EdgeServices  # noqa: PLC0415
 
         return EdgeServices(
             self._settings,
             self._server,
+            names,
+            blueprint=self._blueprint,
+            progress=self._progress,
             offsets={name: plan.port_offset for name, plan in self._plans.items()},
             messaging=messaging_settings(self._settings, "accounts-service"),
             kafka=self._kafka,
             checks=_checks,
             documented={name: plan.name for name, plan in self._plans.items()},
             announce=self._presence.announce if self._presence is not None else None,
+            redis=self._outside.redis,
         )
 
     async def _prepare(self) -> None:

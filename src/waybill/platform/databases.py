@@ -60,8 +60,18 @@ def urls_of(server: Server, service: str) -> ServiceUrls:
     return ServiceUrls(server, service)
 
 
+def databases_with_edge(settings: Settings) -> tuple[str, ...]:
+    """The databases of the platform that these settings run, its accounts' too."""
+    from waybill.platform.chosen import chosen  # noqa: PLC0415 - not needed by whoever has one
+    from waybill.platform.edge_choice import ACCOUNTS, with_edge  # noqa: PLC0415 - as above
+
+    blueprint = chosen(settings)
+    also = (ACCOUNTS,) if with_edge(settings, blueprint).accounts else ()
+    return (*databases_of(blueprint), *also)
+
+
 def databases_of(blueprint: Blueprint) -> tuple[str, ...]:
-    """The databases of a platform of this blueprint, by service."""
+    """The databases of a blueprint's own services."""
     names = [service.database for service in blueprint.services.values()]
     return (*SERVICES, *(name for name in names if name not in SERVICES))
 

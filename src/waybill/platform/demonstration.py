@@ -30,6 +30,7 @@ from waybill.platform.demo.shop import DemoFailedError, Shop
 from waybill.platform.embedded import EmbeddedPostgres
 from waybill.platform.empty_topics import require_empty_topics
 from waybill.platform.logs import set_up_logs
+from waybill.platform.operator_token import operator_headers
 from waybill.platform.services import PLANS, plans_of
 from waybill.platform.settings import PORT_SPAN, Settings
 
@@ -81,7 +82,7 @@ def free_port_base() -> int:
     """A port base whose ports are free now; any of them, so that two demos at once differ."""
     for base in SystemRandom().sample(PORT_BASES, len(PORT_BASES)):
         with suppress(OSError):
-            for port in range(base + 1, base + 1 + PORT_SPAN):
+            for port in range(base, base + 1 + PORT_SPAN):
                 with closing(socket.socket()) as probe:
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                     probe.bind(("127.0.0.1", port))
@@ -148,7 +149,7 @@ async def _act(
     console: Console, settings: Settings, platform: Platform, gate: Gate | None, began: float
 ) -> None:
     blueprint, payment = chosen(settings), platform.running.get("payment")
-    shop = Shop(blueprint, settings.port_base)
+    shop = Shop(blueprint, settings.port_base, headers=operator_headers(settings))
     stage = Stage(
         blueprint=blueprint,
         shop=shop,

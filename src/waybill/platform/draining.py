@@ -45,7 +45,8 @@ class Draining:
         if relayed:
             await self._until_kafka_is_read(relayed, wait_seconds)
             for name in relayed:
-                await self._place_readers(name, found[name])
+                if name in self.blueprint.services:
+                    await self._place_readers(name, found[name])
         for name, each in found.items():
             await self.engine.write_boundary(self.databases[name], each.boundary)
             to = "Kafka" if each.mode == "direct" else "direct reading"
@@ -84,7 +85,10 @@ class Draining:
             )
         from waybill.messaging.adapters.kafka.topics import Topics  # noqa: PLC0415 - only on Kafka
 
-        names = [topic for name in relayed for topic in self.blueprint.services[name].publishes]
+        # Nobody here reads what the accounts service publishes: once sent, it is as far as it goes.
+        services = self.blueprint.services
+        read = [services[name] for name in relayed if name in services]
+        names = [topic for service in read for topic in service.publishes]
         ends = await Topics(self.kafka).end_offsets(names)
         deadline = asyncio.get_running_loop().time() + wait_seconds
         while behind := await self._behind_in_kafka(ends):
@@ -97,8 +101,8 @@ class Draining:
 
     async def _behind_in_kafka(self, ends: Mapping[tuple[str, int], int]) -> list[str]:
         behind = []
-        for name, database in self.databases.items():
-            acts_on = self.blueprint.services[name].acts_on
+        for name, service in self.blueprint.services.items():
+            acts_on, database = service.acts_on, self.databases[name]
             stored = await self.engine.partition_positions(database).stored(name)
             for (topic, partition), end in ends.items():
                 place = stored.get((topic, partition))
@@ -113,10 +117,10 @@ class Draining:
         url = self.reader_urls[source]
         reading = await self.engine.connect(url, PostgresSettings(pool_max=1))
         try:
-            for name, database in self.databases.items():
-                if topics := services[name].reads_of(services[source]):
+            for name, service in services.items():
+                if topics := service.reads_of(services[source]):
                     await self.engine.places.place(
-                        database,
+                        self.databases[name],
                         reading,
                         consumer=name,
                         source_name=source,

@@ -15,6 +15,8 @@ from waybill.messaging.service import MessagingService
 from waybill.platform import gateway
 from waybill.platform.databases import urls_of
 from waybill.platform.discovery import watch_of
+from waybill.platform.edge_choice import ACCOUNTS, GATEWAY
+from waybill.platform.edge_limits import EdgeLimits, edge_limits
 from waybill.platform.edge_settings import (
     ACCOUNTS_OFFSET,
     GATEWAY_OFFSET,
@@ -31,19 +33,22 @@ from waybill.platform.http.health import Health
 from waybill.platform.http.limits import HttpLimits
 from waybill.platform.http.server import LOOPBACK, HttpServer, bind
 from waybill.platform.metrics import ServiceMetrics
+from waybill.platform.own_server import prepare
 from waybill.platform.provisioning import provision_optional
 from waybill.platform.service_context import in_service
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping
     from contextlib import AsyncExitStack
 
+    from waybill.blueprints.definition import Blueprint
+    from waybill.commerce.caching.settings import RedisSettings
     from waybill.edge.accounts.service import BuiltAccounts
     from waybill.messaging.adapters.kafka.settings import KafkaSettings
     from waybill.messaging.service import MessagingSettings
-    from waybill.platform.databases import Server
     from waybill.platform.http.health import Check
+    from waybill.platform.own_databases import OwnDatabases
     from waybill.platform.settings import Settings
 
     Announce = Callable[[str, int, Health], Awaitable[None]]
@@ -54,7 +59,7 @@ _NO_SAGA: Final = "none"
 
 
 class EdgeServices:
-    """`bind`, `start`, `stop`, in this order; without their settings they do nothing.
+    """`bind`, `start`, `stop`, in this order. `names`: which of them run here.
 
     `offsets` are the ports of the services above the base, by name, and `documented` their names
     in a registry, to which `announce` tells of ours.
@@ -63,22 +68,32 @@ class EdgeServices:
     def __init__(
         self,
         settings: Settings,
-        server: Server,
+        server: EmbeddedPostgres | OwnDatabases,
+        names: Collection[str],
         *,
+        blueprint: Blueprint,
+        progress: Callable[[str], None],
         offsets: Mapping[str, int],
         messaging: MessagingSettings,
         kafka: KafkaSettings | None,
         checks: Callable[[MessagingService], dict[str, Check]],
         documented: Mapping[str, str],
         announce: Announce | None = None,
+        redis: RedisSettings | None = None,
     ) -> None:
         self._settings = settings
         self._server = server
+        self._names = names
+        self._blueprint = blueprint
+        self._progress = progress
         self._messaging_settings = messaging
         self._kafka = kafka
         self._checks = checks
         self._tokens = token_settings(settings)
         self._clock = SystemClock()
+        self._limited: EdgeLimits = edge_limits(
+            redis, clock=self._clock, random=SystemRandom().random
+        )
         self._sockets: dict[int, socket.socket] = {}
         self._servers: list[HttpServer] = []
         self._healths: list[Health] = []
@@ -90,18 +105,18 @@ class EdgeServices:
         also = {accounts.DATABASE: ACCOUNTS_OFFSET} if settings.accounts else {}
         self._offsets = {**offsets, **also}
         self._upstreams = gateway_settings(settings, {**offsets, **also})
-        if settings.accounts and not isinstance(server, EmbeddedPostgres):
+        if ACCOUNTS in names and not isinstance(server, EmbeddedPostgres) and server.on_mysql:
             raise ConfigurationError(
-                "WAYBILL_ACCOUNTS: the accounts service needs the platform's own PostgreSQL so "
-                "far; take another issuer by WAYBILL_TOKENS_ISSUER"
+                "the accounts service needs PostgreSQL: take another issuer by "
+                "WAYBILL_TOKENS_ISSUER, or ask for no tokens by WAYBILL_EDGE=false"
             )
 
     def bind(self, stack: AsyncExitStack) -> None:
         """Take the ports. Raises ConfigurationError: one is in use."""
         settings, wanted = self._settings, {}
-        if settings.accounts:
+        if ACCOUNTS in self._names:
             wanted[ACCOUNTS_OFFSET] = settings.host
-        if settings.gateway:
+        if GATEWAY in self._names:
             wanted |= {GATEWAY_OFFSET: settings.host, OPERATIONS_OFFSET: LOOPBACK}
         for offset, host in wanted.items():
             self._sockets[offset] = bind(settings.port_base + offset, host=host)
@@ -109,10 +124,10 @@ class EdgeServices:
 
     async def start(self) -> None:
         """Serve. The services run already."""
-        if self._settings.accounts:
+        if ACCOUNTS in self._names:
             with in_service(accounts.NAME):
                 await self._start_accounts()
-        if self._settings.gateway:
+        if GATEWAY in self._names:
             with in_service(gateway.NAME):
                 await self._start_gateway()
 
@@ -130,11 +145,19 @@ class EdgeServices:
             self._messaging = None
         if self._built is not None:
             self._built.close()
+        await self._limited.close()
 
     async def _start_accounts(self) -> None:
-        if self._tokens is None or not isinstance(self._server, EmbeddedPostgres):
-            raise ConfigurationError("the accounts service has no issuer or no database")
-        await provision_optional(self._server, accounts.DATABASE)
+        if self._tokens is None:
+            raise ConfigurationError("the accounts service has no issuer")
+        if isinstance(self._server, EmbeddedPostgres):
+            await provision_optional(self._server, accounts.DATABASE)
+        else:
+            await prepare(
+                *(self._server, (accounts.DATABASE,)),
+                blueprint=self._blueprint,
+                progress=self._progress,
+            )
         metrics = ServiceMetrics(accounts.NAME, version=version("waybill"), saga=_NO_SAGA)
         urls = urls_of(self._server, accounts.DATABASE)
         messaging = MessagingService(
@@ -154,11 +177,12 @@ class EdgeServices:
             messaging.ports,
             account_settings(self._tokens),
             proxies=networks(accounts_proxies(self._settings)),
+            limits=self._limited.limits,
         )
         self._built = built
         messaging.every(accounts.PURGE_SECONDS, "session purge", built.accounts.purge)
         messaging.start()
-        health = Health(self._checks(messaging))
+        health = Health(self._checks(messaging) | self._limited.checks)
         parts = HttpParts(
             title=accounts.NAME,
             version=version("waybill"),
@@ -185,6 +209,8 @@ class EdgeServices:
             limits=self._limits,
             verifier=token_verifier(self._settings, self._clock),
             watch=watch_of(self._settings, self._documented, self._ports()),
+            counts=self._limited.limits,
+            checks=self._limited.checks,
         )
         self._gateway = application
         self._healths.append(application.health)

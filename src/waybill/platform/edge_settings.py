@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from waybill.edge.accounts.accounts import AccountSettings
 from waybill.edge.address import networks
-from waybill.edge.gateway.buckets import Quota
 from waybill.edge.gateway.settings import ADDRESS, SUBJECT, GatewaySettings
+from waybill.edge.limits.ports import Quota
 from waybill.edge.tokens.discovery import KeyAddress
 from waybill.edge.tokens.keys import IssuerKeys
 from waybill.edge.tokens.settings import TokenSettings

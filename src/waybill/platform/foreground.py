@@ -20,16 +20,17 @@ from waybill.platform.background import make_directory
 from waybill.platform.chosen import chosen, claim
 from waybill.platform.composition import Platform
 from waybill.platform.databases import own_databases
+from waybill.platform.edge_choice import GATEWAY
 from waybill.platform.embedded import EmbeddedPostgres
 from waybill.platform.embedded.lock import FileLock
 from waybill.platform.logs import set_up_logs
+from waybill.platform.own_databases import OwnDatabases
 from waybill.platform.services import plans_of
 from waybill.platform.tracing import set_up_tracing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from waybill.platform.own_databases import OwnDatabases
     from waybill.platform.settings import Settings
 
     Work = Callable[[], Awaitable[None]]
@@ -97,7 +98,8 @@ async def _registry(settings: Settings) -> None:
 
 
 async def _run(settings: Settings, services: Sequence[str], *, shared: bool) -> None:
-    own = own_databases()
+    # A gateway has no database: neither ours is started for it, nor one of the user's asked for.
+    own = OwnDatabases({}, {}) if set(services) == {GATEWAY} else own_databases()
     if own is not None:
         await _run_on(own, settings, services, shared=shared)
         return
@@ -111,7 +113,7 @@ async def _run(settings: Settings, services: Sequence[str], *, shared: bool) -> 
             watching = asyncio.create_task(server.watch(), name="database")
             try:
                 async with platform:
-                    _spare_the_collector()
+                    spare_the_collector()
                     _announce(settings, services)
                     await watching
             finally:
@@ -138,7 +140,7 @@ async def _run_on(
                 )
         platform.bind()
         async with platform:
-            _spare_the_collector()
+            spare_the_collector()
             _announce(settings, services)
             await asyncio.Event().wait()  # until a signal cancels it
     finally:
@@ -146,7 +148,7 @@ async def _run_on(
         place.release()
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """Looking for cycles took a third of an order's CPU: batches are large, cycles are rare.
 
     What start-up made stays anyway, and need not be looked at again.
@@ -158,7 +160,7 @@ def _spare_the_collector() -> None:
 
 def _announce(settings: Settings, services: Sequence[str]) -> None:
     plans = plans_of(chosen(settings))
-    for service in services:
+    for service in (name for name in services if name in plans):
         port = settings.port_base + plans[service].port_offset
         logger.info("%s is ready on http://%s:%s", plans[service].name, settings.host, port)
 

@@ -18,6 +18,7 @@ from waybill.edge.gateway.gateway import ROUTE_KEY, Gateway
 from waybill.edge.gateway.proxy import Proxy
 from waybill.edge.gateway.routes import ROUTES, RouteSet
 from waybill.edge.gateway.upstreams import Upstream
+from waybill.edge.limits.memory import MemoryLimits
 from waybill.messaging.core.identity import BufferedRandomBits, new_id
 from waybill.platform.http.application import HttpParts, create_application
 from waybill.platform.http.edge import Edge
@@ -36,8 +37,10 @@ if TYPE_CHECKING:
     from waybill.edge.gateway.routes import Route
     from waybill.edge.gateway.settings import GatewaySettings
     from waybill.edge.gateway.watching import Watch
+    from waybill.edge.limits.ports import Limits
     from waybill.edge.tokens.bearer import Verifier
     from waybill.messaging.runtime.clock import Clock
+    from waybill.platform.http.health import Check
     from waybill.platform.http.observation import HttpObserver
 
 NAME: Final = "gateway"
@@ -69,7 +72,10 @@ class _Labels(RouteTable):
 
 
 class GatewayApplication:
-    """An ASGI application; `open` before it serves, `close` after."""
+    """An ASGI application; `open` before it serves, `close` after.
+
+    Without `counts` each gateway counts its requests for itself.
+    """
 
     def __init__(
         self,
@@ -82,8 +88,10 @@ class GatewayApplication:
         limits: HttpLimits | None = None,
         verifier: Verifier | None = None,
         watch: Callable[[Mapping[str, Upstream]], Watch] | None = None,
+        counts: Limits | None = None,
+        checks: Mapping[str, Check] | None = None,
     ) -> None:
-        self.health = Health({})
+        self.health = Health(dict(checks or {}))
         self.upstreams = {
             name: Upstream(name, urls, random=random, monotonic=clock.monotonic)
             for name, urls in settings.upstreams.items()
@@ -95,7 +103,7 @@ class GatewayApplication:
             RouteSet(routes),
             Forwarding(self.upstreams, self._proxy),
             settings,
-            monotonic=clock.monotonic,
+            limits=counts or MemoryLimits(monotonic=clock.monotonic),
             new_id=new_id,
             verifier=verifier,
         )

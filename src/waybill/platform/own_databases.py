@@ -19,8 +19,8 @@ from waybill.messaging.secret import secret_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-KNOWN: Final = tuple(commerce.REVISIONS)
-"""Every service that has a database in some blueprint."""
+KNOWN: Final = (*commerce.REVISIONS, *commerce.OPTIONAL_REVISIONS)
+"""Every service that has a database in some blueprint, and those that stand beside them."""
 SERVICES: Final = ("order", "inventory", "payment", "notification", "provider")
 """Those whose databases a platform has, whatever its blueprint."""
 KINDS: Final = ("owner", "service", "reader", "auditor")

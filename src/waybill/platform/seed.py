@@ -11,6 +11,7 @@ from waybill.blueprints.workload import ORDER_SERVICE
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.platform.chosen import chosen
 from waybill.platform.demo.shop import PRICES, DemoFailedError, Shop
+from waybill.platform.operator_token import operator_headers
 from waybill.platform.settings import reached_at
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ async def sow(settings: Settings, *, orders: int, say: Callable[[str], None]) ->
     """
     blueprint, base = chosen(settings), settings.port_base
     path, host = blueprint.orders.contract.path, reached_at(settings.host)
-    shop = Shop(blueprint, base, host=host)
+    shop = Shop(blueprint, base, host=host, headers=operator_headers(settings))
     try:
         await shop.fill(dict.fromkeys(PRICES, STOCK))
         for number in range(orders):

@@ -130,10 +130,12 @@ class Settings(BaseSettings):
     drain_seconds_max: Annotated[float, Field(gt=0, le=600)] = 20.0
 
     # Who may call (docs/edge.md)
-    accounts: bool = False
-    """Runs the accounts service too, on port base + 6: its tokens are then asked for."""
-    gateway: bool = False
-    """Runs the gateway too, on the port base itself."""
+    edge: bool | None = None
+    """Accounts, gateway and tokens; not set: as the blueprint has it (checkout: yes)."""
+    accounts: bool | None = None
+    """The accounts service, on port base + 6: its tokens are asked for. Not set: as `edge`."""
+    gateway: bool | None = None
+    """The gateway, on the port base itself. Not set: as `edge`."""
     tokens_issuer: str = ""
     """Whose tokens are taken; not set: those of our accounts, or nobody is asked for one."""
     tokens_audience: str = "waybill"
@@ -203,12 +205,13 @@ class Settings(BaseSettings):
                 f"{PREFIX}INBOX_RETENTION_DAYS must exceed {PREFIX}OUTBOX_RETENTION_DAYS: "
                 "else a message still in an outbox could be applied twice"
             )
-        tokens = bool(self.tokens_issuer) or self.accounts
+        accounts = self.edge if self.accounts is None else self.accounts
+        tokens = bool(self.tokens_issuer) or accounts
         if not self.insecure and not tokens and not is_loopback(self.host):
             raise ValueError(
                 f"{PREFIX}HOST {self.host} can be reached from other machines, and nobody is "
                 f"asked for a token: use 127.0.0.1, set {PREFIX}TOKENS_ISSUER or "
-                f"{PREFIX}ACCOUNTS, or say --insecure ({PREFIX}INSECURE=true)"
+                f"{PREFIX}EDGE=true, or say --insecure ({PREFIX}INSECURE=true)"
             )
         return self
 

@@ -212,11 +212,14 @@ class OrderPlacement:
     def _owned(self, order: OrderContent, scope: "Scope") -> tuple[OrderContent, str]:
         """The caller's order and the scope of its key. Raises Problem 403: it names another (C37).
 
-        Whatever id its contract makes of a name, it belongs to the token's subject.
+        Whatever id its contract makes of a name, it belongs to the token's subject; but operators
+        place orders for whom the body names.
         """
         caller = caller_of(scope)
         if caller is None:
             return order, _ANONYMOUS
+        if caller.serves:
+            return order, caller.subject
         named = self._contract.customer_of
         if named is not None and order.customer_id != named(caller.subject):
             raise Problem(403, "not_the_caller", "The order names another customer than the token")

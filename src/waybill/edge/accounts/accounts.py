@@ -18,12 +18,13 @@ import msgspec
 
 from waybill.commerce.http.caller import CUSTOMER
 from waybill.edge.accounts import domain, store
-from waybill.edge.accounts.attempts import AttemptLimit, Attempts
 from waybill.edge.accounts.domain import Account, AccountRegistered, Refresh, Session
+from waybill.edge.limits.ports import AttemptLimit
 
 if TYPE_CHECKING:
     from waybill.edge.accounts.key_ring import KeyRing
     from waybill.edge.accounts.passwords import Passwords
+    from waybill.edge.limits.ports import Limits
     from waybill.edge.tokens.settings import TokenSettings
     from waybill.messaging.runtime.ports import ServicePorts
 
@@ -44,10 +45,10 @@ class AccountSettings:
     sessions_kept_days: float = 7.0
     """Behind their end: so long a stolen old token is told from a made-up one."""
     by_account: AttemptLimit = field(
-        default_factory=lambda: AttemptLimit(attempts_max=5, window_seconds=900.0)
+        default_factory=lambda: AttemptLimit(name="account", attempts_max=5, window_seconds=900.0)
     )
     by_address: AttemptLimit = field(
-        default_factory=lambda: AttemptLimit(attempts_max=20, window_seconds=60.0)
+        default_factory=lambda: AttemptLimit(name="address", attempts_max=20, window_seconds=60.0)
     )
 
 
@@ -73,21 +74,26 @@ class Accounts:
     """The `AccountBook` of the accounts service's API."""
 
     def __init__(
-        self, ports: ServicePorts, settings: AccountSettings, *, ring: KeyRing, passwords: Passwords
+        self,
+        ports: ServicePorts,
+        settings: AccountSettings,
+        *,
+        ring: KeyRing,
+        passwords: Passwords,
+        limits: Limits,
     ) -> None:
         self._ports = ports
         self._settings = settings
         self._ring = ring
         self._passwords = passwords
-        monotonic = ports.clock.monotonic
-        self._by_account = Attempts(settings.by_account, monotonic=monotonic)
-        self._by_address = Attempts(settings.by_address, monotonic=monotonic)
+        self._by_account = limits.attempts(settings.by_account)
+        self._by_address = limits.attempts(settings.by_address)
 
     async def register(
         self, email: str, password: str, *, address: str, traceparent: str | None = None
     ) -> Account | None:
         """A new customer; None if the address has an account. `email` is a normal one."""
-        _allow(self._by_address.take(address))
+        _allow(await self._by_address.take(address))
         password_hash = await self._passwords.hash(password)
         now = self._ports.clock.now()
         account = Account(
@@ -107,13 +113,13 @@ class Accounts:
 
     async def log_in(self, email: str, password: str, *, address: str) -> Granted | None:
         """A new session; None if address or password is wrong: as much work, whichever it is."""
-        _allow(self._by_address.take(address))
-        _allow(self._by_account.take(email))
+        _allow(await self._by_address.take(address))
+        _allow(await self._by_account.take(email))
         found = await store.by_email(self._ports.database, email)
         kept = found[1] if found is not None else None
         if not await self._passwords.verify(kept, password) or found is None or kept is None:
             return None
-        self._by_account.forget(email)
+        await self._by_account.forget(email)
         account = found[0]
         renewed = await self._passwords.hash(password) if self._passwords.outdated(kept) else None
         now = self._ports.clock.now()

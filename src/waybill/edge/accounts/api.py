@@ -1,7 +1,8 @@
 """HTTP of the accounts service: seed 002's register and login, and what tokens need besides."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Protocol
 from uuid import UUID
 
@@ -146,15 +147,13 @@ def _registering(book: AccountBook, address: Callable[["Scope"], str]) -> APIRou
     )
     async def register(request: Request) -> Response:
         asked = await read_struct(request, Credentials)
-        try:
+        with _limited():
             account = await book.register(
                 _email(asked.email),
                 asked.password,
                 address=address(request.scope),
                 traceparent=traceparent_of(request.scope),
             )
-        except TooManyAttemptsError as error:
-            raise _too_many(error) from None
         if account is None:
             raise Problem(409, "email_taken", "This address has an account: log in")
         return json_answer(_view(account), 201)
@@ -183,12 +182,10 @@ def _sessions(book: AccountBook, address: Callable[["Scope"], str]) -> APIRouter
     )
     async def log_in(request: Request) -> Response:
         asked = await read_struct(request, Credentials)
-        try:
+        with _limited():
             granted = await book.log_in(
                 _email(asked.email), asked.password, address=address(request.scope)
             )
-        except TooManyAttemptsError as error:
-            raise _too_many(error) from None
         if granted is None:
             raise Problem(401, "invalid_credentials", "The address or the password is wrong")
         return json_answer(granted)
@@ -300,14 +297,19 @@ def _email(text: str) -> str:
     return email
 
 
-def _too_many(error: TooManyAttemptsError) -> Problem:
-    seconds = max(1, math.ceil(error.retry_after_seconds))
-    return Problem(
-        429,
-        "too_many_attempts",
-        "Too many attempts: try again later",
-        headers={"Retry-After": str(seconds)},
-    )
+@contextmanager
+def _limited() -> Iterator[None]:
+    """What is tried too often is a 429."""
+    try:
+        yield
+    except TooManyAttemptsError as error:
+        seconds = max(1, math.ceil(error.retry_after_seconds))
+        raise Problem(
+            429,
+            "too_many_attempts",
+            "Too many attempts: try again later",
+            headers={"Retry-After": str(seconds)},
+        ) from None
 
 
 def _view(account: Account) -> AccountView:

@@ -9,7 +9,6 @@ from waybill.commerce.http.body import ClientGoneError
 from waybill.commerce.http.problem import Problem
 from waybill.commerce.http.trace import traceparent_of
 from waybill.edge.address import client_address
-from waybill.edge.gateway.buckets import Buckets
 from waybill.edge.gateway.forwarding import Client
 from waybill.edge.gateway.headers import CORRELATION_ID, accepted_correlation, request_headers
 from waybill.edge.gateway.proxy import Passing
@@ -23,11 +22,11 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from waybill.commerce.http.caller import Caller
-    from waybill.edge.gateway.buckets import Taken
     from waybill.edge.gateway.forwarding import Forwarding
     from waybill.edge.gateway.headers import Header
     from waybill.edge.gateway.routes import Route, RouteSet
     from waybill.edge.gateway.settings import GatewaySettings
+    from waybill.edge.limits.ports import Limits, Taken
     from waybill.edge.tokens.bearer import Verifier
 
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE"})
@@ -48,7 +47,7 @@ class Gateway:
         forwarding: Forwarding,
         settings: GatewaySettings,
         *,
-        monotonic: Callable[[], float],
+        limits: Limits,
         new_id: Callable[[], UUID],
         verifier: Verifier | None = None,
     ) -> None:
@@ -57,8 +56,8 @@ class Gateway:
         self._settings = settings
         self._new_id = new_id
         self._verifier = verifier
-        self._by_address = Buckets(settings.address, monotonic=monotonic)
-        self._by_subject = Buckets(settings.subject, monotonic=monotonic)
+        self._by_address = limits.buckets(settings.address)
+        self._by_subject = limits.buckets(settings.subject)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. Raises Problem, which the edge answers."""
@@ -67,10 +66,10 @@ class Gateway:
         try:
             route = self._route(scope)
             address = client_address(scope, self._settings.proxies)
-            shown += _within(self._by_address.take(address))
+            shown += _within(await self._by_address.take(address))
             caller = await self._caller(route, scope)
             if caller is not None:
-                shown[1:] = _within(self._by_subject.take(caller.subject))
+                shown[1:] = _within(await self._by_subject.take(caller.subject))
             headers = request_headers(
                 scope["headers"],
                 subject=caller.subject if caller is not None else None,

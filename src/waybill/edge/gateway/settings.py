@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from waybill.edge.gateway.buckets import Quota
+from waybill.edge.limits.ports import Quota
 from waybill.messaging.core.errors import ConfigurationError
 
 if TYPE_CHECKING:

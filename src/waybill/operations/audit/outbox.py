@@ -11,14 +11,21 @@ from waybill.messaging.core.lanes import DEAD_LETTER_LANE, lane_of
 from waybill.operations.audit import relayed, topics
 from waybill.operations.audit.partitions import without_holes
 from waybill.operations.audit.rule import Books, Kind, Rule, one_after_another, statement
-from waybill.operations.audit.scope import INVENTORY, NOTIFICATION, ORCHESTRATOR, ORDER, PAYMENT
+from waybill.operations.audit.scope import (
+    ACCOUNTS,
+    INVENTORY,
+    NOTIFICATION,
+    ORCHESTRATOR,
+    ORDER,
+    PAYMENT,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from waybill.operations.audit.rule import Found
 
-MESSAGING = (ORDER, INVENTORY, PAYMENT, NOTIFICATION, ORCHESTRATOR)
+MESSAGING = (ORDER, INVENTORY, PAYMENT, NOTIFICATION, ORCHESTRATOR, ACCOUNTS)
 """Databases with an outbox and an inbox."""
 
 _EVENT_IDS = """
@@ -50,7 +57,7 @@ SELECT aggregatetype, aggregateid AS key, lane, seq, aggregate_version AS versio
 ) AS numbered WHERE aggregate_version < before ORDER BY key, seq
 """
 
-# The key stands in the value as the order's id, in the form in which our codec writes it.
+# The key stands in the value as the order's (or account's) id, as our codecs write it.
 _HEADERS = """
 SELECT seq, lane, id AS event_id, type, topic, aggregateid AS key, producer, correlation_id
 FROM messaging.outbox
@@ -58,7 +65,7 @@ WHERE (lane = $1) <> (topic LIKE '%.DLT' OR topic LIKE '%.dlq')
    OR (lane <> $1 AND (topic <> ALL ($2::text[]) OR type <> ALL ($3::text[]) OR producer <> $4))
    OR aggregateid = '' OR correlation_id = '' OR version < 1 OR headers NOT LIKE '{%}'
    OR (aggregate_version IS NOT NULL
-       AND position(convert_to('"orderId":"' || $5 || aggregateid || '"', 'UTF8') IN payload) = 0)
+       AND position(convert_to($5 || aggregateid || '"', 'UTF8') IN payload) = 0)
 ORDER BY seq
 """
 _LANES = """
@@ -71,8 +78,10 @@ def _contract(books: Books, database: str) -> Iterable[object]:
     service = books.scope.services[database]
     events = tuple(each for topic in service.publishes for each in books.scope.topics[topic])
     types = books.scope.blueprint.wire_names(events)
-    prefix = books.scope.blueprint.order_prefix
-    return [DEAD_LETTER_LANE, list(service.publishes), list(types), service.name, prefix]
+    begins = f'"orderId":"{books.scope.blueprint.order_prefix}'
+    if database == ACCOUNTS:
+        begins = '"accountId":"'
+    return [DEAD_LETTER_LANE, list(service.publishes), list(types), service.name, begins]
 
 
 async def one_lane_a_key(books: Books, database: str) -> AsyncIterator[Found]:

@@ -29,6 +29,7 @@ PAYMENT = "payment"
 NOTIFICATION = "notification"
 PROVIDER = "provider"
 ORCHESTRATOR = "orchestrator"
+ACCOUNTS = "accounts"
 """The databases, by the names that `waybill psql` knows."""
 
 

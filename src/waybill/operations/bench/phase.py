@@ -67,6 +67,7 @@ class Phases:
             self._target.port_base + 1,
             every=plan.watch_every,
             blueprint=self._target.blueprint,
+            headers=f"Authorization: Bearer {self._target.token}\r\n" if self._target.token else "",
         )
         self._progress.step(f"{plan.name}: measuring", plan.seconds)
         began = time.perf_counter()
@@ -117,6 +118,8 @@ class Phases:
             port_base=self._target.port_base,
             blueprint=self._target.blueprint,
             contents=self._contents,
+            token=self._target.token,
+            caller=self._target.caller,
         )
 
         def accepted(order: bytes, intended: float) -> None:

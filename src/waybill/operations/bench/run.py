@@ -58,7 +58,13 @@ async def measure(
     _spare_the_collector()
     progress.step("raising the stock")
     await raise_stock(
-        Plan(0, 0, 0, host=target.host, port_base=target.port_base, blueprint=target.blueprint)
+        Plan(
+            *(0, 0, 0),
+            host=target.host,
+            port_base=target.port_base,
+            blueprint=target.blueprint,
+            token=target.token,
+        )
     )
     durability = await read_durability(target.urls["order"], target.data_directory)
     with HistoryWriter(history) as writer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -41,6 +41,10 @@ class Target:
     postgres: Callable[[], Sequence[int]]
     kafka: KafkaSettings | None = None
     """The brokers that it runs on."""
+    token: str = field(default="", repr=False)
+    """Shown to the services, where they ask for one."""
+    caller: str = ""
+    """Whom it names."""
     is_compared: bool = False
     """Whether the ends of orders must be seen in the same way whatever the blueprint."""
 

@@ -1,0 +1,1 @@
+"""How often somebody may call, log in or register: in memory, or shared by all through Redis."""
