@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -119,6 +120,7 @@ def _urls(
 ) -> Iterator[tuple[str, str]]:
     from waybill.messaging.core.database_url import is_mysql  # noqa: PLC0415 - fast help
     from waybill.platform.databases import databases_of, urls_of  # noqa: PLC0415 - as above
+    from waybill.platform.own_databases import OwnDatabases  # noqa: PLC0415 - as above
 
     for service in databases_of(blueprint):
         url = getattr(urls_of(server, service), role)
@@ -127,6 +129,8 @@ def _urls(
         yield service, url
     try:
         url = getattr(urls_of(server, "accounts"), role)
-    except ConfigurationError:  # there are no accounts on these data
+    except ConfigurationError as error:
+        if isinstance(server, OwnDatabases):  # on our own server it means that there are none
+            sys.stderr.write(f"waybill: accounts are not looked at: {error}\n")
         return
     yield "accounts", url
