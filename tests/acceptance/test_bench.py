@@ -197,15 +197,18 @@ def check_outage(name: str, outage: dict[str, Any], *, orders: int) -> None:
     assert outage["audit"].startswith("audit: clean")
     assert outage["failedCalls"] > 0
     assert outage["seconds"] >= 3
-    answered = sum(each["latency"]["samples"] for each in outage["answers"])
-    assert answered == outage["accepted"] == outage["confirmed"] == orders, outage["answers"]
+    answers = {each["answer"]: each["latency"]["samples"] for each in outage["answers"]}
+    taken = sum(count for answer, count in answers.items() if answer < "300")
+    assert sum(answers.values()) == orders
+    # a busy machine may turn some away: those were told so
+    assert orders / 2 <= taken == outage["accepted"] == outage["confirmed"], answers
+    assert outage["cancelled"] == 0
     assert sum(outage["shownWhenBack"].values()) > 0
     assert 0 <= outage["endedSeconds"] <= outage["settledSeconds"]
-    share = outage["goodWhenBack"] / orders
     if name == "reservation":  # its customers wait for nobody outside
-        assert share > 0.5
+        assert outage["goodWhenBack"] > taken / 2
     else:
-        assert share == 0
+        assert outage["goodWhenBack"] == 0
 
 
 async def test_an_outage_that_nobody_felt_is_no_figure(
