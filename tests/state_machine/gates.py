@@ -96,6 +96,8 @@ class GatedLog:
 class GatedSubscription:
     """See Subscription: reads all there is, and hands out what it is told to."""
 
+    shares = False
+
     def __init__(self, inner: Subscription, gate: ConsumerGate) -> None:
         self._inner = inner
         self._gate = gate

@@ -127,6 +127,9 @@ class Inbox(Protocol):
 class Subscription(Protocol):
     """One consumer's reading end of a log. One active member a consumer; others stand by."""
 
+    shares: bool
+    """Whether other members read parts of the log, and may take a part of this one's any time."""
+
     async def fetch(self, limit: int, within_seconds: float | None = None) -> Batch:
         """The next records after the fetch position; waits for some, at most a second or so.
 
@@ -152,8 +155,9 @@ class Subscription(Protocol):
         """First statement of a batch: fence this member, store its positions, claim its messages.
 
         The ids that this transaction may apply, as Inbox.claim says; one round trip for all. They
-        commit with the effects, or roll back with them. Without `move` the positions are not
-        stored: they come again with a later batch. Raises LeaseLostError.
+        commit with the effects, or roll back with them. Without `move`, which is for a log that
+        is not shared, the positions are not stored: they come again with a later batch. Raises
+        LeaseLostError.
         """
 
     async def record_ahead(
@@ -223,8 +227,6 @@ class PartitionPositions(Protocol):
         token: UUID,
         positions: Mapping[tuple[str, int], PartitionPosition],
         message_ids: Sequence[UUID],
-        *,
-        move: bool = True,
     ) -> set[UUID]:
         """Store these and claim messages, as Subscription.record; one statement.
 
@@ -240,7 +242,6 @@ class PartitionPositions(Protocol):
         message_ids: Sequence[UUID],
         *,
         then: Callable[[], None],
-        move: bool = True,
     ) -> None:
         """As `record`, by Subscription.record_ahead's terms."""
 

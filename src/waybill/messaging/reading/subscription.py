@@ -29,6 +29,8 @@ STAND_BY_SECONDS = 0.5
 class OutboxSubscription:
     """See core.ports.Subscription. For one task: `fetch` and `rewind` must not overlap."""
 
+    shares = False
+
     def __init__(
         self,
         consumer: str,

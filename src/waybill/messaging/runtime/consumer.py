@@ -230,7 +230,7 @@ class Consumer(Loop):
             ordered,
             self._sorter,
             self._guard,
-            move=start >= self._recorded_at + self._policy.positions_seconds,
+            move=subscription.shares or start >= self._recorded_at + self._policy.positions_seconds,
         )
         try:
             await isolation.finish()

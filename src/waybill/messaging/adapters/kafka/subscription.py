@@ -36,6 +36,8 @@ class KafkaSubscription:
     is not committed, the batch raises AssignmentLostError, and `rewind` goes on with the rest.
     """
 
+    shares = True
+
     def __init__(
         self,
         consumer: str,
@@ -106,12 +108,13 @@ class KafkaSubscription:
         *,
         move: bool = True,
     ) -> set[UUID]:
-        """See Subscription.record."""
+        """See Subscription.record. Positions are stored always: somebody may start from them."""
+        del move
         self._raise_if_lost()
         moved = self._moved(positions)
         try:
             return await self._positions.record(
-                transaction, self._consumer, self._token, moved, message_ids, move=move
+                transaction, self._consumer, self._token, moved, message_ids
             )
         except LeaseLostError as error:
             # Another member had them between two of our assignments, or has them still.
@@ -129,11 +132,11 @@ class KafkaSubscription:
         move: bool = True,
     ) -> None:
         """See Subscription.record_ahead."""
+        del move
         self._raise_if_lost()
         await self._positions.record_ahead(
             *(transaction, self._consumer, self._token, self._moved(positions), message_ids),
             then=then,
-            move=move,
         )
 
     def _moved(self, positions: Positions) -> dict[tuple[str, int], PartitionPosition]:

@@ -81,6 +81,8 @@ class MemoryLog:
 class MemorySubscription:
     """Implements `Subscription`."""
 
+    shares = False
+
     def __init__(self, log: MemoryLog, consumer: str, topics: frozenset[str], token: UUID) -> None:
         self._log = log
         self._consumer = consumer

@@ -65,8 +65,6 @@ class MemoryPartitionPositions:
         token: UUID,
         positions: Mapping[tuple[str, int], PartitionPosition],
         message_ids: Sequence[UUID],
-        *,
-        move: bool = True,
     ) -> set[UUID]:
         """See PartitionPositions.record."""
         memory = in_memory(transaction)
@@ -76,8 +74,7 @@ class MemoryPartitionPositions:
             row: _Row | None = memory.get(CONSUMER_PARTITION, key)
             if row is None or row.token != token:
                 raise LeaseLostError(f"another member reads partitions of {consumer} now")
-            if move:
-                await memory.put(CONSUMER_PARTITION, key, _Row(token, position))
+            await memory.put(CONSUMER_PARTITION, key, _Row(token, position))
         return await MemoryInbox().claim(transaction, consumer, message_ids)
 
     async def record_ahead(
@@ -89,10 +86,9 @@ class MemoryPartitionPositions:
         message_ids: Sequence[UUID],
         *,
         then: Callable[[], None],
-        move: bool = True,
     ) -> None:
         """See PartitionPositions.record_ahead."""
-        claimed = await self.record(transaction, consumer, token, positions, message_ids, move=move)
+        claimed = await self.record(transaction, consumer, token, positions, message_ids)
         if len(claimed) < len(message_ids):
             raise ClaimRefusedError("a message was applied before")
         then()

@@ -66,15 +66,13 @@ class MysqlPartitionPositions:
         token: UUID,
         positions: Mapping[tuple[str, int], PartitionPosition],
         message_ids: Sequence[UUID],
-        *,
-        move: bool = True,
     ) -> set[UUID]:
         """See PartitionPositions.record. Fences first and in order (protocol C3)."""
         rows = await transaction.fetch(_OWN, consumer, token)
         own = {(row["topic"], row["partition"]) for row in rows}
         if not own.issuperset(positions):
             raise LeaseLostError(f"another member reads partitions of {consumer} now")
-        for (topic, partition), each in sorted(positions.items()) if move else ():
+        for (topic, partition), each in sorted(positions.items()):
             await transaction.execute(
                 _MOVE, consumer, topic, partition, token, each.log, each.offset
             )
@@ -89,10 +87,9 @@ class MysqlPartitionPositions:
         message_ids: Sequence[UUID],
         *,
         then: Callable[[], None],
-        move: bool = True,
     ) -> None:
         """See PartitionPositions.record_ahead."""
-        claimed = await self.record(transaction, consumer, token, positions, message_ids, move=move)
+        claimed = await self.record(transaction, consumer, token, positions, message_ids)
         if len(claimed) < len(message_ids):
             raise ClaimRefusedError("a message was applied before")
         then()

@@ -45,12 +45,10 @@ WITH own AS (
     UPDATE messaging.consumer_partition AS c
     SET log = own.log, position = own.position, updated_at = clock_timestamp()
     FROM own
-    WHERE c.consumer = $1 AND c.topic = own.topic AND c.partition = own.partition AND $8
-    RETURNING c.topic, c.partition
+    WHERE c.consumer = $1 AND c.topic = own.topic AND c.partition = own.partition
+    RETURNING c.partition
 ), fence AS (
-    SELECT count(own.topic) = cardinality($4::text[])
-       AND (NOT $8 OR count(moved.topic) = cardinality($4::text[])) AS holds
-    FROM own LEFT JOIN moved USING (topic, partition)
+    SELECT count(*) = cardinality($4::text[]) AS holds FROM moved
 ), claimed AS (
     {claim_from(f"fence JOIN {IDS} ON fence.holds")}
 )
@@ -87,11 +85,9 @@ class PostgresPartitionPositions:
         token: UUID,
         positions: Mapping[tuple[str, int], PartitionPosition],
         message_ids: Sequence[UUID],
-        *,
-        move: bool = True,
     ) -> set[UUID]:
         """See PartitionPositions.record."""
-        arguments = _recorded(consumer, token, positions, message_ids, move=move)
+        arguments = _recorded(consumer, token, positions, message_ids)
         (row,) = await transaction.fetch(_RECORD, *arguments)
         if not row["holds"]:
             raise LeaseLostError(f"another member reads partitions of {consumer} now")
@@ -106,10 +102,9 @@ class PostgresPartitionPositions:
         message_ids: Sequence[UUID],
         *,
         then: Callable[[], None],
-        move: bool = True,
     ) -> None:
         """See PartitionPositions.record_ahead."""
-        arguments = _recorded(consumer, token, positions, message_ids, move=move)
+        arguments = _recorded(consumer, token, positions, message_ids)
         await transaction.execute_ahead(_RECORD_ALL, *arguments, then=then)
 
     async def stored(self, consumer: str) -> Mapping[tuple[str, int], PartitionPosition]:
@@ -128,15 +123,12 @@ def _recorded(
     token: UUID,
     positions: Mapping[tuple[str, int], PartitionPosition],
     message_ids: Sequence[UUID],
-    *,
-    move: bool,
 ) -> tuple[object, ...]:
     topics, numbers = _columns(positions)
     return (
         *(consumer, sorted(message_ids), token, topics, numbers),
         [each.log for each in positions.values()],
         [each.offset for each in positions.values()],
-        move,
     )
 
 

@@ -32,12 +32,11 @@ class PartitionPositionsContract:
         token: UUID,
         at: Mapping[tuple[str, int], int],
         *ids: UUID,
-        move: bool = True,
     ) -> set[UUID]:
         """Store these offsets and claim, in a transaction of its own."""
         moved = {place: PartitionPosition("log-1", offset) for place, offset in at.items()}
         async with database.transaction() as transaction:
-            return await positions.record(transaction, CONSUMER, token, moved, ids, move=move)
+            return await positions.record(transaction, CONSUMER, token, moved, ids)
 
     async def test_what_was_never_read_has_no_position(self, positions: PartitionPositions) -> None:
         """Protocol C15: a new consumer begins at the log's start, not at offset 0 of nothing."""
@@ -56,17 +55,6 @@ class PartitionPositionsContract:
         assert await positions.stored(CONSUMER) == expected
         assert await positions.take(CONSUMER, new_id(), [B, A]) == expected
         assert await positions.stored("another") == {}
-
-    async def test_claims_alone_leave_the_positions_where_they_were(
-        self, database: Database, positions: PartitionPositions
-    ) -> None:
-        """Without `move` the partitions are fenced only: their positions come with a later unit."""
-        token, message_id = new_id(), new_id()
-        await positions.take(CONSUMER, token, [A])
-        await self.record(database, positions, token, {A: 3})
-        claimed = await self.record(database, positions, token, {A: 9}, message_id, move=False)
-        assert claimed == {message_id}
-        assert await positions.stored(CONSUMER) == {A: PartitionPosition("log-1", 3)}
 
     async def test_a_rollback_leaves_nothing(
         self, database: Database, positions: PartitionPositions
@@ -118,8 +106,6 @@ class PartitionPositionsContract:
         await positions.take(CONSUMER, owner, [B])
         with pytest.raises(LeaseLostError):
             await self.record(database, positions, late, {A: 1, B: 1}, new_id())
-        with pytest.raises(LeaseLostError):
-            await self.record(database, positions, late, {B: 1}, new_id(), move=False)
         assert await positions.stored(CONSUMER) == {}
         await self.record(database, positions, late, {A: 1})
         await self.record(database, positions, owner, {B: 4})
