@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import select
 import signal
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING
 
 import httpx2
 from tests.acceptance.database import rows, value
@@ -31,11 +25,11 @@ from waybill.platform.embedded.processes import end_processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
     from uuid import UUID
 
     from tests.acceptance.stages import Stage
 
-ROOT = Path(__file__).parents[2]
 RUNNER = "waybill.messaging.testing.crash_runner"
 DEADLINE_SOON = {"WAYBILL_ORDER_DEADLINE_SECONDS": "2"}
 """Orders are overdue while a test waits, if nobody answers them."""
@@ -75,68 +69,18 @@ WHERE message_id = $1 AND verdict = 'OPEN' RETURNING true
 """
 
 
-class Forked:
-    """A program of the fork server's, as far as it is used like a subprocess.Popen."""
-
-    def __init__(self, server: subprocess.Popen[bytes], arguments: list[str]) -> None:
-        assert server.stdin is not None
-        server.stdin.write(json.dumps(arguments).encode() + b"\n")
-        self._server = server
-        self.returncode: int | None = None
-        self.pid = self._number()
-
-    def poll(self) -> int | None:
-        """Its exit status, if it has ended."""
-        assert self._server.stdout is not None
-        if self.returncode is None and select.select([self._server.stdout], [], [], 0)[0]:
-            self.returncode = self._number()
-        return self.returncode
-
-    def wait(self, timeout: float) -> int:
-        """Its exit status, once it has ended."""
-        wait_for(lambda: self.poll() is not None, timeout, f"process {self.pid} ends")
-        assert self.returncode is not None
-        return self.returncode
-
-    def send_signal(self, number: int) -> None:
-        """Signal it."""
-        os.kill(self.pid, number)
-
-    def _number(self) -> int:
-        assert self._server.stdout is not None
-        return int(self._server.stdout.readline())
-
-
-@contextmanager
-def fork_server(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Starts platforms for as long as the block lasts, one at a time; see fork_server.py."""
-    server = subprocess.Popen(
-        [sys.executable, "-m", "tests.acceptance.fork_server"],
-        env={**os.environ, **environment},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        bufsize=0,  # what is read is what `select` looks at
-        cwd=ROOT,
-    )
-    try:
-        yield server
-    finally:
-        server.communicate(timeout=10)
-
-
 class ArmedPlatform(PlatformProcess):
-    """`waybill up` through the crash runner, forked by `server`; `crash` arms it.
+    """`waybill up` through the crash runner; `crash` arms it.
 
-    The server's environment says which blueprint it is; `stage` is that one.
+    Its environment says which blueprint it is; `stage` is that one.
     """
 
     def __init__(
-        self, data: Path, server: subprocess.Popen[bytes], stage: Stage = CHOREOGRAPHY
+        self, data: Path, environment: dict[str, str], stage: Stage = CHOREOGRAPHY
     ) -> None:
-        super().__init__(data, port_base=free_port_base(), environment={})
+        super().__init__(data, port_base=free_port_base(), environment=environment)
         self.stage = stage
         self.offsets = stage.offsets
-        self._server = server
 
     @property
     def crash(self) -> CrashControl:
@@ -148,13 +92,13 @@ class ArmedPlatform(PlatformProcess):
         """Process, action and point of everything that happened, in order."""
         return [(m["pid"], m["action"], m["point"]) for m in marks(self._beside("marks"))]
 
-    def launch(self) -> Self:
-        """See PlatformProcess; forked, since it is started once a point."""
+    def command(self, *arguments: str) -> list[str]:
+        """See PlatformProcess; what serves is armed, and no other command."""
+        python, _, *program = super().command(*arguments)
+        if arguments != ("up",):
+            return [python, "-m", *program]
         files = ["--control", str(self._beside("control")), "--marks", str(self._beside("marks"))]
-        program = super().command("up")[2:]
-        arguments = [str(self.log), "--register", "waybill.commerce", *files, "--", *program]
-        self.process = cast("subprocess.Popen[bytes]", Forked(self._server, arguments))
-        return self
+        return [python, "-m", RUNNER, "--register", "waybill.commerce", *files, "--", *program]
 
     def killed(self) -> bool:
         """Whether it has died by SIGKILL."""

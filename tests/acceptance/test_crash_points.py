@@ -28,7 +28,6 @@ from tests.acceptance.crashing import (
     Customers,
     die_at,
     discard_garbage,
-    fork_server,
     pass_by,
 )
 from tests.acceptance.database import rows, rows_at
@@ -75,15 +74,14 @@ def platform(
     directory = Path(tempfile.mkdtemp(prefix="crash-points-", dir=session_directory))
     directory.chmod(0o711)
     stage.copy(provisioned_data, directory / "data")
-    with fork_server({**stage.environment, **DEADLINE_SOON}) as server:
-        made = ArmedPlatform(directory / "data", server, stage)
-        try:
-            made.start()
-            stage.raise_stock(made.port_base)
-            yield made
-        finally:
-            made.end()
-            shutil.rmtree(directory, ignore_errors=True)
+    made = ArmedPlatform(directory / "data", {**stage.environment, **DEADLINE_SOON}, stage)
+    try:
+        made.start()
+        stage.raise_stock(made.port_base)
+        yield made
+    finally:
+        made.end()
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager

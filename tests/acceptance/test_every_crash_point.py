@@ -8,8 +8,6 @@ blueprints than the default one those are the deaths.
 from __future__ import annotations
 
 import shutil
-from contextlib import ExitStack
-from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +18,6 @@ from tests.acceptance.crashing import (
     Customers,
     die_at,
     discard_garbage,
-    fork_server,
     pass_by,
 )
 from tests.acceptance.processes import wait_for
@@ -29,7 +26,6 @@ from tests.acceptance.stages import CHOREOGRAPHY, OTHERS
 from waybill.messaging.testing.crash_points import ACTIONS
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -61,28 +57,11 @@ def cases() -> Iterator[ParameterSet]:
             yield pytest.param(stage, "kill", point, id=name, marks=pytest.mark.long)
 
 
-@pytest.fixture(scope="module")
-def starters() -> Iterator[Callable[[Stage], subprocess.Popen[bytes]]]:
-    """What starts the platforms of a blueprint, one for all of its cases."""
-    with ExitStack() as stack:
-
-        @cache
-        def starter(stage: Stage) -> subprocess.Popen[bytes]:
-            return stack.enter_context(fork_server({**stage.environment, **DEADLINE_SOON}))
-
-        yield starter
-
-
 @pytest.fixture
-def platform(
-    data_directory: Path,
-    provisioned_data: Path,
-    starters: Callable[[Stage], subprocess.Popen[bytes]],
-    stage: Stage,
-) -> Iterator[ArmedPlatform]:
+def platform(data_directory: Path, provisioned_data: Path, stage: Stage) -> Iterator[ArmedPlatform]:
     """A running platform on data of this case alone."""
     stage.copy(provisioned_data, data_directory)
-    made = ArmedPlatform(data_directory, starters(stage), stage)
+    made = ArmedPlatform(data_directory, {**stage.environment, **DEADLINE_SOON}, stage)
     try:
         made.start()
         stage.raise_stock(made.port_base)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
-from tests.acceptance.crashing import ArmedPlatform, fork_server
+from tests.acceptance.crashing import ArmedPlatform
 from tests.acceptance.notify_target import Target
 from tests.acceptance.processes import wait_for
 from tests.acceptance.test_notify import becomes, calls_about, level, place, stock
@@ -47,16 +47,14 @@ def platform(session_directory: Path, target: Target) -> Iterator[ArmedPlatform]
         "NOTIFY_URL": target.url,
         "WAYBILL_ORDER_DEADLINE_SECONDS": "5",
     }
-    with fork_server(environment) as server:
-        platform = ArmedPlatform(directory / "data", server)
-        platform.environment = environment
-        platform.without = frozenset({"payment", "inventory"})
-        try:
-            platform.start()
-            yield platform
-        finally:
-            platform.end()
-            shutil.rmtree(directory, ignore_errors=True)
+    platform = ArmedPlatform(directory / "data", environment)
+    platform.without = frozenset({"payment", "inventory"})
+    try:
+        platform.start()
+        yield platform
+    finally:
+        platform.end()
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def test_nothing_is_lost_doubled_or_stranded(platform: ArmedPlatform, target: Target) -> None:
