@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.http.edge_memory import CUSTOMER, MOUSE, order_body
 
 from waybill.commerce.http.problem import Problem
+from waybill.commerce.http.strict_json import pointer
 from waybill.commerce.money import AMOUNT_MAX
 from waybill.commerce.orders.request import OrderContent, _unusual, _usual, fingerprint, parse_order
 
@@ -352,3 +353,10 @@ def test_the_fingerprint_is_the_documented_hash() -> None:
     )
     found = fingerprint(parse_order(_raw(unitPrice="5")))
     assert found == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_a_name_that_looks_like_data_is_not_repeated() -> None:
+    """I48: an error says where, but no card number or address that stands where a name belongs."""
+    assert pointer("items", 0, "unitPrice") == "#/items/0/unitPrice"
+    assert pointer("items", 0, "4111111111111111", "x") == "#/items/0"
+    assert pointer("ada@example.org") == "#"

@@ -8,8 +8,9 @@ deeper than a limit: refused, each with its place. Numbers lose nothing: integer
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal, InvalidOperation
-from itertools import islice
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, NoReturn
 
 from waybill.commerce.http.problem import FIELD_ERRORS_MAX, FieldError, Problem
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 DEPTH_MAX = 16
 _INTEGER_DIGITS_MAX = 40
+_DATA = re.compile(r"@|[0-9]{12}")
 
 
 class _Defect:
@@ -106,8 +108,17 @@ def _parsed(text: str) -> tuple[object, bool]:
 
 
 def pointer(*path: str | int) -> str:
-    """A JSON pointer (RFC 6901) as a URI fragment. Each name is cut to 64 characters."""
-    return "#" + "".join(f"/{_escaped(step)}" for step in path)
+    """A JSON pointer (RFC 6901) as a URI fragment. Each name is cut to 64 characters.
+
+    It ends before a name that looks like data: errors are kept and shown to others.
+    """
+    told = takewhile(lambda step: not looks_like_data(str(step)), path)
+    return "#" + "".join(f"/{_escaped(step)}" for step in told)
+
+
+def looks_like_data(name: str) -> bool:
+    """Whether somebody put an address or a card's number where a member's name belongs."""
+    return _DATA.search(name) is not None
 
 
 def _escaped(step: str | int) -> str:

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from waybill.commerce.http.problem import MEDIA_TYPE, FieldError, Problem, invalid
+from waybill.commerce.http.strict_json import looks_like_data
 from waybill.commerce.http.trace import trace_id_of, traceparent_of
 from waybill.messaging.core.errors import OutcomeUnknownError, OverloadedError, TransientError
 
@@ -102,4 +103,5 @@ def _field_error(error: dict[str, object]) -> FieldError:
     location = error.get("loc")
     steps = [str(step) for step in location] if isinstance(location, tuple) else []
     detail = str(error.get("msg", "is not valid")).split(",")[0]
-    return FieldError(detail[:200], parameter=".".join(steps[1:])[:64] or None)
+    named = ".".join(step for step in steps[1:] if not looks_like_data(step))
+    return FieldError(detail[:200], parameter=named[:64] or None)
