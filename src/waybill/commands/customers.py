@@ -16,7 +16,6 @@ from waybill.messaging.core.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from waybill.blueprints.definition import Blueprint
     from waybill.messaging.core.ports import Database
     from waybill.platform.databases import Server
     from waybill.platform.settings import Settings
@@ -65,7 +64,7 @@ async def _export(settings: Settings, asked: str) -> None:
     from waybill.platform.chosen import chosen  # noqa: PLC0415 - as above
 
     blueprint = chosen(settings)
-    async with _databases(settings, blueprint, "service") as databases:
+    async with _databases(settings, "service") as databases:
         customer = await found(asked, databases)
         now = datetime.now(UTC)  # noqa: TID251 - a command's clock
         say(await exported(databases, customer, blueprint.order_prefix, now))
@@ -82,7 +81,7 @@ async def _erase(settings: Settings, asked: str) -> None:
 
     blueprint = chosen(settings)
     # Services may not change what they once wrote; only the tables' owners may.
-    async with _databases(settings, blueprint, "owner") as databases:
+    async with _databases(settings, "owner") as databases:
         customer = await found(asked, databases)
         await refuse_under_way(databases, customer, blueprint.order_prefix)
         personal = await known_of(databases, customer, blueprint)
@@ -95,7 +94,7 @@ async def _erase(settings: Settings, asked: str) -> None:
 
 @asynccontextmanager
 async def _databases(
-    settings: Settings, blueprint: Blueprint, role: Literal["service", "owner"]
+    settings: Settings, role: Literal["service", "owner"]
 ) -> AsyncIterator[dict[str, Database]]:
     """The databases by service, as this role of each."""
     from waybill.messaging.adapters.postgres.connection import (  # noqa: PLC0415 - fast help
@@ -108,7 +107,7 @@ async def _databases(
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(reached(settings))
         opened: dict[str, Database] = {}
-        for service, url in _urls(server, blueprint, role):
+        for service, url in _urls(settings, server, role):
             database = await PostgresDatabase.connect(url, limits)
             stack.push_async_callback(database.close)
             opened[service] = database
@@ -116,21 +115,26 @@ async def _databases(
 
 
 def _urls(
-    server: Server, blueprint: Blueprint, role: Literal["service", "owner"]
+    settings: Settings, server: Server, role: Literal["service", "owner"]
 ) -> Iterator[tuple[str, str]]:
     from waybill.messaging.core.database_url import is_mysql  # noqa: PLC0415 - fast help
-    from waybill.platform.databases import databases_of, urls_of  # noqa: PLC0415 - as above
+    from waybill.platform.databases import databases_with_edge, urls_of  # noqa: PLC0415 - as above
+    from waybill.platform.edge_choice import ACCOUNTS  # noqa: PLC0415 - as above
     from waybill.platform.own_databases import OwnDatabases  # noqa: PLC0415 - as above
 
-    for service in databases_of(blueprint):
+    names = databases_with_edge(settings)
+    for service in names:
         url = getattr(urls_of(server, service), role)
         if is_mysql(url):
             raise ConfigurationError("this command needs PostgreSQL")
         yield service, url
+    if ACCOUNTS in names:
+        return
+    # They are off now; data of before may still hold some.
     try:
-        url = getattr(urls_of(server, "accounts"), role)
+        url = getattr(urls_of(server, ACCOUNTS), role)
     except ConfigurationError as error:
         if isinstance(server, OwnDatabases):  # on our own server it means that there are none
             sys.stderr.write(f"waybill: accounts are not looked at: {error}\n")
         return
-    yield "accounts", url
+    yield ACCOUNTS, url
