@@ -157,6 +157,15 @@ def test_the_audit_looks_at_the_accounts_outbox_too(platform: PlatformProcess) -
     assert "I21" in violated.stdout
 
 
+def test_its_services_are_in_the_registry(platform: PlatformProcess) -> None:
+    """R009: seed 002's platform has discovery, by which its gateway finds them."""
+    listed = [json.loads(line) for line in platform.run("registry", "--json").stdout.splitlines()]
+    offsets = {"order": 1, "payment": 2, "inventory": 3, "notification": 4, "accounts": ACCOUNTS}
+    assert {(row["service"], row["address"], row["status"]) for row in listed} == {
+        (f"{name}-service", platform.url(offset), "UP") for name, offset in offsets.items()
+    }
+
+
 def test_it_stops_as_every_platform_does(platform: PlatformProcess) -> None:
     """P11: SIGTERM drains, and the exit status is 0."""
     assert platform.stop() == 0

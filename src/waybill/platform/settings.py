@@ -155,8 +155,8 @@ class Settings(BaseSettings):
     """Origins (commas) whose pages may call from a browser."""
 
     # Where services are, docs/edge.md
-    registry: bool = False
-    """Runs our registry too: services register with it, and the gateway asks it."""
+    registry: bool | None = None
+    """Our registry runs too, and the gateway asks it. Not set: as `edge`, within this machine."""
     registry_port: Annotated[int, Field(ge=0, le=PORT_MAX)] = 0
     """0: port base + 8."""
     registry_urls: str = ""
