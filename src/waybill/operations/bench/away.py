@@ -67,9 +67,7 @@ async def measure_outage(
     target: Target, plan: OutagePlan, stand_in: StandIn, *, history: Path, progress: Progress
 ) -> Away:
     """Raises MessagingError if it could not be measured: nobody called, or the books differ."""
-    await raise_stock(
-        Plan(0, 0, 0, host=target.host, port_base=target.port_base, blueprint=target.blueprint)
-    )
+    await raise_stock(_plan(target, rate=0, seconds=0, connections=0))
     with HistoryWriter(history) as writer:
         rows = OrderRows(
             target.auditor_urls[ORDER],
@@ -95,6 +93,20 @@ async def measure_outage(
     report = await audit(target.auditor_urls, options)
     samples = tuple(sampler.samples)
     return Away(msgspec.structs.replace(outage, audit=report.told(), samples=samples), report)
+
+
+def _plan(target: Target, *, rate: float, seconds: float, connections: int) -> Plan:
+    return Plan(
+        rate=rate,
+        seconds=seconds,
+        connections=connections,
+        host=target.host,
+        port_base=target.port_base,
+        blueprint=target.blueprint,
+        contents=two_lines(target.blueprint),
+        token=target.token,
+        caller=target.caller,
+    )
 
 
 async def _good(target: Target) -> set[str]:
@@ -193,16 +205,8 @@ class _Run:
         )
 
     async def _send(self, seconds: float, history: History, orders: list[str]) -> Result:
-        target, plan = self.target, self.plan
-        load = Plan(
-            rate=plan.rate,
-            seconds=seconds,
-            connections=plan.connections,
-            host=target.host,
-            port_base=target.port_base,
-            blueprint=target.blueprint,
-            contents=two_lines(target.blueprint),
-        )
+        rate, connections = self.plan.rate, self.plan.connections
+        load = _plan(self.target, rate=rate, seconds=seconds, connections=connections)
 
         def accepted(order: bytes, intended: float) -> None:
             self.sampler.accepted += 1
@@ -214,12 +218,13 @@ class _Run:
     async def _shown(self, orders: Sequence[str]) -> Counter[str]:
         """What GET shows of some of them, from the first to the last."""
         path = self.target.blueprint.orders.contract.path
+        headers = _plan(self.target, rate=0, seconds=0, connections=0).authorization
         connection = Connection(self.target.host, self.target.port_base + 1)
         shown: Counter[str] = Counter()
         try:
             for order in orders[:: -(-len(orders) // GETS_MAX) or 1]:
                 async with asyncio.timeout(GET_SECONDS_MAX):
-                    answer = await connection.request("GET", f"{path}/{order}")
+                    answer = await connection.request("GET", f"{path}/{order}", headers=headers)
                 is_found = answer.status == _OK
                 found = msgspec.json.decode(answer.body, type=_Shown).status if is_found else ""
                 shown[found or f"HTTP {answer.status}"] += 1
