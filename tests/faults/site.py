@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 END_SECONDS = 60.0
 """P1: an accepted order is terminal so long after the last fault healed."""
+QUIET_SECONDS = 180.0
+"""What an outage's orders owe others takes longer: thousands of mails, a connection each."""
 GAP_SECONDS = 0.15
 """Of a customer between two orders: four of them order 20 to 25 times a second."""
 AROUND = 12
@@ -178,7 +180,7 @@ class Site:
         outside = "PAYMENT_PROVIDER_URL" in self.order.environment
         return assert_balanced(
             self.order,
-            END_SECONDS,
+            QUIET_SECONDS,
             history=history,
             topics=self.has_all_topics,
             blueprint=self.stage.blueprint,
