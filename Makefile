@@ -7,7 +7,7 @@ WHERE = --data '$(DATA)' --port-base $(PORT_BASE)
 BLUEPRINT ?=
 WHICH = $(if $(BLUEPRINT),--blueprint '$(BLUEPRINT)')
 VENV = .venv/bin
-# Its tests share one name, of which two processes side by side would run only the first.
+# Its tests share one name, of which workers would run only the first: it runs beside them.
 ONE_NAME = tests/http/test_specification.py
 
 .DEFAULT_GOAL := help
@@ -51,8 +51,9 @@ ifneq ($(SERVICE),)
 	@$(VENV)/pytest tests/commerce tests/http -k '$(SERVICE)' $(ARGS)
 else ifeq ($(ARGS),)
 	@$(VENV)/python -m scripts.kafka fetch
-	@$(VENV)/pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore=$(ONE_NAME)
-	@$(VENV)/pytest $(ONE_NAME)
+	@$(VENV)/pytest -q $(ONE_NAME) & one=$$!; \
+	$(VENV)/pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore=$(ONE_NAME); \
+	all=$$?; wait $$one && exit $$all
 else
 	@$(VENV)/pytest $(ARGS)
 endif
