@@ -215,7 +215,7 @@ async def test_three_retries_then_failed_and_closed_by_the_periodic_retry(
     async with notifications.running():
         await notifications.owe(notice)
         await eventually(is_parked)
-        assert len(other.asked) == POLICY.attempts_max == 4
+        assert len(other.asked) == POLICY.failures_max == 4
         other.status = 200
         assert await notifications.failed.retry() == 1
         notifications.deliverer.wake()

@@ -387,8 +387,8 @@ async def test_a_query_that_does_not_get_through_is_no_attempt() -> None:
 
 
 async def test_failed_calls_are_repeated_with_backoff_and_then_parked() -> None:
-    """M6: attempts are counted and bounded; what is used up is visible to an operator."""
-    world = Payments(attempts_max=4)
+    """M6: where tries are bounded, what used them up is visible to an operator."""
+    world = Payments(failures_max=4)
     times: list[float] = []
 
     def fail(_delivery: Delivery) -> Outcome:
@@ -402,6 +402,31 @@ async def test_failed_calls_are_repeated_with_backoff_and_then_parked() -> None:
     assert len(times) == 4
     assert times[1] - times[0] >= 3.0
     assert "attempt 4 of 4" in world.row("a").reason
+
+
+async def test_c6_an_outage_parks_nothing_however_long_it_is() -> None:
+    """C6: a refund or a mail that got nowhere is owed still, and made when it can be."""
+    world = Payments(attempts_max=6)
+    back_at = 3_600.0
+
+    def answer(delivery: Delivery) -> Outcome | None:
+        if world.clock.monotonic() < back_at:
+            return Failed("503")
+        if len(world.provider.queries) < 2:
+            world.provider.done[delivery.key] = 1
+            return Unknown("timeout")
+        return None
+
+    world.provider.answer = answer
+    world.provider.query_answer = lambda _: (
+        Unknown("key in use") if len(world.provider.queries) < 2 else None
+    )
+    await world.owe("a")
+    async with world.running(world.deliverer):
+        await world.clock.until(lambda: bool(world.books), within_seconds=2 * back_at)
+    assert world.books == {"a": (Delivered(b"receipt"),)}
+    assert len(world.provider.calls) > 10 * world.policy.attempts_max
+    assert len(world.provider.queries) == 2
 
 
 async def test_m2_a_call_with_a_deadline_is_tried_until_then() -> None:
@@ -419,7 +444,7 @@ async def test_m2_a_call_with_a_deadline_is_tried_until_then() -> None:
 
 async def test_an_open_breaker_spends_time_and_no_attempt() -> None:
     """Design: while the breaker is open no call is made, and none is counted."""
-    world = Payments(attempts_max=100)
+    world = Payments(attempts_max=1_000)
     down = True
     world.provider.answer = lambda _delivery: Failed("503") if down else None
     await world.owe(*[f"k{n}" for n in range(12)])

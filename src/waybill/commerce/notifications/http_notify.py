@@ -28,7 +28,12 @@ NOTIFY: Final = "notify"
 """Kind of the deliveries; the request is an event's JSON (contracts C24)."""
 
 PATH: Final = "/notify"
-POLICY: Final = DeliveryPolicy(attempts_max=4, backoff=Backoff(base_seconds=1.0, factor=2.0))
+TRIES_MAX: Final = 4
+POLICY: Final = DeliveryPolicy(
+    attempts_max=TRIES_MAX,
+    failures_max=TRIES_MAX,
+    backoff=Backoff(base_seconds=1.0, factor=2.0),
+)
 """One try and three retries. A try that the breaker turned away made no call and is none."""
 
 RETRY_SIZE_MAX: Final = 100

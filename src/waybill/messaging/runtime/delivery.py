@@ -27,8 +27,9 @@ class DeliveryPolicy:
 
     `timeout_seconds + margin_seconds` is the time after which a call that was begun has surely
     ended, at the other side too; it is below `lease_seconds`, so that nobody else calls before.
-    `attempts_max` parks a call whose outcome stays unknown, and one that keeps failing unless it
-    has a `not_after`: then only time ends it, because an outage costs no attempts.
+    `attempts_max` parks a call whose outcome stays unknown. One that fails, so that nothing
+    happened there, is made again until it works or its `not_after` comes, because an outage costs
+    no attempts; `failures_max` parks that too, where somebody is told after so many tries.
     `uncounted_seconds` is about the pause after a try that made no call (breaker open).
     """
 
@@ -41,6 +42,7 @@ class DeliveryPolicy:
     settle_size_max: int = 500
     poll_seconds: float = 1.0
     attempts_max: int = 40
+    failures_max: int | None = None
     uncounted_seconds: float = 1.0
     backoff: Backoff = field(default_factory=lambda: Backoff(base_seconds=1.0))
     settle_backoff: Backoff = field(default_factory=Backoff)
@@ -53,8 +55,13 @@ class DeliveryPolicy:
                 "while the first call may still work (protocol M6)"
             )
             raise ConfigurationError(reason)
-        if min(self.concurrency_max, self.queue_max, self.attempts_max, self.claim_size_max) < 1:
-            reason = "concurrency_max, queue_max, claim_size_max and attempts_max are at least 1"
+        limits = (self.concurrency_max, self.queue_max, self.attempts_max, self.claim_size_max)
+        failures_max = 1 if self.failures_max is None else self.failures_max
+        if min(*limits, failures_max) < 1:
+            reason = (
+                "concurrency_max, queue_max, claim_size_max, attempts_max and failures_max are at "
+                "least 1"
+            )
             raise ConfigurationError(reason)
 
     @property
@@ -122,8 +129,10 @@ def _again(
     if not counts:
         pause = policy.uncounted_seconds * (0.5 + random() / 2)
         return Retry(max(floor_seconds, pause), reason, counts=False, ask_first=ask_first)
-    until_deadline = delivery.not_after is not None and not ask_first
-    if delivery.attempts + 1 >= policy.attempts_max and not until_deadline:
-        return Park(f"{reason} (attempt {delivery.attempts + 1} of {policy.attempts_max})")
+    tries_max = policy.attempts_max if ask_first else policy.failures_max
+    if tries_max is not None and delivery.attempts + 1 >= tries_max:
+        return Park(f"{reason} (attempt {delivery.attempts + 1} of {tries_max})")
     pause = policy.backoff.delay_seconds(delivery.attempts, random)
-    return Retry(max(floor_seconds, pause), reason, ask_first=ask_first)
+    # Without an end by itself, half of the attempts are kept for an outcome that may be unknown.
+    counts = tries_max is not None or delivery.attempts < policy.attempts_max // 2
+    return Retry(max(floor_seconds, pause), reason, counts=counts, ask_first=ask_first)
