@@ -23,6 +23,7 @@ from tests.acceptance.outside import (
     told,
 )
 from tests.acceptance.processes import CUSTOMER, KEYBOARD, MOUSE, PlatformProcess, wait_for
+from tests.acceptance.stages import CHOREOGRAPHY
 from tests.acceptance.traffic import Traffic
 from tests.observability.files import ROOT
 
@@ -164,13 +165,14 @@ def test_a_redis_killed_under_load_costs_latency_only(
             wait_for(lambda: len(traffic.accepted) >= enough or None, 60, "customers are served")
 
         def admitted(key: str) -> Response | None:
-            answer = platform.place(key)
+            answer = CHOREOGRAPHY.place(platform.url(1), key, platform.client)
             return answer if answer.status_code != OVERLOADED else None
 
         def repeated() -> None:
             for key, order_id in list(traffic.accepted.items())[:20]:
                 answer = wait_for(partial(admitted, key), 20, "a repeated request is admitted")
-                assert (answer.status_code, answer.json()["id"]) == (200, order_id)
+                assert answer.status_code == 200, answer.text
+                assert answer.json()["id"] == order_id
 
         traffic.resume()
         more()

@@ -44,11 +44,14 @@ class Together:
 
     async def handle(self, unit: UnitOfWork, received: Sequence[Received]) -> None:
         """Take them, each member's first batch together with the others'."""
-        del unit
         self._met.add(asyncio.current_task())
         if len(self._met) >= self._units:
             self._open.set()
         await self._open.wait()  # for good: a partition may move to one more member later
+        unit.on_commit(lambda: self._applied(received))
+
+    def _applied(self, received: Sequence[Received]) -> None:
+        """A batch whose partition moved away meanwhile rolls back, and comes again elsewhere."""
         for each in received:
             assert isinstance(each.event, Numbered)
             self.numbers[each.message.key].append(each.event.number)

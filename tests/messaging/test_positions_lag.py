@@ -11,6 +11,7 @@ from tests.messaging.ledger import CONSUMER, World, keys_of_one_lane
 
 from waybill.messaging.core.errors import ConfigurationError, TransientError
 from waybill.messaging.core.lanes import lane_of
+from waybill.messaging.runtime.consumer import POSITIONS_AT_ONCE
 from waybill.messaging.runtime.policy import ConsumerPolicy
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 LAG = ConsumerPolicy().positions_seconds
 LANE = lane_of(keys_of_one_lane(1)[0])
 LONG_AGO = 10 * LAG
+FEW = POSITIONS_AT_ONCE
 
 
 def stored(world: World) -> int:
@@ -29,12 +31,13 @@ def stored(world: World) -> int:
 
 
 async def begin(world: World) -> None:
-    """One message, long after the last positions were stored: its own are stored with it."""
+    """A few batches after a quiet time: each stores its own positions, the next one would not."""
     await world.clock.settle()
     await world.clock.advance(LONG_AGO)
-    await world.feed(world.amounts(count=1))
-    await world.clock.settle()
-    assert stored(world) == 1
+    for count in range(1, FEW + 1):
+        await world.feed(world.amounts(count=1))
+        await world.clock.settle()
+        assert stored(world) == count
 
 
 async def test_batches_that_follow_one_another_share_a_write_of_their_positions() -> None:
@@ -42,15 +45,15 @@ async def test_batches_that_follow_one_another_share_a_write_of_their_positions(
     world = World()
     async with world.running(world.consumer):
         await begin(world)
-        for count in range(2, 5):
-            await world.clock.advance(LAG / 5)
+        for count in range(1, 4):
+            await world.clock.advance(LAG / 10)
             await world.feed(world.amounts(count=1))
             await world.clock.settle()
-            assert len(world.effects) == count
-            assert stored(world) == 1
+            assert len(world.effects) == FEW + count
+            assert stored(world) == FEW
         await world.clock.advance(LAG)
-        assert stored(world) == 4
-        assert world.source.reported[CONSUMER][LANE][0] == 4
+        assert stored(world) == FEW + 3
+        assert world.source.reported[CONSUMER][LANE][0] == FEW + 3
 
 
 async def test_a_source_is_never_told_of_more_than_is_stored() -> None:
@@ -60,8 +63,8 @@ async def test_a_source_is_never_told_of_more_than_is_stored() -> None:
         await begin(world)
         await world.feed(world.amounts(count=3))
         await world.clock.settle()
-        assert len(world.effects) == 4
-        assert world.source.reported[CONSUMER][LANE][0] == stored(world) == 1
+        assert len(world.effects) == FEW + 3
+        assert world.source.reported[CONSUMER][LANE][0] == stored(world) == FEW
 
 
 async def test_what_a_crash_left_unstored_is_read_again_and_changes_nothing() -> None:
@@ -72,7 +75,7 @@ async def test_what_a_crash_left_unstored_is_read_again_and_changes_nothing() ->
         await begin(world)
         await world.feed(messages)
         await world.clock.settle()
-        assert stored(world) == 1
+        assert stored(world) == FEW
         killed = asyncio.current_task()
         assert killed is not None
         for task in asyncio.all_tasks() - {killed}:
@@ -83,9 +86,9 @@ async def test_what_a_crash_left_unstored_is_read_again_and_changes_nothing() ->
     world.consumer = world.new_consumer()
     await world.consume(world.amounts(count=1))
     assert set(world.effects.values()) == {1}
-    assert len(world.effects) == 5
+    assert len(world.effects) == FEW + 4
     assert world.observer.counts[CONSUMER, "duplicate"] == len(messages)
-    assert stored(world) == 5
+    assert stored(world) == FEW + 4
 
 
 async def test_a_member_that_stops_stores_what_it_did() -> None:
@@ -95,8 +98,8 @@ async def test_a_member_that_stops_stores_what_it_did() -> None:
         await begin(world)
         await world.feed(world.amounts(count=2))
         await world.clock.settle()
-        assert stored(world) == 1
-    assert stored(world) == 3
+        assert stored(world) == FEW
+    assert stored(world) == FEW + 2
 
 
 async def test_a_dead_letter_and_its_position_are_stored_together() -> None:
@@ -107,7 +110,7 @@ async def test_a_dead_letter_and_its_position_are_stored_together() -> None:
         await world.feed(world.amounts(["", "raises", ""]))
         await world.clock.settle()
         assert len(world.letters) == 1
-        assert stored(world) == 4
+        assert stored(world) == FEW + 3
 
 
 async def test_an_outage_forgets_what_was_not_stored() -> None:
@@ -126,9 +129,9 @@ async def test_an_outage_forgets_what_was_not_stored() -> None:
         await world.clock.settle()
         await world.feed(world.amounts(count=1))
         await world.clock.settle()
-        assert stored(world) == 1
+        assert stored(world) == FEW
         await world.clock.advance(LONG_AGO)
-        assert stored(world) == 4
+        assert stored(world) == FEW + 3
         assert world.observer.counts[CONSUMER, "duplicate"] == 2
         assert set(world.effects.values()) == {1}
 

@@ -84,7 +84,8 @@ async def test_a_platform_without_a_cache_has_none_in_its_way() -> None:
 
 async def test_a_client_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """With what to install."""
-    monkeypatch.delitem(sys.modules, "waybill.commerce.caching.redis_cache", raising=False)
+    for name in ("redis_cache", "redis_link"):
+        monkeypatch.delitem(sys.modules, f"waybill.commerce.caching.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
     metrics = ServiceMetrics("order-service", version="1")
     with pytest.raises(ConfigurationError, match=r"waybill\[redis\]"):

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+POSITIONS_AT_ONCE = 4
+"""Batches that store their positions one after the other: the steps of one order do."""
+
 
 class ConsumerState(Enum):
     """What a consumer is doing; shown by readiness."""
@@ -98,6 +101,8 @@ class Consumer(Loop):
         self._owes = False
         """Whether some of that was decided: its positions do not wait for another batch."""
         self._recorded_at = self._redriven_at = self._clock.monotonic()
+        self._writes_until = 0.0
+        """When the positions stored so far would have been stored at the set rate."""
         self._failures = 0
 
     @property
@@ -199,10 +204,15 @@ class Consumer(Loop):
 
     @property
     def _record_at(self) -> float:
-        policy = self._policy
-        return self._recorded_at + (
-            policy.positions_seconds if self._owes else policy.idle_record_seconds
-        )
+        if self._owes:
+            return self._move_at
+        return self._recorded_at + self._policy.idle_record_seconds
+
+    @property
+    def _move_at(self) -> float:
+        """When a batch may store its positions: some at once, then one each so many seconds."""
+        few = POSITIONS_AT_ONCE - 0.5  # between two counts, so that no rounding matters
+        return self._writes_until - few * self._policy.positions_seconds
 
     async def _fetch(self, subscription: Subscription) -> Batch:
         """The next records; those that nobody waits for once others came, or their time is over.
@@ -230,7 +240,7 @@ class Consumer(Loop):
             ordered,
             self._sorter,
             self._guard,
-            move=subscription.shares or start >= self._recorded_at + self._policy.positions_seconds,
+            move=subscription.shares or start >= self._move_at,
         )
         try:
             await isolation.finish()
@@ -251,10 +261,14 @@ class Consumer(Loop):
             elif not ordered.letters:
                 self._sizer.observe(ordered.candidates, self._clock.monotonic() - start)
         if isolation.move:
-            self._forget()
-            self._recorded_at = start
+            self._recorded(start)
         else:
             self._owes = True
+
+    def _recorded(self, at: float) -> None:
+        self._forget()
+        self._recorded_at = at
+        self._writes_until = max(self._writes_until, at) + self._policy.positions_seconds
 
     def _forget(self) -> None:
         self._scanned.clear()
@@ -262,10 +276,10 @@ class Consumer(Loop):
 
     async def _record_scanned(self, subscription: Subscription) -> None:
         """Nothing to decide: the positions of a quiet topic move at most once a second (D2)."""
+        self._recorded_at = at = self._clock.monotonic()
         if self._scanned:
-            self._recorded_at = self._clock.monotonic()
             await self._unit.commit(subscription, (), (), Positions(dict(self._scanned)))
-            self._forget()
+            self._recorded(at)
 
     async def _settle(self, subscription: Subscription) -> None:
         """Store, before it closes, the positions of what was decided; else it is read again."""

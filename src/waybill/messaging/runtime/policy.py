@@ -14,7 +14,7 @@ class ConsumerPolicy:
 
     `linger_seconds`: so long a message that nobody waits for (see `Consumer`) stays for others, to
     be decided with them: one transaction in place of one for each. 0: none stays.
-    `positions_seconds`: so old the stored positions may become while batches follow one another. A
+    `positions_seconds`: so old the stored positions may become while many batches come. A
     crash reads at most that much again, and the inbox passes over it. 0: each batch stores its own,
     as it does wherever members share a log.
     `same_error_*`: that share of a batch, and at least that many, failing with one error class
