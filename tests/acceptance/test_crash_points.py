@@ -59,7 +59,12 @@ BETWEEN = [
 """Of each boundary the points at which it hurts most: the act is done, and nobody knows."""
 assert set(BETWEEN) <= set(POINTS)
 assert {point.split(".")[0] for point in BETWEEN} == {point.split(".")[0] for point in POINTS}
-ERRORS = [action for action in ACTIONS if action != "kill"]
+STANDING_STILL = {"delay", "block"}
+ERRORS = [
+    pytest.param(action, marks=pytest.mark.long if action in STANDING_STILL else ())
+    for action in ACTIONS
+    if action != "kill"
+]
 OF_OTHERS = [pytest.param(stage, id=stage.name, marks=pytest.mark.long) for stage in OTHERS]
 on_each = partial(pytest.mark.parametrize, "platform", indirect=True, scope="module")
 """Of tests of a platform; the names of their cases are those of blueprints."""

@@ -23,7 +23,7 @@ from tests.acceptance.outside import (
     told,
 )
 from tests.acceptance.processes import CUSTOMER, KEYBOARD, MOUSE, PlatformProcess, wait_for
-from tests.acceptance.stages import CHOREOGRAPHY
+from tests.acceptance.stages import CHOREOGRAPHY, LINES
 from tests.acceptance.traffic import Traffic
 from tests.observability.files import ROOT
 
@@ -157,7 +157,8 @@ def test_a_redis_killed_under_load_costs_latency_only(
 
     I43, I44: each mail that counts as sent is in the mailbox.
     """
-    platform.client.put(contact(platform, CUSTOMER), json={"email": ADDRESS})
+    customer = CHOREOGRAPHY.blueprint.workload.body(0, LINES)["customerId"]
+    platform.client.put(contact(platform, customer), json={"email": ADDRESS})
     with Traffic(platform, gap_seconds=0.02) as traffic:
 
         def more() -> None:

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
     from tests.acceptance.processes import PlatformProcess
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.parametrize("engine", SERVERS)]
+pytestmark = [
+    pytest.mark.acceptance,
+    pytest.mark.long,
+    pytest.mark.parametrize("engine", SERVERS),
+]
 TOO_LARGE_BYTES = 4_000_000
 NOTE = """
 INSERT INTO messaging.outbox (
@@ -114,7 +118,6 @@ def test_orders_end_over_kafka_and_operators_see_and_act(
         assert platform.stop() == 0
 
 
-@pytest.mark.long
 def test_a_platform_moves_to_kafka_and_back(
     platform: PlatformProcess, session_directory: Path
 ) -> None:
