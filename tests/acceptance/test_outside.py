@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from redis import Redis
@@ -157,7 +157,8 @@ def test_a_redis_killed_under_load_costs_latency_only(
 
     I43, I44: each mail that counts as sent is in the mailbox.
     """
-    customer = CHOREOGRAPHY.blueprint.workload.body(0, LINES)["customerId"]
+    body = cast("dict[str, str]", CHOREOGRAPHY.blueprint.workload.body(0, LINES))
+    customer = body["customerId"]
     platform.client.put(contact(platform, customer), json={"email": ADDRESS})
     with Traffic(platform, gap_seconds=0.02) as traffic:
 
