@@ -43,7 +43,7 @@ SEEN = {
     ),
     "checkout": (
         *(" 201 ", " 202 ", " 402 ", "PENDING > CONFIRMED > CANCELLED", "PENDING > CANCELLED"),
-        *("the other side is away", "away, and cancelled meanwhile", "201, then 20"),
+        *("the other side is away", "away, and cancelled meanwhile", ", then 20"),
         *("confirmed order: 409", "captured", "refunded", " sold"),
     ),
 }
