@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from waybill.messaging.core import crash_points
@@ -26,7 +28,11 @@ logger = logging.getLogger(__name__)
 
 HEARD_MAX = 2_000
 """A reader that is so many messages behind takes no more from its process; it reads them later."""
+HINT_SECONDS = 0.02
+"""So long a message may be missing in its lane before it is looked for; and a hint is followed at
+most so often while there are rows at hand."""
 
+_by_seq = attrgetter("seq")
 Scanned = tuple[int, int, "UUID | None", "Record | None"]
 """Lane, seq and id of a row, and its record if its topic is wanted."""
 
@@ -74,6 +80,10 @@ class SourceReader:
         self._ready_bytes = 0
         self._heard: list[Appended] = []
         """What was committed while a turn was reading."""
+        self._early: list[Appended] = []
+        """What was heard before the one that stands before it: commits are told in any order."""
+        self._missed_at = 0.0
+        """Since when something stands between what was read and what came early."""
         source.notified = self.set
 
     def restart(self, stored: Stored) -> None:
@@ -106,13 +116,19 @@ class SourceReader:
         here wants wakes nobody.
         """
         fetched, wakes = self._place.fetched, False
+        early, self._early = self._early, []
+        if early:
+            appended = sorted([*early, *appended], key=_by_seq)
         for each in appended:
             lane, message = each.lane, each.message
             position = fetched.positions[lane]
             if position >= each.seq:
                 continue
-            if position < each.before or not self._has_room:
+            if not self._has_room:
                 self._rung = wakes = True
+                continue
+            if position < each.before:
+                self._early.append(each)
                 continue
             fetched.move(lane, each.seq, message.id)
             record = None
@@ -121,6 +137,9 @@ class SourceReader:
                 self._ready_bytes += len(message.value)
                 wakes = True
             self._ready.append((lane, each.seq, message.id, record))
+        if self._early and not early:
+            self._missed_at = self._monotonic()
+            wakes = True  # to wait no longer than until it is looked for
         if wakes:
             self._wake.set()
 
@@ -128,13 +147,20 @@ class SourceReader:
     def _has_room(self) -> bool:
         return (
             self._place.is_valid
-            and len(self._ready) < HEARD_MAX
+            and len(self._ready) + len(self._early) < HEARD_MAX
             and self._ready_bytes < BATCH_BYTES_MAX
         )
 
+    @property
+    def _hinted_at(self) -> float:
+        """From when on a look is worth while, whatever the last one said."""
+        if self._rung:
+            return 0.0
+        return self._missed_at + HINT_SECONDS if self._early else math.inf
+
     def due_at(self) -> float:
         """When to look next, by the monotonic clock. A ring does not shorten a backoff."""
-        return 0.0 if self._rung and self.error is None else self._look_at
+        return self._look_at if self.error else min(self._look_at, self._hinted_at)
 
     def turn_done(self, task: asyncio.Task[None]) -> None:
         """Callback of the turn's task."""
@@ -152,14 +178,15 @@ class SourceReader:
         if self.task is not None:
             return False
         if self._ready:
-            waited = now - self._turned_at >= self._settings.poll_seconds
-            return waited and self.error is None and self._has_room
+            hinted = self._hinted_at <= now
+            rest = HINT_SECONDS if hinted else self._settings.poll_seconds
+            return now - self._turned_at >= rest and self.error is None and self._has_room
         return self.due_at() <= now
 
     async def turn(self, limit: int, token: UUID) -> None:
         """Look once. What goes wrong is kept in `error` or `refusal`."""
         self._rung = False
-        self._turned_at = self._monotonic()
+        self._turned_at = self._missed_at = self._monotonic()
         try:
             if not self._place.is_valid or not self.source.connected:
                 await self._attach(token, may_rewind=False)
@@ -226,6 +253,7 @@ class SourceReader:
         """Forget what was fetched or heard."""
         self._ready.clear()
         self._heard.clear()
+        self._early.clear()
         self._ready_bytes = 0
 
     async def _read(self, limit: int) -> None:
