@@ -27,6 +27,7 @@ from waybill.messaging.testing.contracts.outbox import a_message
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from waybill.messaging.core.message import Appended
     from waybill.messaging.core.ports import Row
     from waybill.messaging.reading.reader import Scanned
     from waybill.messaging.reading.subscription import OutboxSubscription
@@ -131,6 +132,7 @@ async def test_lane_that_another_process_wrote_is_read_first(
     world: LogWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A message from elsewhere stands between: the reader looks, and takes both in their order."""
+    monkeypatch.setattr(reader_module, "HINT_SECONDS", 0.0)
     member = await settled_member(world)
     fetches = Fetches(monkeypatch)
     foreign = [a_message("k"), a_message("m")]
@@ -140,6 +142,52 @@ async def test_lane_that_another_process_wrote_is_read_first(
     assert fetches.count > 0
     assert [r.message.id for r in records if r.message.key == "k"] == [foreign[0].id, own.id]
     assert {r.message.id for r in records} == {own.id, *(message.id for message in foreign)}
+
+
+async def test_commits_that_are_told_in_another_order_are_not_read(
+    world: LogWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two commits the later may be told first: its message waits for the one before it."""
+    member = await settled_member(world)
+    fetches = Fetches(monkeypatch)
+    told: list[Sequence[Appended]] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(world.outbox, "_doorbell", told.append)
+        sent = [message for _ in range(3) for message in await world.publish("k")]
+    for appended in reversed(told):
+        world.bell.ring(appended)
+    records = await read_all(member, world.consuming, len(sent))
+    assert [record.message.id for record in records] == [message.id for message in sent]
+    assert fetches.count == 0
+
+
+@pytest.mark.parametrize("told_by", ["a hole in its lane", "a notification"])
+async def test_a_busy_process_follows_a_hint_soon(
+    world: LogWorld, monkeypatch: pytest.MonkeyPatch, told_by: str
+) -> None:
+    """What another process wrote is looked for at once, though this one has others at hand."""
+    monkeypatch.setattr(settings_module, "POLL_SECONDS_MAX", NEVER_SECONDS)
+    settings = LogSettings(poll_seconds=NEVER_SECONDS)
+    member = await world.member(settings, doorbells={SOURCE: world.bell})
+    await world.publish("busy")
+    await read_all(member, world.consuming, 1)
+    foreign = a_message("k")
+    await publish(world.source, PostgresOutbox(), [foreign])
+    if told_by == "a notification":
+        (reader,) = member._readers.values()
+        reader.set()
+    else:
+        await world.publish("k")
+    seen: set[object] = set()
+    for _ in range(500):
+        await world.publish("busy")
+        await world.publish("busy")  # one is ready whenever the member looks
+        batch = await member.fetch(2)
+        await commit(member, world.consuming, batch)
+        seen |= {record.message.id for record in batch.records}
+        if foreign.id in seen:
+            break
+    assert foreign.id in seen
 
 
 async def test_rolled_back_batch_comes_again_from_the_table(world: LogWorld) -> None:
@@ -156,6 +204,23 @@ async def test_rolled_back_batch_comes_again_from_the_table(world: LogWorld) -> 
         sent[2].id,
     ]
     assert len(records) == 3
+
+
+@pytest.mark.parametrize("limit", ["HEARD_MAX", "BATCH_BYTES_MAX"])
+async def test_what_comes_early_is_kept_within_the_limit(
+    world: LogWorld, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    """Behind a hole no more is kept than ahead of a slow reader; all of it is read once closed."""
+    monkeypatch.setattr(reader_module, "HINT_SECONDS", 0.0)
+    member = await settled_member(world)
+    monkeypatch.setattr(reader_module, limit, 4)
+    foreign = a_message("k")
+    await publish(world.source, PostgresOutbox(), [foreign])
+    sent = [message for _ in range(12) for message in await world.publish("k")]
+    (reader,) = member._readers.values()
+    assert len(reader._early) <= 4
+    records = await read_all(member, world.consuming, 1 + len(sent))
+    assert [record.message.id for record in records] == [foreign.id, *(one.id for one in sent)]
 
 
 @pytest.mark.parametrize("limit", ["HEARD_MAX", "BATCH_BYTES_MAX"])

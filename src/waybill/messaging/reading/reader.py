@@ -80,6 +80,7 @@ class SourceReader:
         self._ready_bytes = 0
         self._heard: list[Appended] = []
         """What was committed while a turn was reading."""
+        self._early_bytes = 0
         self._early: list[Appended] = []
         """What was heard before the one that stands before it: commits are told in any order."""
         self._missed_at = 0.0
@@ -116,7 +117,7 @@ class SourceReader:
         here wants wakes nobody.
         """
         fetched, wakes = self._place.fetched, False
-        early, self._early = self._early, []
+        early, self._early, self._early_bytes = self._early, [], 0
         if early:
             appended = sorted([*early, *appended], key=_by_seq)
         for each in appended:
@@ -129,6 +130,7 @@ class SourceReader:
                 continue
             if position < each.before:
                 self._early.append(each)
+                self._early_bytes += len(message.value)
                 continue
             fetched.move(lane, each.seq, message.id)
             record = None
@@ -148,7 +150,7 @@ class SourceReader:
         return (
             self._place.is_valid
             and len(self._ready) + len(self._early) < HEARD_MAX
-            and self._ready_bytes < BATCH_BYTES_MAX
+            and self._ready_bytes + self._early_bytes < BATCH_BYTES_MAX
         )
 
     @property
@@ -254,7 +256,7 @@ class SourceReader:
         self._ready.clear()
         self._heard.clear()
         self._early.clear()
-        self._ready_bytes = 0
+        self._ready_bytes = self._early_bytes = 0
 
     async def _read(self, limit: int) -> None:
         fetched = self._place.fetched
