@@ -40,6 +40,8 @@ from waybill.commands.output import say
 from waybill.commands.place import given, remember, settings_of
 from waybill.messaging.core.errors import ConfigurationError, MessagingError
 
+WithDatabase = Literal["order", "payment", "inventory", "notification", "orchestrator", "accounts"]
+
 app = typer.Typer(
     name="waybill",
     help="Order fulfilment by events that are never lost and never applied twice.",
@@ -155,17 +157,7 @@ def up(
 @app.command(short_help="Run one service in a process of its own.")
 def serve(
     service: Annotated[
-        Literal[
-            "order",
-            "payment",
-            "inventory",
-            "notification",
-            "orchestrator",
-            "accounts",
-            "gateway",
-            "registry",
-        ],
-        typer.Argument(help="Which one."),
+        Literal[WithDatabase, "gateway", "registry"], typer.Argument(help="Which one.")
     ],
     data: Data = None,
     port_base: PortBase = None,
@@ -339,18 +331,7 @@ def psql(
 
 @app.command()
 def url(
-    service: Annotated[
-        Literal[
-            "order",
-            "payment",
-            "inventory",
-            "notification",
-            "orchestrator",
-            "accounts",
-            "gateway",
-        ],
-        typer.Argument(help="Whose database."),
-    ],
+    service: Annotated[WithDatabase, typer.Argument(help="Whose database.")],
     data: Data = None,
     port_base: PortBase = None,
     *,

@@ -17,7 +17,7 @@ from tests.acceptance.processes import OFFSETS, PlatformProcess, free_port_base,
 
 from waybill.blueprints.choreography import CHOREOGRAPHY
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase, PostgresSettings
-from waybill.messaging.adapters.postgres.consumer_places import reset_consumer
+from waybill.messaging.adapters.postgres.consumer_places import PLACES
 from waybill.operations.audit.scope import DATABASES, scope_of
 from waybill.platform.provisioning import urls_of
 
@@ -223,7 +223,7 @@ async def reset_all(site: Site) -> dict[str, int]:
             if not sent[route.consumer]:
                 (row,) = await consuming.fetch("SELECT count(*) FROM messaging.inbox")
                 sent[route.consumer] = row[0]
-            await reset_consumer(
+            await PLACES.reset(
                 consuming,
                 source,
                 consumer=scope.consumer_id(route.consumer),

@@ -13,7 +13,7 @@ from waybill.commerce.caching.idempotency import IdempotencyCache
 from waybill.commerce.caching.own import OwnCache
 from waybill.commerce.inventory.remembered import RememberedProducts
 from waybill.commerce.orders.remembered import RememberedIntake
-from waybill.messaging.core.errors import ConfigurationError
+from waybill.platform.extras import REDIS, extra
 from waybill.platform.http.health import Component
 
 if TYPE_CHECKING:
@@ -99,14 +99,8 @@ async def caches_of(
     """The caches of a connected service; its loop writes them from the start on."""
     if settings is None:
         return NO_CACHES
-    try:
-        # Only platforms with a cache need its client.
-        from waybill.commerce.caching.redis_cache import RedisCache  # noqa: PLC0415
-    except ImportError as error:
-        raise ConfigurationError(
-            "REDIS_URL or REDIS_HOST is set, and its client is missing: "
-            "install waybill[redis], or unset it"
-        ) from error
+    with extra("redis", REDIS):
+        from waybill.commerce.caching.redis_cache import RedisCache  # noqa: PLC0415 - an extra
     ports = messaging.ports
     whose = await messaging.storage.lineage(ports.database)
     redis = RedisCache(settings, clock=ports.clock, random=ports.random)

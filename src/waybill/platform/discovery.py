@@ -15,6 +15,7 @@ from waybill.edge.registry.registry import Registry
 from waybill.edge.registry.store import MemoryStore
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.runtime.clock import SystemClock
+from waybill.platform.extras import REDIS, extra
 from waybill.platform.http.application import HttpParts, create_application
 from waybill.platform.http.health import Component, Health
 from waybill.platform.http.limits import HttpLimits
@@ -80,13 +81,8 @@ def discovery_of(settings: Settings, ports: Mapping[str, int]) -> Discovery:
     if kind == "eureka" or (kind == "auto" and registry_urls(settings)):
         return EurekaDiscovery(eureka_client(settings))
     if kind == "dns":
-        try:
-            # Only platforms that look there need its library.
-            from waybill.edge.registry.dns_discovery import DnsDiscovery  # noqa: PLC0415
-        except ImportError as error:
-            raise ConfigurationError(
-                f"{variable_of('discovery')}=dns: its library is missing: install waybill[dns]"
-            ) from error
+        with extra("dns", f"{variable_of('discovery')} is dns"):
+            from waybill.edge.registry.dns_discovery import DnsDiscovery  # noqa: PLC0415 - an extra
         return DnsDiscovery(settings.discovery_dns_name, server=settings.discovery_dns_server)
     host = reached_at(settings.host)
     here = {name: (f"http://{host}:{port}",) for name, port in ports.items()}
@@ -216,12 +212,6 @@ def _store(outside: Outside) -> RegistryStore:
     """In Redis where REDIS_* names one, so that registries share it; else in this process."""
     if outside.redis is None:
         return MemoryStore()
-    try:
-        # Only platforms with a Redis need its client.
-        from waybill.edge.registry.redis_store import RedisStore  # noqa: PLC0415
-    except ImportError as error:
-        raise ConfigurationError(
-            "REDIS_URL or REDIS_HOST is set, and its client is missing: "
-            "install waybill[redis], or unset it"
-        ) from error
+    with extra("redis", REDIS):
+        from waybill.edge.registry.redis_store import RedisStore  # noqa: PLC0415 - an extra
     return RedisStore(outside.redis.url, prefix=outside.redis.prefix)

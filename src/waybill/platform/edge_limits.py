@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from waybill.edge.limits.memory import MemoryLimits
-from waybill.messaging.core.errors import ConfigurationError
+from waybill.platform.extras import REDIS, extra
 from waybill.platform.http.health import Component
 
 if TYPE_CHECKING:
@@ -51,15 +51,9 @@ def edge_limits(
     """Raises ConfigurationError if Redis is asked for and its client is missing."""
     if settings is None:
         return EdgeLimits(MemoryLimits(monotonic=clock.monotonic))
-    try:
-        # Only platforms with a Redis need its client.
-        from waybill.commerce.caching.redis_link import RedisLink  # noqa: PLC0415
-        from waybill.edge.limits.shared import SharedLimits  # noqa: PLC0415
-    except ImportError as error:
-        raise ConfigurationError(
-            "REDIS_URL or REDIS_HOST is set, and its client is missing: "
-            "install waybill[redis], or unset it"
-        ) from error
+    with extra("redis", REDIS):
+        from waybill.commerce.caching.redis_link import RedisLink  # noqa: PLC0415 - an extra
+        from waybill.edge.limits.shared import SharedLimits  # noqa: PLC0415 - an extra
     link = RedisLink(
         settings, clock=clock, random=random, instead="limits: each process counts for itself"
     )

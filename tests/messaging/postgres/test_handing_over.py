@@ -10,6 +10,7 @@ from tests.messaging.postgres.log_world import FEW_SECONDS, SOURCE, LogWorld, St
 
 from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
 from waybill.messaging.adapters.postgres.source import OutboxSource
+from waybill.messaging.reading import at_hand as at_hand_module
 from waybill.messaging.reading import reader as reader_module
 from waybill.messaging.reading import settings as settings_module
 from waybill.messaging.reading.reader import SourceReader
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from waybill.messaging.core.message import Appended
     from waybill.messaging.core.ports import Row
-    from waybill.messaging.reading.reader import Scanned
+    from waybill.messaging.reading.at_hand import Scanned
     from waybill.messaging.reading.subscription import OutboxSubscription
 
 NEVER_SECONDS = 3_600.0
@@ -213,12 +214,12 @@ async def test_what_comes_early_is_kept_within_the_limit(
     """Behind a hole no more is kept than ahead of a slow reader; all of it is read once closed."""
     monkeypatch.setattr(reader_module, "HINT_SECONDS", 0.0)
     member = await settled_member(world)
-    monkeypatch.setattr(reader_module, limit, 4)
+    monkeypatch.setattr(at_hand_module, limit, 4)
     foreign = a_message("k")
     await publish(world.source, PostgresOutbox(), [foreign])
     sent = [message for _ in range(12) for message in await world.publish("k")]
     (reader,) = member._readers.values()
-    assert len(reader._early) <= 4
+    assert len(reader._at_hand._early) <= 4
     records = await read_all(member, world.consuming, 1 + len(sent))
     assert [record.message.id for record in records] == [foreign.id, *(one.id for one in sent)]
 
@@ -229,7 +230,7 @@ async def test_reader_that_is_behind_keeps_no_more_than_its_limit(
 ) -> None:
     """What a slow reader does not take is dropped from memory and read later, none of it lost."""
     member = await settled_member(world)
-    monkeypatch.setattr(reader_module, limit, 4)
+    monkeypatch.setattr(at_hand_module, limit, 4)
     sent = [message for n in range(12) for message in await world.publish("k", f"x{n}")]
     assert len(member_backlog(member)) <= 4
     records = await read_all(member, world.consuming, len(sent))
@@ -265,4 +266,4 @@ async def test_poll_comes_while_messages_are_handed_over(
 
 def member_backlog(member: OutboxSubscription) -> list[object]:
     """What it holds ready."""
-    return [each for reader in member._readers.values() for each in reader._ready]
+    return [each for reader in member._readers.values() for each in reader._at_hand._ready]

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from tests.messaging.postgres.log_world import FAST, SOURCE, LogWorld, Stoppable, eventually
 
-from waybill.messaging.adapters.postgres.consumer_places import reset_consumer
+from waybill.messaging.adapters.postgres.consumer_places import PLACES
 from waybill.messaging.adapters.postgres.consumers import forget_consumer
 from waybill.messaging.adapters.postgres.lease import release_all
 from waybill.messaging.adapters.postgres.notify import Notifier
@@ -274,7 +274,7 @@ async def test_d4_position_below_the_horizon_refuses_to_start(world: LogWorld) -
     await world.source.fetch("SELECT setval('messaging.outbox_seq', 2000)")
     with pytest.raises(ConfigurationError, match="waybill consumers reset tracking"):
         await world.member()
-    await reset_consumer(
+    await PLACES.reset(
         world.consuming, world.source, consumer=CONSUMER, source_name=SOURCE, to="horizon"
     )
     again = await world.member()
@@ -312,7 +312,7 @@ async def test_d4_reset_of_a_running_consumer_makes_it_start_again(world: LogWor
     member = await world.member()
     sent = await world.publish("a", "b")
     await read_all(member, world.consuming, 2)
-    await reset_consumer(
+    await PLACES.reset(
         world.consuming, world.source, consumer=CONSUMER, source_name=SOURCE, to="horizon"
     )
 

@@ -9,7 +9,7 @@ import pytest
 from tests.messaging.postgres.log_world import SOURCE, LogWorld, eventually
 
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase
-from waybill.messaging.adapters.postgres.consumer_places import reset_consumer
+from waybill.messaging.adapters.postgres.consumer_places import PLACES
 from waybill.messaging.adapters.postgres.consumers import forget_consumer, list_consumers
 from waybill.messaging.adapters.postgres.dead_letters import PostgresDeadLetters
 from waybill.messaging.adapters.postgres.deliveries import PostgresDeliveries
@@ -187,7 +187,7 @@ async def test_commands_need_no_more_than_the_roles_have(
         (info,) = await list_consumers({SOURCE: source}, {CONSUMER: consuming})
         assert info.is_running is False
         which = {"consumer": CONSUMER, "source_name": SOURCE}
-        await reset_consumer(consuming, reader, **which, to="horizon")
+        await PLACES.reset(consuming, reader, **which, to="horizon")
         assert await forget_consumer(source, **which, consuming=consuming, force=True)
         assert await list_consumers({SOURCE: source}, {CONSUMER: consuming}) == []
         await use_every_table(consuming)

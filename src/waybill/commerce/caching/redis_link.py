@@ -32,6 +32,18 @@ BREAKER = BreakerPolicy(calls_min=5, slow_seconds=0.1, open_seconds=2.0, half_op
 logger = logging.getLogger(__name__)
 
 
+def redis_client(url: str, timeout_seconds: float, *, connections_max: int | None = None) -> Redis:
+    """A client that neither tries again by itself nor waits: whoever asks goes on without it."""
+    client: Redis = Redis.from_url(
+        url,
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=timeout_seconds,
+        retry=Retry(NoBackoff(), 0),
+        max_connections=connections_max,
+    )
+    return client
+
+
 class RedisLink:
     """`close` it at the end. `instead` says in the log what happens without it."""
 
@@ -52,13 +64,8 @@ class RedisLink:
         self._clock = clock
         self._instead = instead
         self._running = 0
-        # No retries of its own and no waiting: whoever asks goes on without it.
-        self.redis: Redis = Redis.from_url(
-            settings.url,
-            socket_timeout=settings.timeout_seconds,
-            socket_connect_timeout=settings.timeout_seconds,
-            retry=Retry(NoBackoff(), 0),
-            max_connections=settings.commands_max,
+        self.redis = redis_client(
+            settings.url, settings.timeout_seconds, connections_max=settings.commands_max
         )
 
     @property

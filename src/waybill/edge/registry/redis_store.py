@@ -8,11 +8,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from waybill.commerce.caching.redis_link import redis_client
 from waybill.messaging.core.errors import TransientError
 
 if TYPE_CHECKING:
@@ -37,12 +35,7 @@ class RedisStore:
 
     def __init__(self, url: str, *, prefix: str = "") -> None:
         self._key = prefix + KEY
-        self._redis: Redis = Redis.from_url(
-            url,
-            socket_timeout=ANSWER_SECONDS_MAX,
-            socket_connect_timeout=ANSWER_SECONDS_MAX,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._redis = redis_client(url, ANSWER_SECONDS_MAX)
 
     async def read(self) -> Mapping[str, bytes]:
         """See RegistryStore."""

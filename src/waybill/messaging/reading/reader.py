@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import deque
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from waybill.messaging.core import crash_points
 from waybill.messaging.core.errors import ConfigurationError, LeaseLostError, MessagingError
 from waybill.messaging.core.lanes import ALL_LANES
-from waybill.messaging.core.message import Record
 from waybill.messaging.core.outbox_row import BATCH_BYTES_MAX, as_uuid, to_record
+from waybill.messaging.reading.at_hand import HEARD_MAX, AtHand
 from waybill.messaging.reading.attachment import Attachment
 
 if TYPE_CHECKING:
@@ -21,20 +19,15 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from waybill.messaging.core.message import Appended
+    from waybill.messaging.reading.at_hand import Scanned
     from waybill.messaging.reading.ports import Lanes, PositionStore, Source, Stored
     from waybill.messaging.reading.settings import LogSettings
 
 logger = logging.getLogger(__name__)
 
-HEARD_MAX = 2_000
-"""A reader that is so many messages behind takes no more from its process; it reads them later."""
 HINT_SECONDS = 0.02
 """So long a message may be missing in its lane before it is looked for; and a hint is followed at
 most so often while there are rows at hand."""
-
-_by_seq = attrgetter("seq")
-Scanned = tuple[int, int, "UUID | None", "Record | None"]
-"""Lane, seq and id of a row, and its record if its topic is wanted."""
 
 
 class SourceReader:
@@ -76,15 +69,9 @@ class SourceReader:
         self._look_at = 0.0
         self._turned_at = 0.0
         self._first_lane = 0
-        self._ready: deque[Scanned] = deque()
-        self._ready_bytes = 0
+        self._at_hand = AtHand(source.name, topics, monotonic)
         self._heard: list[Appended] = []
         """What was committed while a turn was reading."""
-        self._early_bytes = 0
-        self._early: list[Appended] = []
-        """What was heard before the one that stands before it: commits are told in any order."""
-        self._missed_at = 0.0
-        """Since when something stands between what was read and what came early."""
         source.notified = self.set
 
     def restart(self, stored: Stored) -> None:
@@ -111,54 +98,24 @@ class SourceReader:
             self._rung = True
 
     def _accept(self, appended: Sequence[Appended]) -> None:
-        """Take as read what follows on what was read; where something is missing, look.
-
-        Old news is harmless: what stands before a message in its lane never changes. What nobody
-        here wants wakes nobody.
-        """
-        fetched, wakes = self._place.fetched, False
-        early, self._early, self._early_bytes = self._early, [], 0
-        if early:
-            appended = sorted([*early, *appended], key=_by_seq)
-        for each in appended:
-            lane, message = each.lane, each.message
-            position = fetched.positions[lane]
-            if position >= each.seq:
-                continue
-            if not self._has_room:
-                self._rung = wakes = True
-                continue
-            if position < each.before:
-                self._early.append(each)
-                self._early_bytes += len(message.value)
-                continue
-            fetched.move(lane, each.seq, message.id)
-            record = None
-            if message.topic in self._topics:
-                record = Record(self.name, lane, each.seq, message)
-                self._ready_bytes += len(message.value)
-                wakes = True
-            self._ready.append((lane, each.seq, message.id, record))
-        if self._early and not early:
-            self._missed_at = self._monotonic()
-            wakes = True  # to wait no longer than until it is looked for
+        """Take it as read, or look. What nobody here wants wakes nobody."""
+        if self._place.is_valid:
+            wakes, fits = self._at_hand.hear(appended, self._place.fetched)
+        else:
+            wakes, fits = bool(appended), not appended
+        self._rung = self._rung or not fits
         if wakes:
             self._wake.set()
-
-    @property
-    def _has_room(self) -> bool:
-        return (
-            self._place.is_valid
-            and len(self._ready) + len(self._early) < HEARD_MAX
-            and self._ready_bytes + self._early_bytes < BATCH_BYTES_MAX
-        )
 
     @property
     def _hinted_at(self) -> float:
         """From when on a look is worth while, whatever the last one said."""
         if self._rung:
             return 0.0
-        return self._missed_at + HINT_SECONDS if self._early else math.inf
+        missed_at = self._at_hand.missed_at
+        if missed_at is None:
+            return math.inf
+        return max(missed_at, self._turned_at) + HINT_SECONDS
 
     def due_at(self) -> float:
         """When to look next, by the monotonic clock. A ring does not shorten a backoff."""
@@ -179,16 +136,17 @@ class SourceReader:
         """Whether to begin a turn: no row is read ahead, but a poll comes in any case (D7)."""
         if self.task is not None:
             return False
-        if self._ready:
+        if self._at_hand:
             hinted = self._hinted_at <= now
             rest = HINT_SECONDS if hinted else self._settings.poll_seconds
-            return now - self._turned_at >= rest and self.error is None and self._has_room
+            waited = now - self._turned_at >= rest
+            return waited and self.error is None and self._at_hand.has_room
         return self.due_at() <= now
 
     async def turn(self, limit: int, token: UUID) -> None:
         """Look once. What goes wrong is kept in `error` or `refusal`."""
         self._rung = False
-        self._turned_at = self._missed_at = self._monotonic()
+        self._turned_at = self._monotonic()
         try:
             if not self._place.is_valid or not self.source.connected:
                 await self._attach(token, may_rewind=False)
@@ -216,12 +174,7 @@ class SourceReader:
 
     def take(self, limit: int) -> list[Scanned]:
         """Hand out rows in the order in which they were read."""
-        if len(self._ready) <= limit:
-            taken = list(self._ready)
-            self._ready.clear()
-            self._ready_bytes = 0
-            return taken
-        return [self._ready.popleft() for _ in range(limit)]
+        return self._at_hand.take(limit)
 
     @property
     def committed_lanes(self) -> Lanes:
@@ -253,10 +206,8 @@ class SourceReader:
 
     def _drop(self) -> None:
         """Forget what was fetched or heard."""
-        self._ready.clear()
+        self._at_hand.clear()
         self._heard.clear()
-        self._early.clear()
-        self._ready_bytes = self._early_bytes = 0
 
     async def _read(self, limit: int) -> None:
         fetched = self._place.fetched
@@ -271,7 +222,7 @@ class SourceReader:
             if topic in self._topics:
                 record = to_record(self.name, row)  # type: ignore[arg-type]  # rows iterate
                 size += len(record.message.value)
-            self._ready.append((lane, seq, id_, record))
+            self._at_hand.read((lane, seq, id_, record))
         full = len(rows) >= limit or size >= BATCH_BYTES_MAX
         if full:
             # The lane that used the limit up is the last one next time: it starves no other.

@@ -75,4 +75,3 @@ class PostgresConsumerPlaces(ConsumerPlaces):
 
 
 PLACES = PostgresConsumerPlaces()
-reset_consumer = PLACES.reset
