@@ -137,8 +137,8 @@ READING = (
         fault="the reader's place does not move over rows of other topics",
         harm="every poll reads the tail again, and retention waits for ever",
         file=_READING + "reader.py",
-        old="            self._ready.append((lane, seq, id_, record))",
-        new="            self._ready.extend([(lane, seq, id_, record)] if record else [])",
+        old="            self._at_hand.read((lane, seq, id_, record))",
+        new="            record is None or self._at_hand.read((lane, seq, id_, record))",
         tests=(_LOG_TESTS + "test_d2_positions_pass_over_foreign_topics_at_most_once_a_second",),
     ),
     Mutant(
