@@ -341,7 +341,8 @@ class OrdersMachine(RuleBasedStateMachine):
         for _ in range(ROUNDS_MAX):
             moved = 0
             for service, life in self.world.lives.items():
-                moved += await self.world.deliver(service, Grant())
+                if life.gate.waits:  # who does not ask yet is not waited for: calls would time out
+                    moved += await self.world.deliver(service, Grant())
                 while life.calls.waiting:
                     await self.world.answer(service, 0, Fate.ANSWERED)
                     moved += 1
