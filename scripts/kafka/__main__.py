@@ -1,7 +1,7 @@
 """A broker for development: `python -m scripts.kafka up|down|reset|fetch`.
 
 It listens on 127.0.0.1:29092 without security, for this machine alone. `down` keeps its data,
-`reset` drops them, `fetch` brings the jars that they and the tests need.
+`reset` drops them, `fetch` brings the jars that they and the tests need, parsed for quick starts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from scripts.kafka import jars
 from scripts.kafka.machine import MissingProgramError
 from scripts.kafka.properties import Listeners
-from scripts.kafka.server import STOP_SECONDS, Broker, BrokerError, answers
+from scripts.kafka.server import STOP_SECONDS, Broker, BrokerError, answers, archived
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +46,7 @@ def main(arguments: Sequence[str]) -> int:
             case _:
                 for pom in (jars.BROKER, jars.CONNECT, jars.DEBEZIUM):
                     jars.fetched(pom)
+                archived()
     except (BrokerError, MissingProgramError, jars.UnfetchedError) as error:
         sys.stderr.write(f"kafka: {error}\n")
         return 1

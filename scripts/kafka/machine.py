@@ -6,6 +6,7 @@ A program that cannot be had ends in one line that names its package; nothing is
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import shutil
 import subprocess
@@ -87,9 +88,14 @@ def _installed(name: str) -> str:
     return found
 
 
+@functools.cache
+def java_says(java: str) -> str:
+    """What it tells of its version."""
+    return subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr  # noqa: S603
+
+
 def _check_java(java: str) -> None:
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr  # noqa: S603
-    version = said.partition('version "')[2].partition('"')[0]
+    version = java_says(java).partition('version "')[2].partition('"')[0]
     major = version.split(".")[0].split("-")[0]
     if not major.isdigit() or int(major) < JAVA_OLDEST:
         raise MissingProgramError(

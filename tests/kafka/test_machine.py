@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from scripts.kafka import jars, machine
+from scripts.kafka import jars, machine, server
 
 ROOT = Path(__file__).resolve().parents[2]
 FETCH = "from scripts.kafka import jars; print(jars.fetched())"
@@ -96,3 +96,21 @@ def test_every_pom_has_a_directory_of_its_own() -> None:
     names = {jars._name(pom) for pom in (jars.BROKER, jars.CONNECT, jars.DEBEZIUM)}
     assert len(names) == 3
     assert all(name.count("-") >= 2 for name in names)
+
+
+def test_what_a_java_has_parsed_is_for_that_java_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A broker starts with the archive of its own version's classes, and else without one."""
+    monkeypatch.setattr(jars, "fetched", lambda _: tmp_path)
+    for version in ("17.0.15", "21.0.2"):
+        home = tmp_path / version
+        (home / "bin").mkdir(parents=True)
+        fake = home / "bin" / "java"
+        fake.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\"' >&2\n")
+        fake.chmod(0o755)
+        monkeypatch.setenv("JAVA_HOME", str(home))
+        assert "-XX:SharedArchiveFile" not in " ".join(server.java())
+        parsed = server.archive(str(fake), tmp_path)
+        parsed.touch()
+        assert f"-XX:SharedArchiveFile={parsed}" in server.java()
