@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutants.mutant import Mutant
 
 _TESTS = "messaging/postgres/test_relay.py::"
+_CRASHES = "messaging/postgres/test_relay_crashes.py::"
 _MODES = "messaging/postgres/test_relay_modes.py::"
 
 MUTANTS = (
@@ -34,6 +35,15 @@ MUTANTS = (
         old="    WHERE l.token = $1 AND l.position < n.position\n",
         new="    WHERE $1::uuid IS NOT NULL AND l.position < n.position\n",
         tests=(_TESTS + "test_l3_a_member_that_was_taken_over_moves_nothing",),
+    ),
+    Mutant(
+        name="lost-position-never-noticed",
+        fault="a relay takes no note of a position that died with the server",
+        harm="an idle lane lags for ever, though all of it was sent",
+        file="messaging/runtime/relay_ownership.py",
+        old="self._share.taken | self._fallen_back(stored, self._share)",
+        new="self._share.taken",
+        tests=(_CRASHES + "test_a_position_that_the_server_has_lost_is_stored_again",),
     ),
     Mutant(
         name="held-keys-not-loaded",

@@ -10,6 +10,7 @@ from tests.messaging.postgres.relay_world import RelayWorld, until
 from waybill.messaging.adapters.postgres.relay_held import judge_held
 from waybill.messaging.core.crash_points import registered
 from waybill.messaging.core.errors import TransientError
+from waybill.messaging.core.lanes import lane_of
 from waybill.messaging.core.relay import Verdict
 from waybill.messaging.testing.crash_points import CrashPlan
 
@@ -72,3 +73,44 @@ async def test_two_relays_whose_log_fails_at_random_lose_nothing(world: RelayWor
     await world.drained()
     world.assert_complete()
     assert left < 0
+
+
+async def test_a_position_that_the_server_has_lost_is_stored_again(world: RelayWorld) -> None:
+    """Protocol L3: its commit waits for no disk; of an idle lane the lag would stay for ever."""
+    relay = await world.start()
+    await world.publish("k", "k", "other")
+    await world.drained()
+    before = await world.positions()
+    await world.run("UPDATE messaging.outbox_lane SET position = 1 WHERE lane = $1", lane_of("k"))
+    await world.drained()
+    assert await world.positions() == before
+    world.assert_complete()
+    assert relay.figures.leases_lost == 1, "the lane began anew, and no other"
+
+
+async def test_a_held_record_survives_the_server(world: RelayWorld) -> None:
+    """Protocol L4: only a position alone may be lost; what it passes is on the disk by then."""
+    await world.run("CREATE TABLE written (what text, synchronous_commit text)")
+    await world.run("""
+        CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO written VALUES (tg_table_name, current_setting('synchronous_commit'));
+            RETURN NULL;
+        END $$
+    """)
+    for table, when in ("outbox_held", "INSERT"), ("outbox_lane", "UPDATE OF position"):
+        await world.run(
+            f"CREATE TRIGGER note AFTER {when} ON messaging.{table} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION note()"
+        )
+    await world.start()
+    await world.publish("k1", value=b"x" * 101)
+    await world.drained()
+    assert await written(world) == {("outbox_held", "on"), ("outbox_lane", "on")}
+    await world.publish("k2")
+    await world.drained()
+    assert ("outbox_lane", "off") in await written(world)
+
+
+async def written(world: RelayWorld) -> set[tuple[str, str]]:
+    """Which tables were written, and whether the commit waited for the disk."""
+    return {(row[0], row[1]) for row in await world.run("SELECT * FROM written")}

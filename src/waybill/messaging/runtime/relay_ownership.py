@@ -17,7 +17,7 @@ from waybill.messaging.runtime.relay_lane import Lane
 from waybill.messaging.runtime.relay_release import release
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from uuid import UUID
 
     from waybill.messaging.core.ports import LogWriter
@@ -60,7 +60,7 @@ class Ownership:
         self._lease_end = 0.0
         self._share: Share | None = None
         self._taken: set[int] = set()
-        """Lanes that were not ours at some renewal that nobody has taken note of yet."""
+        """Lanes that some renewal says begin anew, and nobody has taken note of yet."""
         self._leases = asyncio.Lock()
         self._to_release: dict[int, set[str]] = {}
         self._releasing: dict[int, asyncio.Task[None]] = {}
@@ -76,15 +76,27 @@ class Ownership:
         while True:
             async with self._leases:
                 began = self._clock.monotonic()
+                stored = {number: lane.stored for number, lane in self.lanes.items()}
                 try:
                     self._share = await self._store.share(self.token, self._member, lease_seconds)
                 except MessagingError as error:
                     logger.debug("%s: leases not renewed: %s", self._name, error)
                 else:
-                    self._taken |= self._share.taken
+                    self._taken |= self._share.taken | self._fallen_back(stored, self._share)
                     self._lease_end = began + lease_seconds
                     self._changed()
             await self._clock.sleep(lease_seconds / RENEWALS_A_LEASE)
+
+    def _fallen_back(self, stored: Mapping[int, int], share: Share) -> set[int]:
+        """Lanes whose positions died with the server, which had not written them to its disk.
+
+        They begin anew there: of an idle one nobody would ever store the position again.
+        """
+        positions = share.positions
+        fallen = {n for n, position in stored.items() if positions.get(n, position) < position}
+        if lost := fallen - share.taken:
+            logger.warning("%s: positions of %d lanes were lost", self._name, len(lost))
+        return fallen
 
     async def turn(self) -> None:
         """Take note of what came and went. Raises TransientError; then it is done again."""

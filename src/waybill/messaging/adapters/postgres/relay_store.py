@@ -67,9 +67,10 @@ UPDATE messaging.outbox_lane SET token = NULL, lease_until = NULL
 WHERE token = $1 AND lane = ANY($2::smallint[])
 """
 _LEAVE = "DELETE FROM messaging.outbox_relay WHERE token = $1"
+# What is held with the position must not be lost: a later position would pass it (protocol L4).
 _ADVANCE = """
 WITH hurry AS (
-    SELECT set_config('synchronous_commit', 'off', true)
+    SELECT CASE WHEN $4 THEN set_config('synchronous_commit', 'off', true) END
 ), own AS (
     SELECT l.lane, n.position
     FROM hurry, unnest($2::smallint[], $3::bigint[]) AS n (lane, position)
@@ -161,7 +162,7 @@ class PostgresRelayStore:
         self, token: UUID, positions: Mapping[int, int], held: Sequence[ToHold]
     ) -> set[int]:
         """See RelayStore."""
-        arguments = (token, list(positions), list(positions.values()))
+        arguments = (token, list(positions), list(positions.values()), not held)
         if not held:
             return {row[0] for row in await self._database.fetch(_ADVANCE, *arguments)}
         async with self._database.transaction() as transaction:
