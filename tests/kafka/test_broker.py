@@ -1,4 +1,8 @@
-"""The broker that the other tests stand on does what they think it does."""
+"""The broker that the other tests stand on does what they think it does: make test-faults.
+
+That users' records outlive its death, and who is let in, is shown by default, too: by
+tests/faults/test_broker_faults.py and test_security.py.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+pytestmark = pytest.mark.long
 TOPIC = "kept"
 
 
