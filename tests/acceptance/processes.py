@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PORTS = 11
+POLL_SECONDS, POLL_SECONDS_MAX = 0.02, 0.2
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Of clients that need none: making the usual one costs 20 ms of CPU."""
 CUSTOMER = "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa"
@@ -52,13 +53,14 @@ def free_port_base() -> int:
 
 
 def wait_for(what: Callable[[], T | None], seconds: float, describe: str) -> T:
-    """Poll until `what` gives something true."""
-    deadline = time.monotonic() + seconds
+    """Poll until `what` gives something true, less often as it takes longer: looking costs CPU."""
+    deadline, pause = time.monotonic() + seconds, POLL_SECONDS
     while time.monotonic() < deadline:
         found = what()
         if found:
             return found
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(pause * 1.3, POLL_SECONDS_MAX)
     pytest.fail(f"{describe}: not within {seconds} s")
 
 

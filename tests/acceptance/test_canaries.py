@@ -21,6 +21,7 @@ from tests.acceptance.database import rows
 from tests.acceptance.processes import MOUSE, PlatformProcess, free_port_base, wait_for
 from tests.acceptance.shop import Provider, Surroundings
 from tests.acceptance.signing_in import GENEROUS
+from tests.acceptance.stages import STAGES
 
 from waybill.commerce.testing.http_server import Reply
 from waybill.commerce.testing.provider_server import CHARGES
@@ -46,7 +47,7 @@ TABLES = "SELECT schemaname, tablename FROM pg_tables WHERE schemaname IN ('app'
 KEPT_THERE = {("order", "app"), ("notification", "app")}
 """Where addresses and keys are meant to be: the orders' and the contacts' own rows."""
 DATABASES = ("order", "inventory", "payment", "notification", "accounts")
-TIMES_CUT = 4
+TIMES_CUT = 2
 
 
 class LeakyProvider(Provider):
@@ -191,10 +192,11 @@ def leaks(canaries: dict[str, str], outputs: dict[str, str]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def world(session_directory: Path) -> Iterator[World]:
+def world(session_directory: Path, provisioned_data: Path) -> Iterator[World]:
     """Running."""
     directory = Path(tempfile.mkdtemp(prefix="canaries-", dir=session_directory))
     directory.chmod(0o711)
+    STAGES["checkout"].copy(provisioned_data, directory / "data")
     token = "canary-provider-" + secrets.token_hex(8)
     around = Surroundings(token=token)
     around.provider = LeakyProvider(new_id=new_id, token=token)

@@ -19,6 +19,7 @@ from tests.acceptance.database import rows
 from tests.acceptance.processes import MOUSE, PlatformProcess, free_port_base, wait_for
 from tests.acceptance.shop import DECLINED, PENDED, Surroundings
 from tests.acceptance.signing_in import GENEROUS, sign_in_both
+from tests.acceptance.stages import STAGES
 
 from waybill.commerce.orders.paying import PAYMENT
 from waybill.commerce.payments.domain import CHARGE
@@ -45,10 +46,13 @@ def around() -> Iterator[Surroundings]:
 
 
 @pytest.fixture(scope="module")
-def platform(session_directory: Path, around: Surroundings) -> Iterator[PlatformProcess]:
-    """A running platform of this blueprint on new data, with stock."""
+def platform(
+    session_directory: Path, provisioned_data: Path, around: Surroundings
+) -> Iterator[PlatformProcess]:
+    """A running platform of this blueprint on data of its own, with stock."""
     directory = Path(tempfile.mkdtemp(prefix="checkout-", dir=session_directory))
     directory.chmod(0o711)
+    STAGES["checkout"].copy(provisioned_data, directory / "data")
     token = directory / "token"
     token.write_text(TOKEN + "\n")
     port_base = free_port_base()

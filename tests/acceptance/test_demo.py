@@ -50,10 +50,9 @@ SEEN = {
 """What is to be seen of each blueprint: its statuses, its answers, its sums."""
 
 LONG = [
-    name if name in {"choreography", "checkout"} else pytest.param(name, marks=pytest.mark.long)
-    for name in SEEN
+    name if name == "choreography" else pytest.param(name, marks=pytest.mark.long) for name in SEEN
 ]
-"""On the outbox log `make test` plays the default and the one that differs most."""
+"""On the outbox log `make test` plays the default one."""
 
 
 def standing_in(directory: Path) -> list[int]:

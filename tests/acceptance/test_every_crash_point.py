@@ -1,8 +1,7 @@
 """Every crash point with every action, each alone: load, restart, drain, and the whole audit.
 
-A case has data of its own. Two run by default, a death and a lost answer, beside what
-test_crash_points.py does at all points on one platform; `make test-faults` runs all. Of the other
-blueprints than the default one those are the deaths.
+A case has data of its own, and is `make test-faults`; test_crash_points.py does the same at all
+points on one platform. Of the other blueprints than the default one those are the deaths.
 """
 
 from __future__ import annotations
@@ -32,12 +31,8 @@ if TYPE_CHECKING:
     from _pytest.mark.structures import ParameterSet
     from tests.acceptance.stages import Stage
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.long]
 
-BY_DEFAULT = {
-    ("kill", "consumer.before_commit"),
-    ("do_then_fail", "intake.before_commit"),
-}
 ORDERS_MORE = 8
 """So many are accepted after the point was passed, and again after the start."""
 ORDERS_SECONDS = 30
@@ -45,16 +40,13 @@ ORDERS_SECONDS = 30
 
 def cases() -> Iterator[ParameterSet]:
     """Each point with each action; behind an act, "do it and then raise" is what `fail` does."""
-    assert {action for action, _ in BY_DEFAULT} <= {*ACTIONS}
     for action in ACTIONS:
         for point in CHOREOGRAPHY.points:
             if action != "do_then_fail" or ".before_" in point:
-                marks = () if (action, point) in BY_DEFAULT else (pytest.mark.long,)
-                yield pytest.param(CHOREOGRAPHY, action, point, id=f"{action}-{point}", marks=marks)
+                yield pytest.param(CHOREOGRAPHY, action, point, id=f"{action}-{point}")
     for stage in OTHERS:
         for point in stage.points:
-            name = f"{stage.name}-kill-{point}"
-            yield pytest.param(stage, "kill", point, id=name, marks=pytest.mark.long)
+            yield pytest.param(stage, "kill", point, id=f"{stage.name}-kill-{point}")
 
 
 @pytest.fixture

@@ -28,6 +28,8 @@ ROOM_SECONDS_MAX = 30
 NEEDS_ROOM = (
     "CREATE TABLE public.needs_room AS SELECT repeat('x', 100) FROM generate_series(1, 1e5)"
 )
+GAP_SECONDS = 0.03
+"""Of a customer between two orders."""
 NEEDS_A_JOURNAL_FILE = (
     "SELECT pg_switch_wal(), pg_logical_emit_message(true, 'x', repeat('x', 1e5::int))"
 )
@@ -58,6 +60,11 @@ def platform(disk: SmallDisk, provisioned_data: Path) -> Iterator[PlatformProces
         assert process.poll() is None, "it ended, or was started again"
         assert made.stop() == 0
         assert "Traceback" not in made.log.read_text()
+
+
+def modest(platform: PlatformProcess) -> Traffic:
+    """Customers who leave the machine some time, also when they are refused."""
+    return Traffic(platform, gap_seconds=GAP_SECONDS)
 
 
 def get(platform: PlatformProcess) -> int:
@@ -103,7 +110,7 @@ def test_i5_before_the_disk_is_full_writes_get_503_and_what_was_accepted_ends(
     disk: SmallDisk, platform: PlatformProcess
 ) -> None:
     """Protocol I5: above 90 % no order comes in, and those that are in have room to end."""
-    with Traffic(platform) as traffic:
+    with modest(platform) as traffic:
         traffic.resume()
         wait_for(lambda: more(traffic.accepted, ORDERS_FIRST), 30, "some traffic")
         disk.fill(0.92)
@@ -123,7 +130,10 @@ def test_on_a_disk_that_is_full_at_once_nothing_accepted_is_lost(
     disk: SmallDisk, platform: PlatformProcess
 ) -> None:
     """P1, P10: PostgreSQL cannot write: 503 with Retry-After, never 500, and reads go on."""
-    with Traffic(platform) as traffic, connected(platform.data, "order") as run:
+    with (
+        Traffic(platform, gap_seconds=GAP_SECONDS) as traffic,
+        connected(platform.data, "order") as run,
+    ):
         traffic.resume()
         wait_for(lambda: more(traffic.accepted, ORDERS_FIRST), 30, "some traffic")
         disk.fill()
@@ -145,7 +155,10 @@ def test_a_postgresql_that_panics_for_want_of_room_comes_back(
     """E2: its journal needs a new file and finds no room: it ends, and is started until it can."""
     cluster = platform.data / "postgres" / "data"
     told = "PostgreSQL panics, reads tell to come back"
-    with Traffic(platform) as traffic, connected(platform.data, "order") as run:
+    with (
+        Traffic(platform, gap_seconds=GAP_SECONDS) as traffic,
+        connected(platform.data, "order") as run,
+    ):
         traffic.resume()
         wait_for(lambda: more(traffic.accepted, ORDERS_FIRST), 30, "some traffic")
         wait_for(lambda: panics(disk, platform, run), 20, told)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.acceptance.processes import PlatformProcess
 
-KILLS = 5
+KILLS = 3
 MANY_KILLS = 20
 
 

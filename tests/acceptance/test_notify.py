@@ -12,7 +12,7 @@ import pytest
 from tests.acceptance.engines import on_engine, provisioned, rows, value
 from tests.acceptance.notify_target import Target
 from tests.acceptance.processes import PlatformProcess, free_port_base, wait_for
-from tests.mariadb import ENGINES
+from tests.mariadb import ENGINES, SERVERS
 
 from waybill.messaging.core.identity import new_id
 
@@ -39,6 +39,15 @@ def notify_platform(directory: Path, **environment: str) -> PlatformProcess:
     )
     platform.without = frozenset({"payment", "inventory"})
     return platform
+
+
+first_on_postgresql = pytest.mark.parametrize(
+    "platform",
+    ["postgresql", *(pytest.param(name, marks=pytest.mark.long) for name in SERVERS)],
+    indirect=True,
+    scope="module",
+)
+"""What waits for time-outs; on MariaDB it is `make test-faults`."""
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +206,7 @@ def test_a_repeated_key_is_one_order(platform: PlatformProcess) -> None:
     becomes(platform, first.json()["orderId"], "NOTIFIED")
 
 
+@first_on_postgresql
 def test_a_target_that_refuses_has_failed_notifications_until_it_works(
     platform: PlatformProcess, target: Target
 ) -> None:
@@ -233,6 +243,7 @@ def test_a_target_that_does_not_answer_is_asked_again_with_the_same_key(
     assert len(set(calls)) == 1
 
 
+@first_on_postgresql
 def test_an_outage_delays_notifications_and_loses_none(
     platform: PlatformProcess, target: Target
 ) -> None:
@@ -257,6 +268,7 @@ def test_an_outage_delays_notifications_and_loses_none(
     assert all(target.effects.count(key) == 1 for key in keys)
 
 
+@first_on_postgresql
 def test_a_stranded_order_is_reconciled(platform: PlatformProcess, target: Target) -> None:
     """R165: its call is gone from the books; when its deadline is over it is asked for again."""
     stock(platform, 17, 5)
@@ -271,6 +283,7 @@ def test_a_stranded_order_is_reconciled(platform: PlatformProcess, target: Targe
     assert value(platform, "order", count, order_id) >= 2
 
 
+@first_on_postgresql
 def test_a_crash_with_calls_under_way_loses_and_doubles_nothing(
     platform: PlatformProcess, target: Target
 ) -> None:
@@ -312,6 +325,7 @@ def test_the_audit_is_clean(platform: PlatformProcess) -> None:
         assert "clean" in line, line
 
 
+@first_on_postgresql
 def test_the_audit_finds_stock_and_notices_that_are_wrong(platform: PlatformProcess) -> None:
     """Planted: a unit that nobody brought, an order that is NOTIFIED and was not told of."""
     stock(platform, 19, 5)

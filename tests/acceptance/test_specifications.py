@@ -15,6 +15,7 @@ from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from tests.acceptance.processes import OFFSETS, PlatformProcess, free_port_base
 from tests.acceptance.signing_in import GENEROUS, sign_in_both
+from tests.acceptance.stages import STAGES
 
 from waybill.blueprints.catalogue import BLUEPRINTS
 from waybill.edge.gateway.routes import ROUTES, RouteSet
@@ -37,10 +38,13 @@ pytestmark = pytest.mark.acceptance
 
 
 @pytest.fixture(scope="module", params=SHOWN_IN_EACH)
-def platform(request: pytest.FixtureRequest, session_directory: Path) -> Iterator[PlatformProcess]:
+def platform(
+    request: pytest.FixtureRequest, session_directory: Path, provisioned_data: Path
+) -> Iterator[PlatformProcess]:
     """Each blueprint with accounts and gateway."""
     directory = Path(tempfile.mkdtemp(prefix="specifications-", dir=session_directory))
     directory.chmod(0o711)
+    STAGES[request.param].copy(provisioned_data, directory / "data")
     platform = PlatformProcess(
         directory / "data",
         port_base=free_port_base(),

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.acceptance.processes import PlatformProcess
 
+GAP_SECONDS = 0.03
+"""Of a customer between two orders: some are always under way, and the machine is not full."""
 DRAIN_SECONDS = 20
 SHORT_DRAIN_SECONDS = 3
 STOP_SECONDS = 4
@@ -30,14 +32,16 @@ def more_than(count: int, found: Sized) -> bool:
     return len(found) > count
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
+)
 def test_a_signal_drains_within_twenty_seconds_and_the_next_start_goes_on(
     make_platform: Callable[..., PlatformProcess], number: int
 ) -> None:
     """Exit status 0, no stack trace, and every accepted order ends after the restart."""
     platform = make_platform().start()
     platform.raise_stock()
-    with Traffic(platform) as traffic:
+    with Traffic(platform, gap_seconds=GAP_SECONDS) as traffic:
         traffic.resume()
         wait_for(lambda: len(traffic.accepted) > 50, 30, "some traffic")
         started = time.monotonic()
@@ -55,7 +59,7 @@ def test_a_database_that_dies_answers_503_with_retry_after_and_comes_back(
 ) -> None:
     """PostgreSQL is killed under load: 503 with Retry-After meanwhile, then all goes on."""
     platform.raise_stock()
-    with Traffic(platform) as traffic:
+    with Traffic(platform, gap_seconds=GAP_SECONDS) as traffic:
         traffic.resume()
         wait_for(lambda: len(traffic.accepted) > 50, 30, "some traffic")
         for _ in range(3):

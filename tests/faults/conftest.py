@@ -31,6 +31,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deal the tests out to the shards in turns, so that each has some of every kind."""
     part, parts = (int(number) for number in config.getoption("shard", "1/1").split("/"))
+    if parts == 1:
+        return
     kept = items[part - 1 :: parts]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept

@@ -38,8 +38,8 @@ END_SECONDS = 60.0
 """P1: an accepted order is terminal so long after the last fault healed."""
 QUIET_SECONDS = 180.0
 """What an outage's orders owe others takes longer: thousands of mails, a connection each."""
-GAP_SECONDS = 0.15
-"""Of a customer between two orders: four of them order 20 to 25 times a second."""
+GAP_SECONDS = 0.25
+"""Of a customer between two orders: four of them order some 15 times a second."""
 AROUND = 12
 """Orders accepted before a fault, and again after it."""
 

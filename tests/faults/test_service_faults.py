@@ -1,4 +1,7 @@
-"""A service's process is paused past its lease, its clock jumps, its topics are delivered again."""
+"""A service's process is paused past its lease, its clock jumps, its topics are delivered again.
+
+By default only the clock jumps here: the others are test_broker_faults.py's, on Kafka.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,8 @@ pytestmark = pytest.mark.acceptance
 ON_REQUEST = pytest.mark.long
 
 
-@pytest.mark.parametrize(
-    "service",
-    ["inventory", *(pytest.param(name, marks=ON_REQUEST) for name in OFFSETS)],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("service", OFFSETS)
 def test_an_owner_is_paused_past_its_lease_and_woken(site: Site, service: str) -> None:
     """Protocol D1: the stand-by goes on; who wakes up finds its token void and writes nothing."""
     endures(site, partial(owners.paused, site, service))
@@ -43,6 +44,7 @@ def test_the_clock_of_a_process_jumps(site: Site, service: str, orders: int) -> 
         endures(site, partial(owners.clock_jumps, site, jumper, orders))
 
 
+@pytest.mark.long
 def test_every_topic_is_delivered_again(site: Site) -> None:
     """P3: all that was ever published comes once more, to everybody, and changes nothing."""
     again = topics.all_delivered_again if site.kafka else owners.delivered_again

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
+import pytest
 from tests.kafka.broker import running_broker
 from tests.kafka.reading import name_of, read, settings_for
 from tests.messaging.postgres.relay_world import until
@@ -81,6 +82,7 @@ async def test_what_a_service_publishes_is_on_its_topic(
     assert partitions == 6
 
 
+@pytest.mark.long
 async def test_a_broker_that_is_away_stops_nobody(
     messaging_database: str, session_directory: Path
 ) -> None:

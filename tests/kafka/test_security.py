@@ -126,6 +126,7 @@ async def test_who_is_not_let_in_waits_and_tells_no_secret(
     assert PASSWORD not in shown
 
 
+@pytest.mark.long
 async def test_members_outlive_a_broker_and_leave_without_one(secured: Broker) -> None:
     """Protocol L5, P11: a broker that was killed is back within seconds; none stops a stop."""
     settings = given(environment(secured, "PLAINTEXT", ""))

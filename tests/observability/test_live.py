@@ -1,4 +1,7 @@
-"""A real Prometheus on a real platform: every query finds data, faults fire what they should."""
+"""A real Prometheus on a real platform: every query finds data, faults fire what they should.
+
+By default one fault is planted; test_alerts.py has promtool try each alert, alone.
+"""
 
 from __future__ import annotations
 
@@ -86,6 +89,7 @@ def test_a_dead_letter_fires_its_alert_alone(site: Site, prometheus: Prometheus)
     prometheus.is_quiet()
 
 
+@pytest.mark.long
 def test_a_stopped_service_fires_its_alert_alone(site: Site, prometheus: Prometheus) -> None:
     """What nobody reads while its reader is down is told by the reader's alert and no other."""
     service = site.services["notification"]
@@ -105,6 +109,7 @@ def test_a_stopped_service_fires_its_alert_alone(site: Site, prometheus: Prometh
     prometheus.is_quiet()
 
 
+@pytest.mark.long
 def test_a_stopped_database_fires_its_alert_alone(site: Site, prometheus: Prometheus) -> None:
     """Loops that wait, units that roll back and figures that grow old are no alerts beside it."""
     site.server.take_down(signal.SIGINT)
