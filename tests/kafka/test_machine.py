@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from scripts.kafka import jars, machine, server
+from scripts.kafka.properties import Listeners
 
 ROOT = Path(__file__).resolve().parents[2]
 FETCH = "from scripts.kafka import jars; print(jars.fetched())"
@@ -114,3 +116,30 @@ def test_what_a_java_has_parsed_is_for_that_java_alone(
         parsed = server.archive(str(fake), tmp_path)
         parsed.touch()
         assert f"-XX:SharedArchiveFile={parsed}" in server.java()
+
+
+def test_only_the_first_broker_is_formatted_by_kafkas_tool(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Every other one has what that left, and ids of its own."""
+    formatted = list[Path]()
+
+    def tool(broker: server.Broker, settings: Path) -> None:
+        formatted.append(settings)
+        (broker.directory / "data").mkdir()
+        (broker.directory / "data" / server.CHECKPOINT).write_bytes(b"users")
+
+    monkeypatch.setattr(jars, "fetched", lambda: tmp_path)
+    monkeypatch.setattr(server.Broker, "_format_by_tool", tool)
+    found = []
+    for name in ("first", "second", "third"):
+        broker = server.Broker(tmp_path / name, Listeners({"PLAINTEXT": 1}, 2))
+        broker.directory.mkdir()
+        broker._format(broker.directory / "server.properties")
+        data = broker.directory / "data"
+        assert (data / server.CHECKPOINT).read_bytes() == b"users"
+        if name != "first":
+            told = (data / "meta.properties").read_text()
+            found += re.findall(r"(?:directory|cluster)\.id=(.+)", told)
+    assert len(formatted) == 1
+    assert len(set(found)) == 4
