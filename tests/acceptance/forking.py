@@ -20,6 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import alembic.command  # noqa: F401 - who makes databases imports it late, for it takes long
+
 import waybill.cli
 import waybill.platform.foreground  # noqa: F401 - what takes long to import
 

@@ -18,6 +18,7 @@ import httpx2
 import pytest
 from tests.acceptance.database import rows, url_of
 from tests.acceptance.processes import MOUSE, PlatformProcess, free_port_base, wait_for
+from tests.acceptance.stages import STAGES
 from tests.acceptance.test_poison import POISON
 
 from waybill.messaging.core.identity import new_id
@@ -48,9 +49,12 @@ WHERE c.relkind = 'r' AND n.nspname NOT IN ('pg_catalog', 'information_schema')
 """
 
 
-def _started(session_directory: Path, name: str, **environment: str) -> Iterator[PlatformProcess]:
+def _started(
+    session_directory: Path, provisioned_data: Path, name: str, **environment: str
+) -> Iterator[PlatformProcess]:
     directory = Path(tempfile.mkdtemp(prefix=f"{name}-customers-", dir=session_directory))
     directory.chmod(0o711)
+    STAGES[name].copy(provisioned_data, directory / "data")
     platform = PlatformProcess(
         directory / "data",
         port_base=free_port_base(),
@@ -66,10 +70,11 @@ def _started(session_directory: Path, name: str, **environment: str) -> Iterator
 
 
 @pytest.fixture(scope="module")
-def checkout(session_directory: Path) -> Iterator[PlatformProcess]:
+def checkout(session_directory: Path, provisioned_data: Path) -> Iterator[PlatformProcess]:
     """Seed 002's platform: accounts, addresses, and a price list."""
     yield from _started(
         session_directory,
+        provisioned_data,
         "checkout",
         WAYBILL_ACCOUNTS="true",
         WAYBILL_PRICES="catalogue",
@@ -78,9 +83,9 @@ def checkout(session_directory: Path) -> Iterator[PlatformProcess]:
 
 
 @pytest.fixture(scope="module")
-def reservation(session_directory: Path) -> Iterator[PlatformProcess]:
+def reservation(session_directory: Path, provisioned_data: Path) -> Iterator[PlatformProcess]:
     """Seed 001's platform, whose events name their customer by an address."""
-    yield from _started(session_directory, "reservation")
+    yield from _started(session_directory, provisioned_data, "reservation")
 
 
 def found(platform: PlatformProcess, *words: str) -> set[str]:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.acceptance
 
 CAPACITY = 150 if "OVERLOAD_SECONDS" in os.environ else 50
-SECONDS = float(os.environ.get("OVERLOAD_SECONDS", "6"))
+SECONDS = float(os.environ.get("OVERLOAD_SECONDS", "4"))
 CONNECTIONS = 24
 CANCEL_EVERY = 20
 REFUSED_SECONDS_MAX = 0.05

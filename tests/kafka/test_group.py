@@ -100,6 +100,12 @@ async def all_at_once(member: Subscription, count: int) -> Batch:
             await member.rewind()
 
 
+newest_first = pytest.mark.parametrize(
+    "group", ["consumer", pytest.param("classic", marks=pytest.mark.long)], indirect=True
+)
+"""What waits for time-outs; by the older protocol it is `make test-faults`."""
+
+
 @pytest.fixture(params=["consumer", "classic"])
 async def group(kafka: OtherBroker, request: pytest.FixtureRequest) -> AsyncIterator[Group]:
     """On a topic of its own, by either protocol."""
@@ -145,6 +151,7 @@ async def _share(
     return shares
 
 
+@newest_first
 async def test_unit_that_does_not_end_in_time_cannot_commit(group: Group) -> None:
     """Protocol C15, B26: its partition is another member's, so its record raises before COMMIT."""
     sent = await group.publish(60)
@@ -196,6 +203,7 @@ async def test_restored_database_reads_again_what_it_has_forgotten(group: Group)
         await group.nothing_more(member)
 
 
+@newest_first
 async def test_rewinds_at_any_time_skip_nothing_and_keep_the_order(group: Group) -> None:
     """Protocol D1: a rolled back batch comes again before anything behind it."""
     dice = random.Random(7)  # noqa: S311 - a test's own
