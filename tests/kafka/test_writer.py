@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import struct
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from tests.kafka.reading import name_of, read, settings_for
 
+from waybill.messaging.adapters.kafka.runs import Run
 from waybill.messaging.adapters.kafka.topics import Topics
 from waybill.messaging.adapters.kafka.writer import KafkaLogWriter
 from waybill.messaging.core.errors import (
@@ -25,6 +27,7 @@ from waybill.messaging.testing.contracts.outbox import a_message
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from confluent_kafka import Message as KafkaMessage
     from tests.kafka.broker import OtherBroker
 
     from waybill.messaging.adapters.kafka.settings import KafkaSettings
@@ -143,6 +146,17 @@ async def test_many_runs_of_many_lanes_arrive_in_the_order_of_each_key(
     for each in await read(kafka.bootstrap, topic, 1600):
         arrived.setdefault(each.key, []).append(each.headers["eventId"].decode())
     assert arrived == by_key
+
+
+async def test_a_record_without_an_offset_is_not_written() -> None:
+    """Protocol L2: a broker that calls a record a repeat has not shown that it has it."""
+    run = Run(records([a_message("k"), a_message("k")]), lambda _: None)
+    run.sent = run.in_flight = 2
+    run.reported(0, None, cast("KafkaMessage", SimpleNamespace(offset=lambda: 7)))
+    run.reported(1, None, cast("KafkaMessage", SimpleNamespace(offset=lambda: None)))
+    assert run.done.is_set()
+    assert run.from_start() == 1
+    assert isinstance(run.error, TransientError)
 
 
 async def test_record_that_the_broker_refuses_is_found_and_nothing_goes_past_it(

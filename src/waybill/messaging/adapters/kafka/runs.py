@@ -46,14 +46,20 @@ class Run:
         self.done = asyncio.Event()
         self._failed = failed
 
-    def reported(self, index: int, error: KafkaError | None, _: KafkaMessage) -> None:
-        """The delivery report of one record."""
+    def reported(self, index: int, error: KafkaError | None, message: KafkaMessage) -> None:
+        """The delivery report of one record; only its offset shows that it is in the topic."""
         if self.done.is_set():
             return
         self.in_flight -= 1
-        if error is None:
+        if error is None and message.offset() is not None:
             self.acknowledged[index] = 1
-        elif index < self.failed_at:
+        elif index >= self.failed_at:
+            pass
+        elif error is None:
+            # The broker called it a repeat. It also does that to a producer's first batch of a
+            # partition that had no leader yet, if it has taken the one sent behind it before.
+            self.fail(index, TransientError("a record was called a repeat, and has no offset"))
+        else:
             refused = error.code() in NEVER
             topic = self.records[index].message.topic
             why = BatchRefusedError(error.str()) if refused else sending_error(error, topic)
