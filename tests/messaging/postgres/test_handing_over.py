@@ -181,11 +181,7 @@ async def test_a_busy_process_follows_a_hint_soon(
         await world.publish("k")
     seen: set[object] = set()
     for _ in range(500):
-        await world.publish("busy")
-        await world.publish("busy")  # one is ready whenever the member looks
-        batch = await member.fetch(2)
-        await commit(member, world.consuming, batch)
-        seen |= {record.message.id for record in batch.records}
+        seen |= await while_busy(world, member, limit=2)
         if foreign.id in seen:
             break
     assert foreign.id in seen
@@ -252,16 +248,21 @@ async def test_poll_comes_while_messages_are_handed_over(
     await publish(world.source, PostgresOutbox(), [foreign])
     seen: set[object] = set()
     for _ in range(300):
-        await world.publish("busy")
-        await world.publish("busy")  # one is ready whenever the member looks
-        batch = await member.fetch(1)
-        await commit(member, world.consuming, batch)
-        seen |= {record.message.id for record in batch.records}
+        seen |= await while_busy(world, member, limit=1)
         if fetches.count:
             break
     assert fetches.count > 0
     records = await read_all(member, world.consuming, len(member_backlog(member)))
     assert foreign.id in seen | {record.message.id for record in records}
+
+
+async def while_busy(world: LogWorld, member: OutboxSubscription, limit: int) -> set[object]:
+    """One fetch while this process commits: one is ready whenever the member looks. Ids it got."""
+    await world.publish("busy")
+    await world.publish("busy")
+    batch = await member.fetch(limit)
+    await commit(member, world.consuming, batch)
+    return {record.message.id for record in batch.records}
 
 
 def member_backlog(member: OutboxSubscription) -> list[object]:
