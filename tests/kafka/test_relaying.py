@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,12 +16,16 @@ from tests.messaging.postgres.relay_world import until
 from waybill.messaging import EventType, JsonCodec, MessagingService
 from waybill.messaging.adapters.kafka.topics import Topics
 from waybill.messaging.adapters.postgres import relay_status
+from waybill.messaging.runtime import relay_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.kafka.broker import OtherBroker
+
+
+NEVER_SECONDS = 3_600.0
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -122,9 +127,10 @@ async def test_a_lone_record_after_a_pause_is_acknowledged_at_once(
 
 
 async def test_two_instances_tell_each_other_of_their_commits(
-    messaging_database: str, kafka: OtherBroker
+    messaging_database: str, kafka: OtherBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Protocol D7, L3: a commit in a lane that another process owns does not wait for its poll."""
+    monkeypatch.setattr(relay_settings, "POLL_SECONDS_MAX", NEVER_SECONDS)
     topic = name_of("parcels")
     async with (
         service(messaging_database, kafka.bootstrap, topic) as first,
@@ -132,10 +138,11 @@ async def test_two_instances_tell_each_other_of_their_commits(
     ):
         relays = [made.relay for made in (first, second) if made.relay is not None]
         await until(lambda: [relay.figures.lanes for relay in relays] == [9, 8])
+        for relay in relays:
+            relay._settings = replace(relay._settings, poll_seconds=NEVER_SECONDS)
         for turn in range(5):
             await publish(first, 10 * turn, 10)
-            async with asyncio.timeout(0.8):  # of a poll of one second
-                await until(lambda: sum(r.figures.sent for r in relays) >= 10 + 10 * turn)  # noqa: B023
+            await until(lambda: sum(r.figures.sent for r in relays) >= 10 + 10 * turn)  # noqa: B023
         assert all(relay.figures.sent for relay in relays)
         assert first.relay is not None
         assert not first.relay.owns_all

@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from tests.kafka.reading import name_of, read, settings_for
 
+from waybill.messaging.adapters.kafka.admin import Admin
 from waybill.messaging.adapters.kafka.runs import Run
 from waybill.messaging.adapters.kafka.topics import Topics
 from waybill.messaging.adapters.kafka.writer import KafkaLogWriter
@@ -25,11 +26,14 @@ from waybill.messaging.core.message import Message, Record
 from waybill.messaging.testing.contracts.outbox import a_message
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from confluent_kafka import Message as KafkaMessage
+    from confluent_kafka import TopicPartition
+    from confluent_kafka.admin import OffsetSpec
     from tests.kafka.broker import OtherBroker
 
+    from waybill.messaging.adapters.kafka.admin import Place
     from waybill.messaging.adapters.kafka.settings import KafkaSettings
 
 REFUSED_BYTES = 10_000
@@ -253,6 +257,25 @@ async def test_close_ends_what_waits_for_a_broker() -> None:
         await writer.close()
     assert written.acknowledged == 0
     assert isinstance(written.error, TransientError)
+
+
+async def test_a_topic_is_ready_once_each_partition_answers(
+    settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protocol L2: before it does, it may take a producer's second batch for the first."""
+    offsets, asked = Admin.offsets, 0
+
+    async def later(
+        admin: Admin, partitions: Iterable[TopicPartition], spec: OffsetSpec
+    ) -> dict[Place, int]:
+        nonlocal asked
+        asked += 1
+        found = await offsets(admin, partitions, spec)
+        return found if asked == 3 else dict(list(found.items())[1:])
+
+    monkeypatch.setattr(Admin, "offsets", later)
+    await Topics(settings).prepare([name_of("slow")])
+    assert asked == 3
 
 
 async def test_topics_are_made_once_and_another_number_of_partitions_is_refused(

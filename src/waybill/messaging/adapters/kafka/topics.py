@@ -184,13 +184,19 @@ class Topics:
                 logger.info("created topic %s with %d partitions", name, settings.partitions)
 
     async def _until_known(self, names: list[str]) -> dict[str, tuple[str, int]]:
-        """A topic is created before every broker knows of it and each partition has a leader."""
+        """A topic is created before every broker knows of it and each partition has a leader.
+
+        And a partition has one before that one serves it: it would refuse the first batch of a
+        producer and take the one sent behind it for the first. It answers for its offsets, too.
+        """
         try:
             async with asyncio.timeout(CREATED_SECONDS_MAX):
                 while True:
                     known = await self.describe(names)
                     if len(known) == len(names) and self._led.issuperset(names):
-                        return known
+                        ends = await self.end_offsets(names)
+                        if len(ends) == sum(partitions for _, partitions in known.values()):
+                            return known
                     await asyncio.sleep(CREATED_POLL_SECONDS)
         except TimeoutError as error:
             raise TransientError(f"topics do not appear: {', '.join(names)}") from error
