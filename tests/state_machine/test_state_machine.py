@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     World = Callable[[Blueprint], Simulation]
 
 SHORT: dict[str, Any] = {
-    "max_examples": 8,
+    "max_examples": 6,
     "stateful_step_count": 40,
     "derandomize": True,
     "database": None,

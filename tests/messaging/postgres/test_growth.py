@@ -117,9 +117,10 @@ async def move(database: PostgresDatabase, positions: list[int]) -> None:
     """Move one lane's position again and again, up to these; report them as read."""
     token = new_id()
     await database.fetch(TAKE, token)
+    alone = True  # nothing is held with them
     for step in range(MOVES, 0, -1):
         behind = max(1, positions[0] - step)
-        await database.fetch(relay_store._ADVANCE, token, [0], [behind])
-    moved = await database.fetch(relay_store._ADVANCE, token, LANES, positions)
+        await database.fetch(relay_store._ADVANCE, token, [0], [behind], alone)
+    moved = await database.fetch(relay_store._ADVANCE, token, LANES, positions, alone)
     assert len(moved) == ALL_LANES - 1, "the lane of dead letters has none"
     await database.fetch("SELECT messaging.report_positions('c', $1)", positions)
