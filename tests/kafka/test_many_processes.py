@@ -84,6 +84,8 @@ def site(session_directory: Path, provisioned_data: Path, bootstrap: str) -> Ite
     environment = {
         "KAFKA_BROKERS": bootstrap,
         "SPRING_KAFKA_LISTENER_CONCURRENCY": str(CONCURRENCY),
+        # So none is forked: of commands that were, brokers were asked in vain now and then.
+        "PYTHONFAULTHANDLER": "1",
     }
     with opened(directory / "data", port_base=free_port_base(), environment=environment) as made:
         yield made
