@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
-from scripts.kafka.properties import Listeners
-from scripts.kafka.server import Broker
+from scripts.kafka.server import Broker, free_listeners
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -58,7 +56,7 @@ class Kafka:
 async def running_kafka(directory: Path) -> AsyncIterator[Kafka]:
     """A broker on fresh data below this directory, for as long as this lasts."""
     place = directory / "kafka"
-    broker = Broker(place, Listeners(ports={"PLAINTEXT": _free()}, controller_port=_free()))
+    broker = Broker(place, free_listeners())
     try:
         await asyncio.to_thread(broker.start)
         kafka = Kafka(broker.bootstrap)
@@ -69,9 +67,3 @@ async def running_kafka(directory: Path) -> AsyncIterator[Kafka]:
     finally:
         broker.kill()
         shutil.rmtree(place, ignore_errors=True)
-
-
-def _free() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

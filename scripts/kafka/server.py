@@ -197,7 +197,7 @@ def archived() -> None:
         with tempfile.TemporaryDirectory(dir=parsed.parent) as scratch:
             half = Path(scratch) / parsed.name
             keeping = (f"-XX:ArchiveClassesAtExit={half}",)
-            broker = Broker(Path(scratch), _listeners(), options=keeping)
+            broker = Broker(Path(scratch), free_listeners(), options=keeping)
             try:
                 broker.start()
             finally:
@@ -206,7 +206,8 @@ def archived() -> None:
                 half.rename(parsed)
 
 
-def _listeners() -> Listeners:
+def free_listeners() -> Listeners:
+    """Without security, on ports that nobody has now."""
     with closing(socket.socket()) as one, closing(socket.socket()) as other:
         for each in (one, other):
             each.bind((HOST, 0))

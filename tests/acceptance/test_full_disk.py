@@ -130,10 +130,7 @@ def test_on_a_disk_that_is_full_at_once_nothing_accepted_is_lost(
     disk: SmallDisk, platform: PlatformProcess
 ) -> None:
     """P1, P10: PostgreSQL cannot write: 503 with Retry-After, never 500, and reads go on."""
-    with (
-        Traffic(platform, gap_seconds=GAP_SECONDS) as traffic,
-        connected(platform.data, "order") as run,
-    ):
+    with modest(platform) as traffic, connected(platform.data, "order") as run:
         traffic.resume()
         wait_for(lambda: more(traffic.accepted, ORDERS_FIRST), 30, "some traffic")
         disk.fill()
@@ -155,10 +152,7 @@ def test_a_postgresql_that_panics_for_want_of_room_comes_back(
     """E2: its journal needs a new file and finds no room: it ends, and is started until it can."""
     cluster = platform.data / "postgres" / "data"
     told = "PostgreSQL panics, reads tell to come back"
-    with (
-        Traffic(platform, gap_seconds=GAP_SECONDS) as traffic,
-        connected(platform.data, "order") as run,
-    ):
+    with modest(platform) as traffic, connected(platform.data, "order") as run:
         traffic.resume()
         wait_for(lambda: more(traffic.accepted, ORDERS_FIRST), 30, "some traffic")
         wait_for(lambda: panics(disk, platform, run), 20, told)

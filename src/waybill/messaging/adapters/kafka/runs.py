@@ -53,19 +53,19 @@ class Run:
         self.in_flight -= 1
         if error is None and message.offset() is not None:
             self.acknowledged[index] = 1
-        elif index >= self.failed_at:
-            pass
-        elif error is None:
-            # The broker called it a repeat. It also does that to a producer's first batch of a
-            # partition that had no leader yet, if it has taken the one sent behind it before.
-            self.fail(index, TransientError("a record was called a repeat, and has no offset"))
-        else:
-            refused = error.code() in NEVER
-            topic = self.records[index].message.topic
-            why = BatchRefusedError(error.str()) if refused else sending_error(error, topic)
-            self.fail(index, why)
+        elif index < self.failed_at:
+            self.fail(index, self._reason(index, error))
         if not self.in_flight and (self.error is not None or self.sent == len(self.records)):
             self.done.set()
+
+    def _reason(self, index: int, error: KafkaError | None) -> Exception:
+        if error is None:
+            # The broker called it a repeat. It also does that to a producer's first batch of a
+            # partition that had no leader yet, if it has taken the one sent behind it before.
+            return TransientError("a record was called a repeat, and has no offset")
+        if error.code() in NEVER:
+            return BatchRefusedError(error.str())
+        return sending_error(error, self.records[index].message.topic)
 
     def fail(self, index: int, error: Exception) -> None:
         """The record there was not written; the first of those is what counts."""
