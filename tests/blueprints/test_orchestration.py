@@ -420,29 +420,40 @@ def view() -> OrderView:
 
 
 @pytest.mark.parametrize(
-    ("statuses", "events"),
+    ("statuses", "reason", "events"),
     [
         (
             ["PENDING", "PROCESSING", "PAID", "CONFIRMED"],
+            None,
             ["OrderCreated", "PaymentSucceeded", "InventoryReserved", "OrderCompleted"],
         ),
         (
             ["PENDING", "PROCESSING", "FAILED"],
+            "payment_refused",
             ["OrderCreated", "PaymentFailed", "OrderCompleted"],
         ),
         (
             ["PENDING", "PROCESSING", "PAID", "FAILED"],
+            "stock_unavailable",
+            ["OrderCreated", "PaymentSucceeded", "InventoryFailed", "OrderCompleted"],
+        ),
+        (
+            # Inventory's refusal was quicker at the orchestrator than the payment that asked it.
+            ["PENDING", "PROCESSING", "FAILED"],
+            "stock_unavailable",
             ["OrderCreated", "PaymentSucceeded", "InventoryFailed", "OrderCompleted"],
         ),
     ],
 )
-def test_the_timeline_has_the_documents_events(statuses: list[str], events: list[str]) -> None:
-    """In the order of time, as its example shows."""
+def test_the_timeline_has_the_documents_events(
+    statuses: list[str], reason: str | None, events: list[str]
+) -> None:
+    """In the order of time, as its example shows, whichever news came first."""
     way = [
         TimelineEntry(number, "any", here, there, AT + timedelta(seconds=number))
         for number, (here, there) in enumerate(zip([None, *statuses], statuses, strict=False), 1)
     ]
-    shown = json.loads(msgspec.json.encode(http.show_way(view(), None, way)))
+    shown = json.loads(msgspec.json.encode(http.show_way(view(), None, way, reason)))
     assert list(shown) == ["orderId", "status", "total", "currency", "timeline"]
     assert [moment["event"] for moment in shown["timeline"]] == events
     assert shown["timeline"][0] == {"at": "2026-02-05T14:30:11Z", "event": "OrderCreated"}
@@ -456,7 +467,8 @@ def test_a_cancelled_orders_timeline_blames_nobody() -> None:
         TimelineEntry(3, CANCEL_REQUESTED, "PROCESSING", None, AT),
         TimelineEntry(4, "OrderCancelled", "PROCESSING", "FAILED", AT),
     ]
-    events = [moment.event for moment in http.show_way(view(), None, way).timeline]
+    shown = http.show_way(view(), None, way, "customer_cancelled")
+    events = [moment.event for moment in shown.timeline]
     assert events == ["OrderCreated", "OrderCancelRequested", "OrderCompleted"]
 
 

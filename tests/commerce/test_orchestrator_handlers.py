@@ -162,6 +162,24 @@ async def test_an_order_without_stock_gets_its_money_back(
     assert settled.settled_at == NOW
 
 
+async def test_inventorys_refusal_may_overtake_the_payment_that_asked_it(
+    orchestrator: Service, handler: OrchestratorHandler
+) -> None:
+    """The order fails for want of stock, and its payment is refunded once it is heard of."""
+    order = created()
+    await orchestrator.handle(handler, [order])
+    rejected = StockRejected(order_id=order.order_id, reason=Reason.STOCK_UNAVAILABLE)
+    (completed,) = await orchestrator.handle(handler, [rejected])
+    assert isinstance(completed, OrderCancelled)
+    assert completed.reason == Reason.STOCK_UNAVAILABLE
+    saga = await SagaPages(orchestrator.database).saga(order.order_id)
+    assert saga is not None
+    assert [(step.from_status, step.to_status) for step in saga.steps[1:]] == [
+        ("PROCESSING", "FAILED")
+    ]
+    assert names(await orchestrator.handle(handler, [paid(order)])) == ["RefundRequested"]
+
+
 async def test_a_wish_ends_an_order_that_is_open_and_no_other(
     orchestrator: Service, handler: OrchestratorHandler
 ) -> None:

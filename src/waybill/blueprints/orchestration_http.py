@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from waybill.blueprints.orchestration_events import ORDER_PREFIX, order_id_of
+from waybill.commerce.contracts import Reason
 from waybill.commerce.http.fields import Instant
 from waybill.commerce.http.problem import FieldError, invalid
 from waybill.commerce.http.strict_json import decode, pointer
@@ -166,36 +167,42 @@ def show(order: OrderView, _kept: bytes | None) -> OrderSummary:
     )
 
 
-def show_way(order: OrderView, _kept: bytes | None, way: Sequence[TimelineEntry]) -> OrderWithWay:
+def show_way(
+    order: OrderView, _kept: bytes | None, way: Sequence[TimelineEntry], reason: str | None
+) -> OrderWithWay:
     """What GET shows."""
     return OrderWithWay(
         order_id=f"{ORDER_PREFIX}{order.id}",
         status=order.status,
         total=order.total_amount,
         currency=order.currency,
-        timeline=tuple(_moments(way)),
+        timeline=tuple(_moments(way, reason)),
     )
 
 
 _TOLD_BY = {
     (None, "PENDING"): ("OrderCreated",),
     ("PROCESSING", "PAID"): ("PaymentSucceeded",),
-    ("PROCESSING", "FAILED"): ("PaymentFailed", "OrderCompleted"),
-    ("PAID", "FAILED"): ("InventoryFailed", "OrderCompleted"),
     ("PAID", "CONFIRMED"): ("InventoryReserved", "OrderCompleted"),
 }
 """The document's events by the edges that they lead along; the order hears of both ends at once."""
+_REFUSED_BY = {
+    ("PROCESSING", Reason.PAYMENT_REFUSED.value): ("PaymentFailed",),
+    ("PROCESSING", Reason.STOCK_UNAVAILABLE.value): ("PaymentSucceeded", "InventoryFailed"),
+    ("PAID", Reason.STOCK_UNAVAILABLE.value): ("InventoryFailed",),
+}
+"""Who refused, by the reason. Stock is asked by the payment, whose news its own may overtake."""
 
 
-def _moments(way: Sequence[TimelineEntry]) -> Iterator[Moment]:
+def _moments(way: Sequence[TimelineEntry], reason: str | None) -> Iterator[Moment]:
     """Of an order that its customer cancelled nobody refused anything."""
-    cancelled = False
     for entry in way:
-        events = _TOLD_BY.get((entry.from_status, entry.to_status or ""), ())
+        events: tuple[str, ...] = _TOLD_BY.get((entry.from_status, entry.to_status or ""), ())
         if entry.event == CANCEL_REQUESTED:
-            cancelled, events = True, ("OrderCancelRequested",)
-        elif cancelled and entry.to_status == "FAILED":
-            events = events[1:]
+            events = ("OrderCancelRequested",)
+        elif entry.to_status == "FAILED":
+            refused = _REFUSED_BY.get((entry.from_status or "", reason or ""), ())
+            events = (*refused, "OrderCompleted")
         for event in events:
             yield Moment(entry.at, event)
 

@@ -29,8 +29,8 @@ Show = Callable[[OrderView, bytes | None], Shown]
 """What an answer says of an order; beside it, what the blueprint kept of the request."""
 
 
-ShowWay = Callable[[OrderView, bytes | None, Sequence[TimelineEntry]], Shown]
-"""The same, with its way, oldest entry first."""
+ShowWay = Callable[[OrderView, bytes | None, Sequence[TimelineEntry], str | None], Shown]
+"""The same, with its way, oldest entry first, and with the reason code of one that failed."""
 
 
 def as_it_is(order: OrderView, _particulars: bytes | None) -> Shown:

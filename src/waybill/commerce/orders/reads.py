@@ -27,7 +27,7 @@ _SHOWN = (
     "id, customer_id, status, total_amount, currency, lines, created_at, updated_at, particulars"
 )
 _ONE = f"SELECT {_SHOWN} FROM app.orders WHERE id = $1"  # noqa: S608 - a constant
-_ONE_WITH_WAY = f"SELECT {_SHOWN}, timeline FROM app.orders WHERE id = $1"  # noqa: S608 - a constant
+_ONE_WITH_WAY = _ONE.replace(" FROM", ", timeline, reason FROM")
 _LIST = f"SELECT {_SHOWN} FROM app.orders WHERE {{}} ORDER BY id DESC LIMIT $1"  # noqa: S608 - a constant
 
 _entries_of = msgspec.json.Decoder(list[StoredEntry]).decode
@@ -106,7 +106,7 @@ class OrderPages:
             )
             for each in _entries_of(row["timeline"])
         ]
-        return show(_view_of(row), as_bytes(row["particulars"]), way)
+        return show(_view_of(row), as_bytes(row["particulars"]), way, row["reason"])
 
     async def orders(
         self, *, customer_id: UUID | None, status: str | None, before: UUID | None, limit: int
