@@ -36,7 +36,7 @@ DEADLINE_SOON = {"WAYBILL_ORDER_DEADLINE_SECONDS": "2"}
 REACH_SECONDS = 30
 """Within which a busy platform comes to any point."""
 REST_SECONDS = 1.6
-"""Longer than a consumer waits before it stores positions over nothing that concerns it."""
+"""Longer than a consumer at rest waits before it stores its positions alone."""
 GONE = (ConnectionError, FileNotFoundError)
 """What a process says that was killed where that was asked for."""
 GAP_SECONDS = 0.1

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.acceptance.processes import PlatformProcess
 
-KILLS = 3
+KILLS = 2
 MANY_KILLS = 20
 
 

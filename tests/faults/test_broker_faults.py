@@ -60,7 +60,7 @@ def test_an_owner_is_paused_past_its_session_and_woken(kafka_site: Site, service
     endures(kafka_site, partial(owners.paused, kafka_site, service))
 
 
-@pytest.mark.parametrize("rounds", [4, pytest.param(30, marks=ON_REQUEST)])
+@pytest.mark.parametrize("rounds", [3, pytest.param(30, marks=ON_REQUEST)])
 def test_instances_join_and_die_all_the_time(kafka_site: Site, rounds: int) -> None:
     """P3: partitions and lanes change hands every 2 s, and nothing is lost or done twice."""
     storm = partial(owners.storm, kafka_site, "inventory", rounds=rounds, every_seconds=2.0)

@@ -90,7 +90,9 @@ async def publish(made: MessagingService, first: int, count: int) -> None:
             unit.publish(Numbered(number), key=f"k{number % KEYS}")
 
 
-@pytest.mark.parametrize(("concurrency", "members"), [(3, 3), (9, 6)])
+@pytest.mark.parametrize(
+    ("concurrency", "members"), [(3, 3), pytest.param(9, 6, marks=pytest.mark.long)]
+)
 async def test_members_of_one_process_share_the_partitions(
     messaging_database: str, kafka: OtherBroker, concurrency: int, members: int
 ) -> None:
