@@ -150,10 +150,13 @@ class Site:
         )
 
     def accept(self, more: int, seconds: float = 30) -> None:
-        """Wait until customers were told of so many more orders that they are accepted."""
+        """Wait until customers were told of so many more orders that they are accepted.
+
+        `seconds` on top of what that many orders take customers who leave gaps.
+        """
         aim = len(self.customers.accepted) + more
         what = f"{more} more orders accepted (answers: {dict(self.customers.answers)})"
-        wait_for(lambda: len(self.customers.accepted) >= aim, seconds, what)
+        wait_for(lambda: len(self.customers.accepted) >= aim, seconds + more * GAP_SECONDS, what)
 
     @contextmanager
     def ordering(self) -> Iterator[None]:
