@@ -71,20 +71,23 @@ def _found(name: str) -> str | None:
 def _installed(name: str) -> str:
     package = PACKAGES[name]
     asked = f"{name} is missing: install it (Debian: apt install {package})"
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+    as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    if any(shutil.which(each) is None for each in (*as_root[:1], "apt-get")):
         raise MissingProgramError(asked)
     # In runlevel 1 a package that is a service is installed and not started.
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     for command in (
         ["apt-get", "update", "-qq"],
         ["apt-get", "install", "-y", "-qq", "--no-install-recommends", package],
     ):
         done = subprocess.run(  # noqa: S603 - our own command
-            command, env=environment, capture_output=True, text=True, check=False
+            [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", *command],
+            capture_output=True,
+            text=True,
+            check=False,
         )
     found = _found(name)
     if found is None:
-        raise MissingProgramError(f"{asked}; apt-get said: {done.stderr.strip()[-300:]}")
+        raise MissingProgramError(f"{asked}; it was told: {done.stderr.strip()[-300:]}")
     return found
 
 

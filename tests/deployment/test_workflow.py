@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import typer.main
 import yaml
+from scripts.kafka.machine import PACKAGES
 
 from waybill.cli import app
 
@@ -100,6 +101,19 @@ def test_the_fault_tests_run_on_a_schedule_in_shards(
     assert shards == [f"{number}/{len(shards)}" for number in range(1, len(shards) + 1)]
     assert "make test-faults SHARD=${{ matrix.shard }}" in shell(faults)
     assert all(job["timeout-minutes"] <= MINUTES_MAX for job in jobs.values())
+
+
+@pytest.mark.parametrize("name", ["test", "faults"])
+def test_what_tests_need_is_installed_before_them(
+    jobs: dict[str, dict[str, Any]], name: str
+) -> None:
+    """The packages that tests would install one by one, and no other."""
+    engines = re.findall(r"^engine (\S+)", (ROOT / "scripts/setup").read_text(), re.MULTILINE)
+    (installed,) = re.findall(r"sudo apt-get install (.*)\n", shell(jobs[name]))
+    named = sorted(word for word in installed.split() if not word.startswith("-"))
+    assert named == sorted({*PACKAGES.values(), *engines})
+    tests = [job for job in jobs if re.search(r"make test", shell(jobs[job]))]
+    assert tests == ["test", "faults"]
 
 
 def test_every_long_test_is_in_some_shard() -> None:

@@ -21,6 +21,14 @@ for word in "$@"; do case "$word" in -DoutputDirectory=*) into="${word#*=}" ;; e
 sleep 0.3
 mkdir -p "$into" && echo jar > "$into/kafka.jar"
 """
+SUDO = """#!/bin/sh
+[ "$1" = -n ] && [ -z "$ASKS" ] || { echo "sudo: a password is required" >&2; exit 1; }
+shift; BY_SUDO=yes exec "$@"
+"""
+APT = """#!/bin/sh
+[ "$BY_SUDO $DEBIAN_FRONTEND $RUNLEVEL" = "yes noninteractive 1" ] || exit 1
+case "$*" in install*maven) : >"${0%/*}/mvn"; /bin/chmod +x "${0%/*}/mvn" ;; esac
+"""
 
 
 @pytest.fixture
@@ -71,13 +79,34 @@ def test_a_failed_fetch_says_what_maven_said_and_leaves_nothing(maven: dict[str,
 def test_what_cannot_be_installed_is_named_with_its_package(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """For those who are not root."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.delenv("JAVA_HOME", raising=False)
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    """For those who are not root, without sudo."""
+    bare(monkeypatch, tmp_path)
     with pytest.raises(machine.MissingProgramError, match=r"mvn is missing.*apt install maven"):
         machine.program("mvn")
+
+
+def test_who_is_not_root_installs_by_a_sudo_that_asks_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As on a runner of a workflow; where sudo would ask, it says so and the package is named."""
+    bare(monkeypatch, tmp_path)
+    (tmp_path / "env").symlink_to("/usr/bin/env")
+    for name, text in (("sudo", SUDO), ("apt-get", APT)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("ASKS", "yes")
+    with pytest.raises(machine.MissingProgramError, match=r"apt install maven.*a password is"):
+        machine.program("mvn")
+    monkeypatch.delenv("ASKS")
+    assert machine.program("mvn") == str(tmp_path / "mvn")
+
+
+def bare(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    """Somebody who is not root, where programs are in `path` only."""
+    monkeypatch.setenv("PATH", str(path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
 
 def test_an_old_java_is_named_with_its_version(
