@@ -24,6 +24,7 @@ class Waiting:
         self._clock = clock
         self._keys_max = keys_max
         self._ends: dict[str, asyncio.Event] = {}
+        self._waiters: dict[asyncio.Event, int] = {}
 
     def expect(self, key: str) -> None:
         """Somebody may come to wait for it."""
@@ -39,12 +40,22 @@ class Waiting:
                 end.set()
 
     async def until_told(self, key: str, seconds: float) -> bool:
-        """Wait at most so long; False at once for what is not expected here (any more)."""
+        """Wait at most so long; False at once for what is not expected here (any more).
+
+        Many may wait for one key; whoever leaves early takes nothing from the others.
+        """
         end = self._ends.get(key)
         if end is None:
             return False
+        self._waiters[end] = self._waiters.get(end, 0) + 1
         try:
             return await self._clock.wait(end, seconds)
         finally:
+            self._leave(key, end)
+
+    def _leave(self, key: str, end: asyncio.Event) -> None:
+        self._waiters[end] -= 1
+        if self._waiters[end] == 0:
+            del self._waiters[end]
             if self._ends.get(key) is end:
                 del self._ends[key]

@@ -133,6 +133,15 @@ def test_two_answers_to_one_key_are_named(filled: Filled, tmp_path: Path, member
     assert rules["I11"].rows[0].row["key"] == told[1].key
 
 
+def test_an_answer_that_was_not_there_yet_is_no_second_one(filled: Filled, tmp_path: Path) -> None:
+    """I11: 202 beside 201 is a replay while the first request waited; two bodies of 202 are two."""
+    told = replies(filled)
+    meanwhile = msgspec.structs.replace(told[1], status=202, body_hash="pending")
+    assert not violated(judged(filled, tmp_path / "one", [*told, meanwhile, meanwhile]))
+    other = msgspec.structs.replace(meanwhile, body_hash="other")
+    assert violated(judged(filled, tmp_path / "two", [*told, meanwhile, other])) == {"I11": 1}
+
+
 def test_an_answer_about_anothers_order_is_named(filled: Filled, tmp_path: Path) -> None:
     """I12: a customer was told of an order that is not theirs."""
     told = replies(filled)

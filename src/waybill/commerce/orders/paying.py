@@ -169,7 +169,9 @@ def _payment_id(settlement: Delivered, delivery: Delivery) -> UUID:
 class PayingIntake:
     """The `Intake` of an order service that pays inside the request.
 
-    `rejects` tells that no call would be made now (breaker open): then nobody waits for one.
+    Who placed the order waits, and is given the key's answer. A replay meanwhile is told 202 at
+    once, and decides nothing: it may come to another process (protocol M9). `rejects` tells that
+    no call would be made now (breaker open): then nobody waits for one.
     """
 
     def __init__(
@@ -204,7 +206,10 @@ class PayingIntake:
     async def _answered(self, placed: Placed) -> Placed:
         if placed.order_id is None:
             return placed
-        if not self._rejects():
-            await self._waiting.until_told(str(placed.order_id), self._wait_seconds)
-        answer = await answers.answer_of(self._database, placed.order_id)
+        if placed.replayed:
+            answer = await answers.so_far(self._database, placed.order_id)
+        else:
+            if not self._rejects():
+                await self._waiting.until_told(str(placed.order_id), self._wait_seconds)
+            answer = await answers.answer_of(self._database, placed.order_id)
         return Placed(answer.body, placed.replayed, placed.order_id, answer.status)
