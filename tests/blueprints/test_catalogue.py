@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from waybill.blueprints.catalogue import BLUEPRINTS, DEFAULT, blueprint_named
+from waybill.blueprints.catalogue import BLUEPRINTS, DEFAULT, EVERY, blueprint_named
 from waybill.blueprints.choreography import CHOREOGRAPHY
+from waybill.cli import app
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.platform.blueprint_page import endpoints_of, page_of
 from waybill.platform.chosen import chosen, claim
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from waybill.blueprints.definition import Blueprint
 
-every_blueprint = pytest.mark.parametrize("blueprint", BLUEPRINTS.values(), ids=list(BLUEPRINTS))
+every_blueprint = pytest.mark.parametrize("blueprint", EVERY.values(), ids=list(EVERY))
 
 
 @every_blueprint
@@ -104,3 +105,11 @@ def test_data_from_before_there_were_blueprints_are_the_defaults(tmp_path: Path)
     (tmp_path / "postgres").mkdir()
     assert claim(Settings.load(data_directory=tmp_path)) is DEFAULT
     assert (tmp_path / "blueprint").read_text() == "choreography\n"
+
+
+def test_the_list_has_the_variants_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """`waybill blueprints` names what a setting makes of a blueprint, with the setting."""
+    app(["blueprints"], standalone_mode=False)
+    listed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in listed] == [*BLUEPRINTS, "reservation-paid"]
+    assert "WAYBILL_PAYMENT_STEP" in listed[-1]

@@ -14,7 +14,7 @@ from tests.blueprints.mermaid import problems_of
 from tests.blueprints.samples import record, sample
 
 from waybill.blueprints import asyncapi
-from waybill.blueprints.catalogue import BLUEPRINTS
+from waybill.blueprints.catalogue import EVERY
 from waybill.blueprints.schemas import schema_of, schemas_of
 from waybill.commands.blueprints import Form, show
 from waybill.messaging.adapters.kafka.headers import to_headers
@@ -34,11 +34,11 @@ BY_HAND = {PAGES / "writing-one.md"}
 PUBLISHED = json.loads((Path(__file__).parent / "published/asyncapi-3.1.0.json").read_text())
 ASYNCAPI = jsonschema_rs.validator_for(PUBLISHED)
 
-every_blueprint = pytest.mark.parametrize("blueprint", BLUEPRINTS.values(), ids=list(BLUEPRINTS))
+every_blueprint = pytest.mark.parametrize("blueprint", EVERY.values(), ids=list(EVERY))
 every_event = pytest.mark.parametrize(
     ("blueprint", "event"),
-    [(blueprint, event) for blueprint in BLUEPRINTS.values() for event in blueprint.events],
-    ids=[f"{name}-{event.__name__}" for name, one in BLUEPRINTS.items() for event in one.events],
+    [(blueprint, event) for blueprint in EVERY.values() for event in blueprint.events],
+    ids=[f"{name}-{event.__name__}" for name, one in EVERY.items() for event in one.events],
 )
 
 
@@ -53,7 +53,7 @@ def test_the_committed_files_are_what_the_definitions_say() -> None:
     assert not stale, f"run `{COMMAND}` and commit what it writes"
     there = {path.relative_to(ROOT) for path in (ROOT / PAGES).iterdir()}
     assert there == {path for path in described if path.parent == PAGES} | BY_HAND
-    assert {path.name for path in (ROOT / SCHEMAS).iterdir()} == set(BLUEPRINTS)
+    assert {path.name for path in (ROOT / SCHEMAS).iterdir()} == set(EVERY)
 
 
 @every_blueprint

@@ -12,7 +12,7 @@ from tests.mariadb import SERVERS, server_url
 from tests.state_machine.machine import OrdersMachine
 from tests.state_machine.mariadb import MariadbSide
 from tests.state_machine.simulation import Simulation
-from tests.state_machine.test_state_machine import SHORT, SHORTER, chosen, come_to_both_ends
+from tests.state_machine.test_state_machine import LONGER, SHORTER, chosen, come_to_both_ends
 from tests.state_machine.virtual_time import VirtualLoop
 
 from waybill.blueprints.catalogue import BLUEPRINTS
@@ -66,4 +66,4 @@ def test_the_books_add_up_at_rest(world: Simulation) -> None:
 def test_the_books_add_up_at_rest_after_many_runs(world: Simulation) -> None:
     """The same, as often as the default blueprint's."""
     OrdersMachine.world = world
-    run_state_machine_as_test(OrdersMachine, settings=chosen({**SHORT, "max_examples": 24}))
+    run_state_machine_as_test(OrdersMachine, settings=chosen(LONGER))

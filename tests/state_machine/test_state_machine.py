@@ -14,7 +14,7 @@ from tests.state_machine.scripts import ONE, SCRIPTS
 from tests.state_machine.simulation import Simulation
 from tests.state_machine.virtual_time import VirtualLoop
 
-from waybill.blueprints.catalogue import BLUEPRINTS, DEFAULT
+from waybill.blueprints.catalogue import BLUEPRINTS, DEFAULT, EVERY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,6 +35,8 @@ SHORT: dict[str, Any] = {
 """About a quarter of a minute on two cores."""
 SHORTER = {**SHORT, "max_examples": 2}
 """For the other blueprints: the services are the same."""
+LONGER = {**SHORT, "max_examples": 24, "derandomize": False}
+"""Other runs each time: a failure prints the blob that repeats it (`reproduce_failure`)."""
 
 
 @pytest.fixture
@@ -69,12 +71,20 @@ def test_the_books_add_up_after_every_step(new_world: World, blueprint: Blueprin
     run_state_machine_as_test(OrdersMachine, settings=chosen(short))
 
 
-@pytest.mark.parametrize("blueprint", BLUEPRINTS.values(), ids=list(BLUEPRINTS))
+@pytest.mark.parametrize("blueprint", EVERY.values(), ids=list(EVERY))
 def test_an_order_is_confirmed_and_another_cancelled(
     new_world: World, blueprint: Blueprint
 ) -> None:
     """What the machine drives is the blueprint: its own orders come to both of their ends."""
     come_to_both_ends(new_world(blueprint))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("blueprint", EVERY.values(), ids=list(EVERY))
+def test_the_books_add_up_in_many_runs(new_world: World, blueprint: Blueprint) -> None:
+    """P1-P9 of each blueprint in runs that nobody has seen before."""
+    OrdersMachine.world = new_world(blueprint)
+    run_state_machine_as_test(OrdersMachine, settings=chosen(LONGER))
 
 
 def come_to_both_ends(world: Simulation) -> None:

@@ -22,13 +22,15 @@ BLUEPRINTS: Final = {
 DEFAULT: Final = CHOREOGRAPHY
 WITH_PAYMENT: Final = {RESERVATION.name: RESERVATION_PAID}
 """What a blueprint becomes by its document's optional payment step. Data know which one it is."""
+VARIANTS: Final = {blueprint.name: blueprint for blueprint in WITH_PAYMENT.values()}
+EVERY: Final = {**BLUEPRINTS, **VARIANTS}
+"""With the variants: what is described, and whose schemas are kept."""
 
 
 def blueprint_named(name: str) -> Blueprint:
     """The blueprint of this name. Raises ConfigurationError, naming all, if there is none."""
-    variants = {blueprint.name: blueprint for blueprint in WITH_PAYMENT.values()}
     try:
-        return variants.get(name) or BLUEPRINTS[name]
+        return VARIANTS.get(name) or BLUEPRINTS[name]
     except KeyError:
         raise ConfigurationError(
             f"there is no blueprint {name!r}: choose one of {', '.join(BLUEPRINTS)}"
@@ -37,7 +39,7 @@ def blueprint_named(name: str) -> Blueprint:
 
 def with_payment(blueprint: Blueprint) -> Blueprint:
     """The same with its optional payment step. Raises ConfigurationError if it has none."""
-    if blueprint in WITH_PAYMENT.values():
+    if blueprint.name in VARIANTS:
         return blueprint
     try:
         return WITH_PAYMENT[blueprint.name]

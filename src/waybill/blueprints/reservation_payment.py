@@ -236,7 +236,7 @@ def _requested(order: Order) -> Event:
 RESERVATION_PAID = replace(
     RESERVATION,
     name=PROCESS.name,
-    title="payment, then stock; a customer may cancel even a confirmed order",
+    title="reservation with its optional step (WAYBILL_PAYMENT_STEP): payment, then stock",
     process=PROCESS,
     topics={form.name: (form.event,) for form in PAID_FORMS},
     services={service.name: service for service in _PAID_SERVICES},

@@ -34,10 +34,10 @@ def list_blueprints(context: typer.Context) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from waybill.blueprints.catalogue import BLUEPRINTS  # noqa: PLC0415 - fast help
+    from waybill.blueprints.catalogue import EVERY  # noqa: PLC0415 - fast help
 
-    for blueprint in BLUEPRINTS.values():
-        say(f"{blueprint.name:<14} {blueprint.source:<9} {blueprint.title}")
+    for blueprint in EVERY.values():
+        say(f"{blueprint.name:<16} {blueprint.source:<9} {blueprint.title}")
 
 
 @app.command()

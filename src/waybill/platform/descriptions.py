@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from waybill.blueprints import asyncapi
-from waybill.blueprints.catalogue import BLUEPRINTS
+from waybill.blueprints.catalogue import EVERY
 from waybill.blueprints.compatibility import breaks
 from waybill.blueprints.schemas import schemas_of
 from waybill.platform import blueprint_openapi
@@ -55,8 +55,8 @@ def descriptions(blueprints: Iterable[Blueprint]) -> Iterator[tuple[Path, str]]:
 
 
 def files() -> dict[Path, str]:
-    """Of every blueprint of this release, with the index."""
-    blueprints = BLUEPRINTS.values()
+    """Of every blueprint of this release and what a setting makes of it, with the index."""
+    blueprints = EVERY.values()
     rows = (
         f"| [{each.name}]({each.name}.md) | {each.source} | {each.title} |\n" for each in blueprints
     )
