@@ -41,6 +41,8 @@ class Traffic:
         self.unknown: set[str] = set()
         self.refused: list[tuple[int, str | None]] = []
         """Status and Retry-After of every answer that was no 2xx."""
+        self.unreached: list[str] = []
+        """Keys of requests that nobody listened to: they were never sent."""
         self._told: list[Entry] = []
         self._platform = platform
         self._stage = stage
@@ -96,7 +98,8 @@ class Traffic:
         began = time.monotonic()
         try:
             answer = self._stage.place(self._platform.url(1), key, client)
-        except httpx2.ConnectError:  # it was never sent
+        except httpx2.ConnectError:
+            self.unreached.append(key)
             self._ended.wait(0.05)
             return
         except httpx2.TransportError:

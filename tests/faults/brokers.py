@@ -55,10 +55,14 @@ def running_kafka(directory: Path) -> Iterator[Kafka]:
             yield Kafka(broker, proxy, admin)
 
 
-def stopped(site: Site, seconds: float) -> None:
+def stopped(site: Site, seconds: float) -> float:
     """The broker ends in order and stays away so long; orders are taken meanwhile."""
-    with away(site, seconds, leaver="notification"):
+    leaver = "notification"
+    with away(site, seconds, leaver=leaver):
         site.broker.broker.stop()
+    healed = time.monotonic()
+    site.come_back(leaver)
+    return healed
 
 
 def killed(site: Site) -> None:
@@ -69,25 +73,25 @@ def killed(site: Site) -> None:
 
 @contextmanager
 def away(site: Site, seconds: float, *, leaver: str = "") -> Iterator[None]:
-    """End the broker in the block: nobody is refused, nothing is sent, and a service can stop."""
-    began, refused = time.monotonic(), len(site.customers.refused)
-    site.broker.proxy.refuse()
-    yield
+    """End the broker in the block: every order is taken, nothing is sent, a service can stop.
+
+    Then the broker is back, and the service is not.
+    """
+    began = time.monotonic()
     try:
-        before = unsent(site)
-        what = "records wait in the outbox"
-        wait_for(lambda: unsent(site) >= before + FELT_RECORDS, FELT_SECONDS, what)
-        if leaver:
-            assert site.services[leaver].stop() == 0, "P11: within 20 s, broker or not"
-        site.accept(FELT_RECORDS)
-        time.sleep(max(0.0, began + seconds - time.monotonic()))  # how long it lasts is the fault
+        with site.customers.all_let_in():
+            site.broker.proxy.refuse()
+            yield
+            before = unsent(site)
+            what = "records wait in the outbox"
+            wait_for(lambda: unsent(site) >= before + FELT_RECORDS, FELT_SECONDS, what)
+            if leaver:
+                assert site.services[leaver].stop() == 0, "P11: within 20 s, broker or not"
+            time.sleep(max(0.0, began + seconds - time.monotonic()))  # how long it lasts
         assert unsent(site) >= before + FELT_RECORDS, "nothing was sent"
-        assert len(site.customers.refused) == refused, "the intake stayed open"
     finally:
         site.broker.proxy.listen()
         site.broker.broker.start()
-    if leaver:
-        site.services[leaver].start()
 
 
 def unsent(site: Site) -> int:

@@ -7,7 +7,6 @@ at a modest rate and remember what they were told. `endures` is what every fault
 from __future__ import annotations
 
 import time
-from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +17,7 @@ from tests.acceptance.books import assert_balanced
 from tests.acceptance.database import rows, rows_at, value
 from tests.acceptance.processes import PlatformProcess, wait_for
 from tests.acceptance.stages import CHOREOGRAPHY
-from tests.acceptance.traffic import Traffic
+from tests.faults.customers import Customers
 
 from waybill.operations.audit.scope import PROVIDER
 from waybill.platform.embedded import EmbeddedPostgres
@@ -38,8 +37,6 @@ END_SECONDS = 60.0
 """P1: an accepted order is terminal so long after the last fault healed."""
 QUIET_SECONDS = 180.0
 """What an outage's orders owe others takes longer: thousands of mails, a connection each."""
-GAP_SECONDS = 0.25
-"""Of a customer between two orders: four of them order some 15 times a second."""
 AROUND = 12
 """Orders accepted before a fault, and again after it."""
 
@@ -66,21 +63,6 @@ class Server(EmbeddedPostgres):
     def log(self) -> str:
         """What it wrote."""
         return self._cluster.log.read_text(errors="replace")
-
-
-class Customers(Traffic):
-    """Customers at a modest rate, who count what they are answered."""
-
-    def __init__(self, platform: PlatformProcess, stage: Stage = CHOREOGRAPHY) -> None:
-        super().__init__(platform, gap_seconds=GAP_SECONDS, stage=stage)
-        self.answers: Counter[int | None] = Counter()
-        """By status; None: the connection broke off."""
-        self.slowest_seconds = 0.0
-
-    def _tell(self, key: str, began: float, answer: httpx2.Response | None) -> None:
-        super()._tell(key, began, answer)
-        self.answers[None if answer is None else answer.status_code] += 1
-        self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - began)
 
 
 @dataclass
@@ -150,13 +132,14 @@ class Site:
         )
 
     def accept(self, more: int, seconds: float = 30) -> None:
-        """Wait until customers were told of so many more orders that they are accepted.
+        """Wait until customers were told of so many more orders that they are accepted."""
+        self.customers.accept(more, seconds)
 
-        `seconds` on top of what that many orders take customers who leave gaps.
-        """
-        aim = len(self.customers.accepted) + more
-        what = f"{more} more orders accepted (answers: {dict(self.customers.answers)})"
-        wait_for(lambda: len(self.customers.accepted) >= aim, seconds + more * GAP_SECONDS, what)
+    def come_back(self, service: str) -> float:
+        """Start a process that ended; the instant of it, by the monotonic clock."""
+        began = time.monotonic()
+        self.services[service].start()
+        return began
 
     @contextmanager
     def ordering(self) -> Iterator[None]:
@@ -221,10 +204,11 @@ def opened(
         yield Site(data, server, services, customers, kafka, stage)
 
 
-def endures(site: Site, fault: Callable[[], None]) -> Report:
+def endures(site: Site, fault: Callable[[], float | None]) -> Report:
     """Orders before, during and after a fault: all of them end in time, and the books are right.
 
-    `fault` returns when it is healed, and fails if it was not felt.
+    `fault` returns when it is healed, or, if it did more after that, the instant of the healing.
+    It fails if it was not felt.
     """
     try:
         return _endures(site, fault)
@@ -233,11 +217,10 @@ def endures(site: Site, fault: Callable[[], None]) -> Report:
         raise
 
 
-def _endures(site: Site, fault: Callable[[], None]) -> Report:
+def _endures(site: Site, fault: Callable[[], float | None]) -> Report:
     with site.ordering():
         site.accept(AROUND)
-        fault()
-        healed = time.monotonic()
+        healed = fault() or time.monotonic()
         site.accept(AROUND, END_SECONDS)
     return recovered(site, healed)
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 from tests.acceptance.processes import PlatformProcess, free_port_base, wait_for
-from tests.faults.site import Customers, opened, recovered
+from tests.faults.customers import Customers
+from tests.faults.site import opened, recovered
 from tests.kafka.broker import running_broker
 
 if TYPE_CHECKING:
