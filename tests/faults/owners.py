@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
 
 TAKEN_OVER_SECONDS = 25.0
 """A lease or a session, and the 8 s after which PostgreSQL ends a transaction that idles."""
-EXTRAS_MAX = 3
-"""Of further instances: each lives long enough to have joined before it dies."""
-CHANGES = 3
 HOUR_SECONDS = 3600
 FELT_SECONDS = 60
 
@@ -79,31 +75,6 @@ def paused(site: Site, service: str, *, in_transaction: bool = False) -> None:
 def holders(site: Site, service: str) -> set[object]:
     """The tokens with which this service's lanes and partitions are held now."""
     return {row["token"] for row in site.rows(service, HOLDERS)}
-
-
-def storm(site: Site, service: str, *, rounds: int, every_seconds: float) -> None:
-    """An instance joins or dies every so often, and what they share changes hands each time."""
-    extras, seen = list[PlatformProcess](), set[object]()
-
-    def changed() -> bool:
-        seen.update(holders(site, service))
-        return len(seen) > CHANGES
-
-    try:
-        for _ in range(rounds):
-            began = time.monotonic()
-            if len(extras) >= EXTRAS_MAX:
-                extras.pop(0).kill_process()
-            else:
-                port_base = free_port_base()
-                extras.append(site.services[service].beside(service, port_base=port_base).launch())
-            while time.monotonic() < began + every_seconds:
-                changed()
-                time.sleep(0.1)
-        wait_for(changed, 60, "partitions and lanes change hands")
-    finally:
-        for each in extras:
-            each.kill_process()
 
 
 def stop_in_transaction(site: Site, service: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.acceptance.processes import OFFSETS
-from tests.faults import brokers, owners, topics
+from tests.faults import brokers, owners, storms, topics
 from tests.faults.produce_proxy import Where
 from tests.faults.site import endures
 
@@ -60,10 +60,18 @@ def test_an_owner_is_paused_past_its_session_and_woken(kafka_site: Site, service
     endures(kafka_site, partial(owners.paused, kafka_site, service))
 
 
-@pytest.mark.parametrize("rounds", [3, pytest.param(30, marks=ON_REQUEST)])
-def test_instances_join_and_die_all_the_time(kafka_site: Site, rounds: int) -> None:
+@pytest.mark.parametrize(("changes", "extras_max"), [(2, 1), pytest.param(30, 3, marks=ON_REQUEST)])
+def test_instances_join_and_die_all_the_time(
+    kafka_site: Site, changes: int, extras_max: int
+) -> None:
     """P3: partitions and lanes change hands every 2 s, and nothing is lost or done twice."""
-    storm = partial(owners.storm, kafka_site, "inventory", rounds=rounds, every_seconds=2.0)
+    storm = partial(
+        storms.storm,
+        *(kafka_site, "inventory"),
+        changes=changes,
+        every_seconds=2.0,
+        extras_max=extras_max,
+    )
     endures(kafka_site, storm)
 
 
