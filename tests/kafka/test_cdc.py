@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -13,23 +14,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
-import msgspec
 import pytest
+from msgspec.structs import replace
 from tests.commerce.support import eventually
 from tests.kafka.broker import OtherBroker, free_port
 from tests.kafka.connect import Connect, connect
 from tests.kafka.reading import settings_for
 from tests.kafka.records import create_topics, headers_of, records_until
 
+from waybill.blueprints.catalogue import BLUEPRINTS
 from waybill.messaging import JsonCodec, MessagingService, MessagingSettings
 from waybill.messaging.adapters.kafka.headers import to_headers, to_record
 from waybill.messaging.adapters.postgres import relay_status
 from waybill.messaging.adapters.postgres.migrate import upgrade
 from waybill.messaging.adapters.postgres.outbox import APPEND, columns
 from waybill.messaging.adapters.postgres.partitions import create_spares
+from waybill.messaging.core.dead_letter_record import dead_letter_record
 from waybill.messaging.core.identity import UuidFactory
-from waybill.messaging.core.message import Message
+from waybill.messaging.core.message import Message, Record
 from waybill.messaging.core.outbox_row import encode_headers
+from waybill.messaging.core.ports import DeadLetter
 from waybill.messaging.runtime.relay_settings import RelaySettings
 from waybill.platform.embedded import EmbeddedPostgres
 from waybill.platform.embedded.binaries import installed_programs
@@ -39,12 +43,18 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Message as KafkaRecord
 
+    from waybill.blueprints.definition import Blueprint
     from waybill.messaging.adapters.kafka.headers import Consumed
 
 SHIPPED = Path(__file__).resolve().parents[2] / "deploy" / "debezium"
-SERVICES = ("order", "payment", "inventory", "notification")
+SERVICES = ("order", "payment", "inventory", "notification", "orchestrator")
 TOPIC = "cdc-order-events"
-TOPICS = [TOPIC, f"{TOPIC}.DLT"]
+DEAD = f"{TOPIC}.DLT"
+SAGA_TOPIC = "cdc-order.events"
+SAGA_DEAD = f"{SAGA_TOPIC}.dlq"
+MORE_HEADERS = "predicates.moreHeaders.pattern"
+OPTIONAL = ("causationId", "traceparent", "aggregateVersion")
+"""Headers that have no value where their column is NULL."""
 PARTITION_ROWS = 40
 PASSWORD = "cdc-secret"  # noqa: S105 - of a role of this test alone
 NOW = datetime(2026, 11, 21, 19, 30, 5, 172320, tzinfo=UTC)
@@ -55,16 +65,17 @@ _new_id = UuidFactory()
 class Database:
     """A service's database on a server that decodes its journal and listens on TCP."""
 
-    def __init__(self, server: EmbeddedPostgres, port: int) -> None:
+    def __init__(self, server: EmbeddedPostgres, port: int, service: str) -> None:
         self.port = port
+        self._name = f"{service}db"
         password = server.secrets.password("postgres")
         self._address = f"postgresql://postgres:{password}@127.0.0.1:{port}"
-        self.url = f"{self._address}/orderdb"
+        self.url = f"{self._address}/{self._name}"
 
     async def make(self) -> None:
         """The database with its schema."""
         administrator = await asyncpg.connect(f"{self._address}/postgres")
-        await administrator.execute("CREATE DATABASE orderdb")
+        await administrator.execute(f"CREATE DATABASE {self._name}")
         await administrator.close()
         await upgrade(self.url, partition_rows=PARTITION_ROWS)
 
@@ -98,8 +109,8 @@ class Database:
 
 
 @pytest.fixture
-def database(session_directory: Path) -> Iterator[Database]:
-    """One with the settings that the page on change data capture asks for."""
+def databases(session_directory: Path) -> Iterator[tuple[Database, Database]]:
+    """Those of two services, with the settings that the page on change data capture asks for."""
     port = free_port()
     settings = {
         "wal_level": "logical",
@@ -108,9 +119,10 @@ def database(session_directory: Path) -> Iterator[Database]:
         "port": str(port),
     }
     with EmbeddedPostgres(session_directory / "cdc", settings=settings) as server:
-        made = Database(server, port)
-        asyncio.run(made.make())
-        made.prepare()
+        made = Database(server, port, "order"), Database(server, port, "orchestrator")
+        for each in made:
+            asyncio.run(each.make())
+            each.prepare()
         yield made
 
 
@@ -123,48 +135,78 @@ def worker(session_directory: Path, kafka: OtherBroker) -> Iterator[Connect]:
 
 
 def connector(service: str, *, heartbeat_milliseconds: int) -> dict[str, Any]:
-    """The connector that we ship for a service, with a pulse that a test can wait for."""
+    """The connector that we ship, with a pulse that a test can wait for, on this test's topics."""
     read: dict[str, Any] = json.loads((SHIPPED / f"{service}.json").read_text())
-    read["config"]["heartbeat.interval.ms"] = str(heartbeat_milliseconds)
+    config = read["config"]
+    config["heartbeat.interval.ms"] = str(heartbeat_milliseconds)
+    config[MORE_HEADERS] = config[MORE_HEADERS].replace("(order", "cdc-(order")
     return read
 
 
-def messages(count: int) -> list[Message]:
-    """Events of several orders, one value that is no text, and every seventh a dead letter."""
+def messages(count: int, topic: str, own: dict[str, bytes]) -> list[Message]:
+    """Events of several orders, with headers of their `own`; one value is no text."""
     return [
         Message(
             id=_new_id(),
-            topic=TOPICS[number % 7 == 0],
+            topic=topic,
             type="OrderCreated",
             key=f"order-{number % 5}",
             value=b"\xff\x00" if number == 1 else b'{"number": %d}' % number,
             occurred_at=NOW,
             aggregate_type="Order",
-            aggregate_version=None if number % 7 == 0 else number,
+            aggregate_version=number if number % 4 else None,
             correlation_id=f"conversation-{number % 5}",
             causation_id=_new_id() if number % 2 else None,
             traceparent=f"00-{number:032x}-{1:016x}-01" if number % 3 else None,
             producer="order-service",
-            headers={"kafka_dlt-original-partition": b"\0\0\0\1"} if number % 7 == 0 else {},
+            headers=own,
         )
         for number in range(1, count + 1)
     ]
 
 
-def expected_headers(message: Message) -> dict[str, bytes]:
-    """The relay's, with what the page on change data capture says of Debezium's."""
-    relayed = to_headers(msgspec.structs.replace(message, headers={}))
-    headers = {name: value for name, value in relayed if isinstance(value, bytes)}
-    headers["id"] = headers["eventId"]
-    if message.headers:
-        headers["waybill-headers"] = encode_headers(message.headers).encode()
-    return headers
+def with_dead_letters(events: Sequence[Message], suffix: str) -> list[Message]:
+    """Behind every seventh the record of a dead letter that another service's event became."""
+    rows: list[Message] = []
+    for number, event in enumerate(events, start=1):
+        rows.append(event)
+        if number % 7 == 0:
+            failed = replace(event, id=_new_id(), producer="payment-service")
+            letter = DeadLetter(
+                consumer="order-service",
+                record=Record("payment-service", 3, number, failed),
+                error_type="ValueError",
+                error_message="no such product",
+                stacktrace="at line 1",
+            )
+            rows.append(dead_letter_record(letter, id_=_new_id(), redrives=1, suffix=suffix))
+    return rows
+
+
+def expected_headers(message: Message, service: str) -> dict[str, bytes | None]:
+    """The relay's, but for what the page on change data capture says."""
+    relayed = dict(to_headers(message))
+    is_dead = message.topic in {DEAD, SAGA_DEAD}
+    headers = {n: value for n, value in relayed.items() if n not in message.headers}
+    null = [name for name in OPTIONAL if not (is_dead and name == "causationId")]
+    found = {**dict.fromkeys(null), **headers, "id": str(message.id), "ce_source": f"/{service}"}
+    if is_dead or message.topic == SAGA_TOPIC:
+        found["waybill-headers"] = encode_headers(message.headers)
+    return {n: value.encode() if isinstance(value, str) else value for n, value in found.items()}
+
+
+def as_read(message: Message) -> Message:
+    """What a consumer takes it for: a dead letter's record has its original's id (promise P3)."""
+    if message.topic in {DEAD, SAGA_DEAD}:
+        assert message.causation_id is not None
+        return replace(message, id=message.causation_id, causation_id=None)
+    return message
 
 
 def has_all(sent: Sequence[Message]) -> Callable[[list[KafkaRecord]], bool]:
-    """Whether records of all these messages are there."""
+    """Whether records of all these rows are there."""
     wanted = {str(message.id).encode() for message in sent}
-    return lambda records: wanted <= {headers_of(record)["eventId"] for record in records}
+    return lambda records: wanted <= {headers_of(record)["id"] for record in records}
 
 
 @asynccontextmanager
@@ -176,7 +218,7 @@ async def watching(database: Database, bootstrap: str) -> AsyncIterator[Messagin
         codec=JsonCodec([]),
         settings=MessagingSettings(relay=RelaySettings(mode="cdc")),
         kafka=settings_for(bootstrap),
-        publishes=TOPICS,
+        publishes=[TOPIC, DEAD],
     )
     async with service:
         yield service
@@ -188,20 +230,25 @@ async def lag(service: MessagingService) -> int:
 
 
 async def test_debezium_publishes_what_the_relay_would(
-    database: Database, worker: Connect, kafka: OtherBroker
+    databases: tuple[Database, Database], worker: Connect, kafka: OtherBroker
 ) -> None:
     """Topic, key, value, partition and headers; new partitions and a SIGKILL included.
 
-    Protocol L6: and the position follows what stands in the topics.
+    Protocol L6: and the position follows what stands in the topics. Of dead letters' records too:
+    the headers are the relay's, and the orchestrator's outbox goes as the other services' do.
     """
-    create_topics(kafka.bootstrap, TOPICS)
-    worker.add(connector("order", heartbeat_milliseconds=500))
+    create_topics(kafka.bootstrap, [TOPIC, DEAD, SAGA_TOPIC, SAGA_DEAD])
+    database, of_orchestrator = databases
+    for each in ("order", "orchestrator"):
+        worker.add(connector(each, heartbeat_milliseconds=500))
     await asyncio.to_thread(worker.start, database.environment())
-    sent = messages(3 * PARTITION_ROWS)
+    sent = with_dead_letters(messages(3 * PARTITION_ROWS, TOPIC, {}), ".DLT")
+    told = with_dead_letters(messages(PARTITION_ROWS, SAGA_TOPIC, {"traceId": b"0af7"}), ".dlq")
     first, second = sent[: 2 * PARTITION_ROWS], sent[2 * PARTITION_ROWS :]
     async with watching(database, kafka.bootstrap) as service:
         await database.append(first[:PARTITION_ROWS])
         await database.append(first[PARTITION_ROWS:])
+        await of_orchestrator.append(told)
         await eventually(lambda: all_seen(service), 60)
         worker.kill()
         await database.append(second)  # into partitions that the publication never named
@@ -209,8 +256,10 @@ async def test_debezium_publishes_what_the_relay_would(
         await asyncio.to_thread(worker.start, database.environment())
         await eventually(lambda: all_seen(service), 60)
     read = partial(records_until, kafka.bootstrap)
-    records = await asyncio.to_thread(read, TOPICS, has_all(sent))
-    assert_as_relayed(records, sent)
+    records = await asyncio.to_thread(read, [TOPIC, DEAD], has_all(sent))
+    assert_as_relayed(records, sent, "order-service")
+    sagas = await asyncio.to_thread(read, [SAGA_TOPIC, SAGA_DEAD], has_all(told))
+    assert_as_relayed(sagas, told, "orchestrator")
     await asyncio.to_thread(read, ["__debezium-heartbeat.waybill.order"], bool)
     assert worker.state("waybill-order-outbox") == "RUNNING"
 
@@ -220,39 +269,58 @@ async def all_seen(service: MessagingService) -> bool:
     return await lag(service) == 0
 
 
-def assert_as_relayed(records: list[KafkaRecord], sent: Sequence[Message]) -> None:
-    """Each record is the relay's, and each key's come in order."""
+def assert_as_relayed(records: list[KafkaRecord], sent: Sequence[Message], service: str) -> None:
+    """Each record is the relay's, no header twice, and each key's events come in order."""
     by_id = {str(message.id).encode(): message for message in sent}
     for record in records:
-        message = by_id[headers_of(record)["eventId"]]
+        message = by_id[headers_of(record)["id"]]
         assert (record.topic(), record.value()) == (message.topic, message.value)
         assert record.key() == message.key.encode()
-        assert headers_of(record) == expected_headers(message)
-        assert to_record(cast("Consumed", record)).message == message
+        headers = record.headers() or []
+        assert dict(headers) == expected_headers(message, service)
+        assert len(headers) == len(dict(headers))
+        assert to_record(cast("Consumed", record)).message == as_read(message)
+    topic = sent[0].topic
     for key in {message.key for message in sent}:
-        assert firsts(records, key) == [
-            str(m.id).encode() for m in sent if m.key == key and m.topic == TOPIC
+        assert firsts(records, key, topic) == [
+            str(m.id).encode() for m in sent if m.key == key and m.topic == topic
         ]
 
 
-def firsts(records: list[KafkaRecord], key: str) -> list[bytes]:
+def firsts(records: list[KafkaRecord], key: str, topic: str) -> list[bytes]:
     """Ids of a key's events in the order in which they first appear."""
-    of_key = [r for r in records if r.key() == key.encode() and r.topic() == TOPIC]
-    return list(dict.fromkeys(headers_of(record)["eventId"] for record in of_key))
+    of_key = [r for r in records if r.key() == key.encode() and r.topic() == topic]
+    return list(dict.fromkeys(headers_of(record)["id"] for record in of_key))
 
 
 def test_the_connectors_of_the_services_differ_in_the_service_only() -> None:
-    """So that what is tested with one holds for all."""
+    """So that what is tested with two holds for all."""
     model = (SHIPPED / "order.json").read_text()
     names = (
         '"waybill-{}-outbox"',
         '"{}db"',
         '"waybill.{}"',
         '"waybill_{}_outbox"',
-        '"/{}-service"',
     )
     for service in SERVICES[1:]:
-        wanted = model
+        producer = service if service == "orchestrator" else f"{service}-service"
+        wanted = model.replace('"/order-service"', f'"/{producer}"')
         for name in names:
             wanted = wanted.replace(name.format("order"), name.format(service))
         assert (SHIPPED / f"{service}.json").read_text() == wanted
+
+
+@pytest.mark.parametrize("blueprint", BLUEPRINTS.values(), ids=BLUEPRINTS)
+def test_every_blueprints_outboxes_have_a_connector(blueprint: Blueprint) -> None:
+    """One a service that writes; headers beside the contract's are kept, and dead letters known."""
+    for name in blueprint.services:
+        shipped = json.loads((SHIPPED / f"{name.removesuffix('-service')}.json").read_text())
+        config = shipped["config"]
+        assert config["transforms.source.value.literal"] == f"/{name}"
+        for topic in blueprint.topics:
+            dead = topic + blueprint.dead_letter_suffix
+            assert re.fullmatch(config["predicates.deadLetter.pattern"], dead)
+            assert not re.fullmatch(config["predicates.deadLetter.pattern"], topic)
+            assert re.fullmatch(config[MORE_HEADERS], dead)
+            kept = re.fullmatch(config[MORE_HEADERS], topic) is not None
+            assert kept == bool(blueprint.headers), topic

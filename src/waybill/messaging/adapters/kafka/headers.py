@@ -173,9 +173,10 @@ def _own(topic: str, key: bytes, value: bytes, headers: dict[str, bytes | None])
 def _more(headers: dict[str, bytes | None], event_id: bytes) -> dict[str, bytes]:
     """Those beside the ones that fields of the message stand for."""
     own = {name: content for name, content in headers.items() if name not in _NAMES}
-    if own.get("id") == event_id:
-        del own["id"]  # Debezium's own
-    if (column := own.pop(COLUMN_HEADER, None)) is not None:
+    column = own.pop(COLUMN_HEADER, None)
+    if column is not None or own.get("id") == event_id:
+        own.pop("id", None)  # Debezium's own: the outbox row's, of dead letters as well
+    if column is not None:
         own.update(_decode_column(column))
     return _others(own)
 
