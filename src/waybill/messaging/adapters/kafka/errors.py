@@ -33,6 +33,11 @@ MISSING_TOPIC = frozenset(
     }
 )
 
+NOT_ALLOWED = frozenset(
+    {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
+)
+"""Whoever runs the brokers decides: other clients may ask or do this."""
+
 
 def error_of(raised: BaseException | object) -> KafkaError | None:
     """The KafkaError in an exception, or that was raised itself."""

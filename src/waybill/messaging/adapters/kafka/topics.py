@@ -15,7 +15,14 @@ from confluent_kafka.admin import ConfigResource, OffsetSpec, ResourceType
 from confluent_kafka.cimpl import NewTopic
 
 from waybill.messaging.adapters.kafka.admin import Admin, Place, answer
-from waybill.messaging.adapters.kafka.errors import MISSING_TOPIC, error_of, in_thread, outage
+from waybill.messaging.adapters.kafka.errors import (
+    MISSING_TOPIC,
+    NOT_ALLOWED,
+    error_of,
+    in_thread,
+    outage,
+)
+from waybill.messaging.adapters.kafka.retention import check_retention
 from waybill.messaging.core.errors import ConfigurationError, TransientError
 
 if TYPE_CHECKING:
@@ -26,9 +33,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 PROTOCOLS_PROPERTY = "group.coordinator.rebalance.protocols"
-NOT_ALLOWED = frozenset(
-    {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
-)
 CREATED_SECONDS_MAX = 10.0
 CREATED_POLL_SECONDS = 0.05
 
@@ -44,12 +48,15 @@ class Topics:
         self._cluster_id = ""
         self._led: set[str] = set()
         """Topics of which each partition was seen with a leader."""
+        self._kept: set[str] = set()
+        """Topics whose retention was looked at, or is what we gave them."""
 
     async def prepare(self, names: Iterable[str]) -> None:
         """Create those that are missing, then check all of them. May be repeated and raced.
 
-        Raises ConfigurationError (another number of partitions) or TransientError (the cluster
-        cannot be asked now, or does not let this client create one).
+        Raises ConfigurationError (another number of partitions, or a retention that outbox and
+        inbox were not told of) or TransientError (the cluster cannot be asked now, or does not let
+        this client create one).
         """
         wanted = sorted(set(names))
         known = await self.describe(wanted)
@@ -66,6 +73,8 @@ class Topics:
                     "drain, delete the topic and let it be created anew; partitions added to a "
                     "topic move keys and break their order"
                 )
+        await check_retention(self._admin, known.keys() - self._kept, self._settings)
+        self._kept.update(known)
 
     async def describe(self, names: Iterable[str]) -> dict[str, tuple[str, int]]:
         """Id and number of partitions of those that exist. Raises TransientError."""
@@ -181,6 +190,7 @@ class Topics:
                 if told is None or told.code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise self._translated(error, name) from error
             else:
+                self._kept.add(name)
                 logger.info("created topic %s with %d partitions", name, settings.partitions)
 
     async def _until_known(self, names: list[str]) -> dict[str, tuple[str, int]]:
