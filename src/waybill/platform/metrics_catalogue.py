@@ -117,5 +117,6 @@ GAUGES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
         (),
     ),
     "postgres_prepared_transactions": ("Transactions that wait for a second phase", ()),
+    "retry_budget_tokens": ("What is left for retries of outside calls; at 0 they wait", ("name",)),
     "circuit_breaker_state": ("1 for the state it is in", ("name", "state")),
 }

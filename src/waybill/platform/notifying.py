@@ -23,7 +23,7 @@ from waybill.commerce.notifications.http_notify import (
 from waybill.commerce.orders.notices import NoticeHandler, NoticesSettled
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.platform.own_databases import secret
-from waybill.platform.sampling import follow_breaker
+from waybill.platform.sampling import follow_calls
 from waybill.platform.stores import POSTGRES, Stores
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def notices_out(
         policy=replace(POLICY, timeout_seconds=timeout + ANSWER_MARGIN_SECONDS),
     )
     ports = messaging.ports
-    follow_breaker(metrics, calls.kind, calls.breaker, ports.clock.monotonic)
+    follow_calls(metrics, calls, ports.clock.monotonic)
     failed = FailedNotifications(*_parked_and_again(messaging))
     messaging.every(settings.notify_retry_interval_seconds, WHO, failed.retry_all)
     handler = NoticeHandler(kind=NOTIFY, calls=calls, new_id=ports.new_id)

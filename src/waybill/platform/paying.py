@@ -19,7 +19,7 @@ from waybill.commerce.waiting import Waiting
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase
 from waybill.messaging.core.retry import Backoff
 from waybill.messaging.runtime.delivery import DeliveryPolicy
-from waybill.platform.sampling import follow_breaker
+from waybill.platform.sampling import follow_calls
 from waybill.platform.settings import reached_at
 
 if TYPE_CHECKING:
@@ -129,8 +129,7 @@ class RequestPayments:
         )
         payments.calls = self._calls
         self.begin = payments.begin
-        kind, breaker = self._calls.kind, self._calls.breaker
-        follow_breaker(shop.metrics, kind, breaker, self._ports.clock.monotonic)
+        follow_calls(shop.metrics, self._calls, self._ports.clock.monotonic)
 
     @classmethod
     def of(cls, shop: Workshop, handler: OrderHandler) -> Self:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from waybill.messaging.core.ports import Database
     from waybill.messaging.core.relay_status import RelayStatus
     from waybill.messaging.engines.port import Engine
+    from waybill.messaging.runtime.deliverer import Deliverer
     from waybill.messaging.runtime.ports import ServicePorts
     from waybill.platform.metrics import ServiceMetrics
     from waybill.platform.stores import Stores
@@ -46,6 +47,15 @@ DOWN_SECONDS: Final = 8.0
 UP_BY: Final = {"backlog": "database_up", "kafka": "kafka_up"}
 
 logger = logging.getLogger(__name__)
+
+
+def follow_calls(
+    metrics: ServiceMetrics, deliverer: Deliverer, monotonic: Callable[[], float]
+) -> None:
+    """What keeps these calls within bounds: the breaker, and the budget of their retries."""
+    follow_breaker(metrics, deliverer.kind, deliverer.breaker, monotonic)
+    budget = deliverer.budget
+    metrics.follow("retry_budget_tokens", lambda: budget.tokens(monotonic()), name=deliverer.kind)
 
 
 def follow_breaker(

@@ -50,7 +50,7 @@ from waybill.platform.paying import (
     pays_inside,
     provider_of,
 )
-from waybill.platform.sampling import follow_breaker
+from waybill.platform.sampling import follow_calls
 from waybill.platform.settings import reached_at, variable_of
 from waybill.platform.stores import POSTGRES, Stores
 
@@ -261,7 +261,7 @@ async def build_payment(shop: Workshop) -> Built:
         policy=policy,
     )
     for deliverer in (charges, refunds):
-        follow_breaker(shop.metrics, deliverer.kind, deliverer.breaker, ports.clock.monotonic)
+        follow_calls(shop.metrics, deliverer, ports.clock.monotonic)
     handler = payment_handlers.PaymentHandler(
         charges=charges,
         refunds=refunds,
@@ -303,7 +303,7 @@ async def build_notification(shop: Workshop) -> Built:
             concurrency_max=shop.outside.mails_at_once(shop.settings.batch_size_max)
         ),
     )
-    follow_breaker(shop.metrics, emails.kind, emails.breaker, ports.clock.monotonic)
+    follow_calls(shop.metrics, emails, ports.clock.monotonic)
     handler = notification_handlers.NotificationHandler(
         emails=emails, new_id=ports.new_id, tell=shop.blueprint.tell
     )

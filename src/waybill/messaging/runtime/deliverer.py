@@ -18,6 +18,7 @@ from waybill.messaging.core.breaker import Breaker, BreakerPolicy
 from waybill.messaging.core.errors import TransientError
 from waybill.messaging.core.outcome import Refused, Unknown
 from waybill.messaging.core.ports import Delivery, Park, Retry
+from waybill.messaging.core.retry_budget import RetryBudget
 from waybill.messaging.runtime.delivery import (
     CANCELLED,
     DEADLINE,
@@ -79,8 +80,13 @@ class Deliverer(Loop):
         self.breaker = breaker or Breaker(BreakerPolicy(), ports.random)
         self._ports = ports
         self._deliveries = deliveries
+        self.budget = RetryBudget(policy.retry_budget)
         self._outside = Outside(
-            kind, ports=ports, breaker=self.breaker, timeout_seconds=policy.timeout_seconds
+            kind,
+            ports=ports,
+            breaker=self.breaker,
+            budget=self.budget,
+            timeout_seconds=policy.timeout_seconds,
         )
         self._call = call
         self._query = query
@@ -298,7 +304,8 @@ class Deliverer(Loop):
 
     async def _make(self, delivery: Delivery) -> Verdict:
         begun = self._clock.monotonic()
-        outcome = await self._outside.request(delivery, self._call)
+        lost = delivery.ask_first or delivery.id in self._begun
+        outcome = await self._outside.call(delivery, self._call, after_timeout=lost)
         verdict = after_call(outcome, delivery, self._policy, self._ports.random)
         if isinstance(outcome, Unknown):
             self._remember(delivery, verdict, begun)
@@ -314,7 +321,7 @@ class Deliverer(Loop):
         counted, begun = self._begun.get(delivery.id, (delivery.attempts, now))
         if counted != delivery.attempts:
             begun = now
-        outcome = await self._outside.request(delivery, query, is_query=True)
+        outcome = await self._outside.query(delivery, query)
         verdict = after_query(
             outcome,
             delivery,
@@ -345,6 +352,6 @@ class Deliverer(Loop):
             if isinstance(verdict, Retry):
                 heappush(self._due, now + verdict.delay_seconds)
                 self._claim_at = min(self._claim_at, now + verdict.delay_seconds)
-            if not (isinstance(verdict, Retry) and verdict.ask_first):
+            if not isinstance(verdict, Retry):
                 self._begun.pop(delivery.id, None)
         self._wake.set()

@@ -9,6 +9,7 @@ from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.core.outcome import Delivered, Failed, NotFound, Refused, Unknown
 from waybill.messaging.core.ports import Park, Retry
 from waybill.messaging.core.retry import Backoff
+from waybill.messaging.core.retry_budget import RetryBudgetPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +47,7 @@ class DeliveryPolicy:
     uncounted_seconds: float = 1.0
     backoff: Backoff = field(default_factory=lambda: Backoff(base_seconds=1.0))
     settle_backoff: Backoff = field(default_factory=Backoff)
+    retry_budget: RetryBudgetPolicy = field(default_factory=RetryBudgetPolicy)
 
     def __post_init__(self) -> None:
         if self.timeout_seconds + self.margin_seconds >= self.lease_seconds:

@@ -1,4 +1,7 @@
-"""One request to the outside: through the breaker, within its time, with an Outcome in any case."""
+"""One request to the outside, within its time, with an Outcome in any case.
+
+Through the breaker, and a retry within the retry budget: what either turns away makes no request.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from waybill.messaging.core.ports import Delivery
 
 if TYPE_CHECKING:
     from waybill.messaging.core.breaker import Breaker
+    from waybill.messaging.core.retry_budget import RetryBudget
     from waybill.messaging.runtime.ports import ServicePorts
 
 Call = Callable[[Delivery], Awaitable[Outcome]]
@@ -38,23 +42,50 @@ class Outside:
     """
 
     def __init__(
-        self, kind: str, *, ports: ServicePorts, breaker: Breaker, timeout_seconds: float
+        self,
+        kind: str,
+        *,
+        ports: ServicePorts,
+        breaker: Breaker,
+        budget: RetryBudget,
+        timeout_seconds: float,
     ) -> None:
         self._kind = kind
+        self._random = ports.random
         self._clock = ports.clock
         self._observer = ports.observer
         self._breaker = breaker
+        self._budget = budget
         self._timeout_seconds = timeout_seconds
 
-    async def request(
-        self, delivery: Delivery, act: Call | Query, *, is_query: bool = False
+    async def call(self, delivery: Delivery, act: Call, *, after_timeout: bool) -> QueryOutcome:
+        """Call once; if it was called before, within the retry budget."""
+        retries = delivery.attempts > 0 or after_timeout
+        return await self._request(delivery, act, retries=retries, after_timeout=after_timeout)
+
+    async def query(self, delivery: Delivery, act: Query) -> QueryOutcome:
+        """Ask once. What must be known before another call costs nothing but its time (M6)."""
+        return await self._request(delivery, act, is_query=True)
+
+    async def _request(
+        self,
+        delivery: Delivery,
+        act: Call | Query,
+        *,
+        is_query: bool = False,
+        retries: bool = False,
+        after_timeout: bool = False,
     ) -> QueryOutcome:
-        """Call or query once. A rejection by the breaker makes no request and is no attempt."""
+        """A rejection makes no request and is no attempt."""
         start = self._clock.monotonic()
         permit = self._breaker.permit(start)
         if permit is None:
             wait = self._breaker.wait_seconds(start)
             return Failed("breaker open", counts=False, retry_after_seconds=wait)
+        if retries and not self._budget.take(start, after_timeout=after_timeout):
+            self._breaker.release(permit, start)
+            wait = self._budget.policy.wait_seconds * (0.5 + self._random())
+            return Failed("retry budget used up", counts=False, retry_after_seconds=wait)
         try:
             outcome = await self._timed(delivery, act, is_query=is_query)
         except BaseException:
@@ -63,6 +94,8 @@ class Outside:
         now = self._clock.monotonic()
         failed = isinstance(outcome, Failed | Unknown)
         self._breaker.record(permit, now, failed=failed, seconds=now - start)
+        if failed or not is_query:
+            self._budget.record(failed=failed)
         self._observer.attempted(self._kind, type(outcome).__name__.lower(), now - start)
         return outcome
 
