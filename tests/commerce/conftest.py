@@ -32,6 +32,7 @@ ON_BOTH_ENGINES = frozenset(
         "test_orders_intake",
         "test_orders_over_http",
         "test_orders_owned",
+        "test_outbox_states",
     }
 )
 """Test files whose tests run on PostgreSQL and on MariaDB."""
