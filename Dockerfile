@@ -23,7 +23,8 @@ FROM python:${PYTHON}
 RUN python -m pip uninstall --yes setuptools wheel pip \
     && groupadd --system --gid 10001 waybill \
     && useradd --system --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent \
-        --shell /usr/sbin/nologin waybill
+        --shell /usr/sbin/nologin waybill \
+    && mkdir /audit && chown 10001:10001 /audit
 COPY --from=build /opt/waybill /opt/waybill
 ENV PATH=/opt/waybill/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

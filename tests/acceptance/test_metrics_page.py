@@ -20,11 +20,11 @@ ROW = re.compile(r"^\| `(\w+)` \| (\w+)[^|]*\|[^|]*\| [^|]+ \|$", re.MULTILINE)
 PROCESS = re.compile(r"`((?:process|python)_\w+)`")
 
 
-WITH_MORE = re.compile(r"^With (?:Kafka|a cache) .*?(?=^###)", re.MULTILINE | re.DOTALL)
+WITH_MORE = re.compile(r"^With (?:Kafka|a cache|an audit) .*?(?=^###)", re.MULTILINE | re.DOTALL)
 
 
 def documented() -> dict[str, str]:
-    """The kind of each metric that the tables name, those of Kafka and a cache left out."""
+    """The kind of each metric that the tables name, those of Kafka, a cache, an audit left out."""
     return dict(ROW.findall(WITH_MORE.sub("", PAGE.read_text())))
 
 

@@ -36,7 +36,7 @@ READY = "/readyz"
 TARGETS = ROOT / "infra/prometheus/services"
 AROUND = {"postgres", "kafka", "prometheus", "grafana", "tempo"}
 NINE = {*(plan.name for plan in plans_of(DEFAULT).values()), *AROUND}
-BESIDE = {"redis", "mail", "tools", "collector"}
+BESIDE = {"redis", "mail", "audit", "tools", "collector"}
 """Profiles that no blueprint needs."""
 KNOWN = (*BLUEPRINTS.values(), *WITH_PAYMENT.values())
 NOT_ROOT_BY_ITSELF = {"apache/kafka", "kafbat/kafka-ui"}
@@ -178,6 +178,30 @@ def test_a_container_holds_no_secret_of_another(containers: Services, name: str)
     assert containers[name]["environment"]["KAFKA_BROKERS"] == "kafka:9092"
 
 
+def test_audits_are_shown_where_prometheus_asks(
+    containers: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The profile `audit`: it may read every database, the order service shows what it writes."""
+    service, shows = containers["audit"], containers["order-service"]
+    (loop,) = service["command"]
+    (file,) = re.findall(r"waybill audit --settle \d+ --prometheus (\S+); sleep 3600", loop)
+    assert f"WAYBILL_AUDIT_FILE={file}" in (ROOT / "docs/deployment.md").read_text()
+    assert service["volumes"] == [f"audit:{Path(file).parent}"]
+    assert shows["volumes"] == [f"audit:{Path(file).parent}:ro"]
+    assert file in service["healthcheck"]["test"][-1]
+    assert f"chown 10001:10001 {Path(file).parent}\n" in (ROOT / "Dockerfile").read_text()
+    assert "WAYBILL_AUDIT_FILE" in shows["environment"]
+    for name, text in {**service["environment"], "WAYBILL_AUDIT_FILE": file}.items():
+        monkeypatch.setenv(name, str(text))
+    assert Settings.load(data_directory=tmp_path).audit_file == Path(file)
+    own = OwnDatabases.from_environment(os.environ)
+    assert own is not None
+    assert all(f"{each}_auditor:" in urls_of(own, each).auditor for each in DATABASES)
+    assert {name for name in service["environment"] if "PASSWORD" in name} == {
+        f"WAYBILL_{each.upper()}_AUDITOR_PASSWORD" for each in DATABASES
+    }
+
+
 def test_a_cache_and_a_mail_server_are_asked_for_by_variables(
     containers: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,7 +235,7 @@ def test_nobody_is_root_or_reachable_from_outside(containers: Services) -> None:
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}
-        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
         assert not service["image"].endswith(":latest")
     assert {name for name, service in containers.items() if not service.get("read_only")} == {
         "kafka",  # writes its configuration beside its programs

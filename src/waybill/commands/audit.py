@@ -108,7 +108,7 @@ def _with_accounts(settings: Settings) -> Blueprint:
 
 
 def _expose(report: Report, path: Path) -> None:
-    """For node_exporter: it reads what ends in .prom in its directory."""
+    """For the order service, which shows it among its metrics."""
     from datetime import UTC, datetime  # noqa: PLC0415 - fast help
 
     from waybill.operations.audit.exposition import write_exposition  # noqa: PLC0415 - as above

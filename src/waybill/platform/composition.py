@@ -27,6 +27,7 @@ from waybill.messaging.runtime.doorbell import Doorbell
 from waybill.messaging.runtime.policy import ConsumerPolicy
 from waybill.messaging.runtime.relay_settings import RelayFigures, RelaySettings
 from waybill.messaging.service import DAY_SECONDS, MessagingService, MessagingSettings
+from waybill.platform.audit_figures import audit_collector
 from waybill.platform.caches import caches_of
 from waybill.platform.chosen import chosen
 from waybill.platform.databases import databases_of, urls_of
@@ -302,6 +303,8 @@ class Platform:
             hosts=self._hosted(plan) if name == self._blueprint.host else None,
             kafka=self._kafka,
         )
+        if name == self._blueprint.host:
+            metrics.registry.register(audit_collector(self._settings))
         brake = Brake("disk brake", disks, ports=messaging.ports)
         messaging.add(brake)
         health = Health(_checks(messaging) | caches.checks)

@@ -43,7 +43,7 @@ def lines(secret: Callable[[], str], blueprint: str = DEFAULT.name) -> Iterator[
     yield "#   set -a; . ./.env; set +a; .venv/bin/waybill serve order"
     yield ""
     yield "# One of `waybill blueprints`; and the profiles of containers, with commas between:"
-    yield "# the blueprint's, and redis, mail, tools or collector as you like"
+    yield "# the blueprint's, and redis, mail, audit, tools or collector as you like"
     yield f"WAYBILL_BLUEPRINT={blueprint}"
     yield f"COMPOSE_PROFILES={blueprint}"
     yield ""
@@ -65,6 +65,9 @@ def lines(secret: Callable[[], str], blueprint: str = DEFAULT.name) -> Iterator[
     yield ""
     yield "# Grafana's user admin"
     yield f"GRAFANA_PASSWORD={secret()}"
+    yield ""
+    yield "# /audit/audit.prom with the profile audit: its audits are among the metrics, for alerts"
+    yield "WAYBILL_AUDIT_FILE="
     yield ""
     yield "# A cache in front of the databases, if REDIS_HOST names one"
     yield from (f"{name}={value}" for name, value in REDIS.items())

@@ -65,6 +65,12 @@ class Settings(BaseSettings):
     outbox_mode: Literal["relay", "cdc"] = "relay"
     """On Kafka: our relay sends, or a connector does and it only watches (docs/library/cdc.md)."""
 
+    audit_file: Path | None = None
+    """What `waybill audit --prometheus` writes, for the order service's metrics (docs/audit.md).
+
+    Not set: `audit.prom` in the data folder, if it is there.
+    """
+
     # Orders
     order_deadline_seconds: Seconds = 900.0
     prices: Literal["client", "catalogue"] = "client"

@@ -1,4 +1,4 @@
-"""An audit's outcome as Prometheus takes it from a file: node_exporter's textfile collector."""
+"""An audit's outcome in a file, in Prometheus's format: the order service shows it."""
 
 from __future__ import annotations
 
