@@ -1,10 +1,15 @@
-"""Seed 001 with its payment step: paid before stock is asked for, refunded where there is none."""
+"""Seed 001 with its payment step: paid before stock is asked for, refunded where there is none.
+
+Paid with a provider of the user's own, the class that docs/library/payment-provider.md shows.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.acceptance import voucher_shop
 from tests.acceptance.database import rows
 from tests.acceptance.processes import PlatformProcess, wait_for
 from tests.acceptance.test_reservation import OUTBOX, becomes, level, place, stock
@@ -21,12 +26,16 @@ ENDED = {"CONFIRMED", "FAILED"}
 
 @pytest.fixture(scope="module")
 def platform(new_platform: NewPlatform) -> Iterator[PlatformProcess]:
-    """A platform whose provider captures for every other order."""
+    """A platform whose provider, a class of the user's, captures for every other order."""
     with new_platform(
         WAYBILL_BLUEPRINT="reservation",
         WAYBILL_PAYMENT_STEP="true",
-        WAYBILL_PAYMENT_SUCCESS_RATE="0.5",
+        PAYMENT_PROVIDER="tests.acceptance.voucher_shop:make",
     ) as platform:
+        file = platform.data.parent / "vouchers"
+        file.touch()
+        file.chmod(0o666)
+        platform.environment[voucher_shop.FILE] = str(file)
         yield platform.start()
 
 
@@ -66,7 +75,7 @@ def test_orders_are_paid_then_reserved(platform: PlatformProcess) -> None:
 
 
 def test_stock_that_is_not_there_gives_the_money_back(platform: PlatformProcess) -> None:
-    """FAILED after the payment: refund requested, refunded; then the audit of all of it."""
+    """FAILED after the payment: refunded; then the audit of all, and the provider's own books."""
     stock(platform, "SKU-2", 0)
 
     def refunding() -> str | None:
@@ -79,3 +88,11 @@ def test_stock_that_is_not_there_gives_the_money_back(platform: PlatformProcess)
     report = platform.run("audit", "--settle", "60")
     assert report.returncode == 0, report.stdout + report.stderr
     assert "audit: clean" in report.stdout
+    assert "its payment provider keeps no ledger" in report.stdout
+    booked = voucher_shop.books(Path(platform.environment[voucher_shop.FILE]))
+    captured = [each.key for each in booked if (each.asked, each.answer) == ("charge", "Delivered")]
+    back = {each.key for each in booked if (each.asked, each.answer) == ("refund", "Delivered")}
+    assert len(captured) == len(set(captured)), "no order is charged twice"
+    kept = "SELECT id FROM app.orders WHERE status = 'CONFIRMED'"
+    assert set(captured) - back == {str(row["id"]) for row in rows(platform.data, "order", kept)}
+    assert back

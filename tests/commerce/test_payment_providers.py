@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import secrets
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +14,9 @@ from waybill.commerce.http.client import ClientSettings
 from waybill.commerce.payments.http_provider import HttpProvider
 from waybill.commerce.payments.simulation import simulated_success
 from waybill.commerce.payments.simulator import SimulatedProvider, SimulatorSettings
-from waybill.commerce.testing.payment_provider import PaymentProviderContract, Wanted
+from waybill.commerce.payments.webhook import sign
+from waybill.commerce.testing.payment_provider import PaymentProviderContract, Wanted, charge
+from waybill.commerce.testing.payment_webhooks import PaymentWebhookContract, Sent
 from waybill.commerce.testing.provider_server import ProviderServer
 from waybill.messaging.core.identity import new_id
 from waybill.messaging.runtime.ports import SilentObserver
@@ -87,3 +92,27 @@ class TestHttp(PaymentProviderContract):
         wanted = Wanted(new_id())
         server.declines.add(str(wanted.order_id))
         return wanted
+
+
+class TestHttpWebhooks(PaymentWebhookContract):
+    """Those of the server that stands for a provider."""
+
+    @pytest.fixture
+    def secret(self) -> str:
+        """As a provider gives one."""
+        return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+    @pytest.fixture
+    def told(self) -> Wanted:
+        """A charge."""
+        return Wanted(new_id())
+
+    @pytest.fixture
+    async def sent(self, told: Wanted, secret: str) -> Sent:
+        """What it sends when that was captured."""
+        async with ProviderServer(new_id=new_id) as server:
+            provider = HttpProvider(ClientSettings(url=server.url))
+            await charge(provider, told)
+            await provider.close()
+            body = server.webhook("charge", told.key)
+        return Sent(sign(secret, "msg_1", body, now=datetime.now(UTC)), body)  # noqa: TID251 - the provider's clock

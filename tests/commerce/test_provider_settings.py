@@ -33,6 +33,7 @@ def test_token_and_secrets_are_read_and_never_shown(tmp_path: Path) -> None:
         }
     )
     assert settings is not None
+    assert settings.client is not None
     assert (settings.client.url, settings.client.token) == ("https://pay.example", "very secret")
     assert settings.webhooks is not None
     assert len(settings.webhooks.keys) == 2
@@ -46,6 +47,11 @@ def test_token_and_secrets_are_read_and_never_shown(tmp_path: Path) -> None:
         ({"PAYMENT_WEBHOOK_SECRETS": SECRET}, "do nothing without PAYMENT_PROVIDER_URL"),
         ({**URL, "PAYMENT_WEBHOOK_SECRETS": "short"}, "webhook secret"),
         ({"PAYMENT_PROVIDER_URL": "pay.example"}, "give http"),
+        ({**URL, "PAYMENT_PROVIDER": "shop:make"}, "are both set"),
+        (
+            {"PAYMENT_PROVIDER": "shop:make", "PAYMENT_PROVIDER_TOKEN": "a"},
+            "PAYMENT_PROVIDER_TOKEN do nothing without PAYMENT_PROVIDER_URL",
+        ),
         ({**URL, "PAYMENT_PROVIDER_TOKEN_FILE": "/nowhere"}, "cannot be read"),
         (
             {**URL, "PAYMENT_PROVIDER_TOKEN": "a", "PAYMENT_PROVIDER_TOKEN_FILE": "/b"},

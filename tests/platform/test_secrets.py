@@ -41,6 +41,7 @@ def provider(given: Mapping[str, str]) -> object:
         {"PAYMENT_PROVIDER_URL": "https://pay.test", **given}
     )
     assert settings is not None
+    assert settings.client is not None
     return settings.client.token, settings.webhooks and settings.webhooks.secrets
 
 

@@ -133,7 +133,7 @@ def _services(text: str) -> frozenset[str]:
 
 
 def _outside() -> frozenset[str]:
-    """A provider over HTTP keeps its books where we cannot look; the simulator has none then."""
+    """A provider of one's own keeps its books where we cannot look; the simulator has none then."""
     from waybill.commerce.payments.outside import ProviderSettings  # noqa: PLC0415 - fast help
     from waybill.operations.audit.scope import PROVIDER  # noqa: PLC0415 - as above
 

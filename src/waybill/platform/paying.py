@@ -1,11 +1,11 @@
-"""How orders are paid: by a provider inside the platform or over HTTP, and inside the request."""
+"""How orders are paid: by the simulator, over HTTP or by a class of the user's; in the request."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from random import SystemRandom
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 from waybill.commerce.http.client import ClientSettings
 from waybill.commerce.orders.paying import PAYMENT, OrderPayments, PayingIntake
@@ -19,6 +19,7 @@ from waybill.commerce.waiting import Waiting
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase
 from waybill.messaging.core.retry import Backoff
 from waybill.messaging.runtime.delivery import DeliveryPolicy
+from waybill.platform.named_provider import made_by
 from waybill.platform.sampling import follow_calls
 from waybill.platform.settings import reached_at
 
@@ -39,6 +40,7 @@ RETRY_SECONDS = 0.2
 """About the first pause: a request waits for the call that follows a failed one."""
 
 
+@runtime_checkable
 class Closable(Protocol):
     """What is to be closed after its service stopped."""
 
@@ -62,19 +64,24 @@ async def provider_of(shop: Workshop) -> Provider:
     chosen = ProviderSettings.from_environment(
         os.environ, connections_max=shop.settings.batch_size_max
     )
-    return await _simulated(shop) if chosen is None else _outside(shop, chosen)
+    return await _simulated(shop) if chosen is None else await _outside(shop, chosen)
 
 
-def _outside(shop: Workshop, chosen: ProviderSettings) -> Provider:
+async def _outside(shop: Workshop, chosen: ProviderSettings) -> Provider:
     ports = shop.messaging.ports
-    provider = HttpProvider(chosen.client)
+    provider: PaymentProvider
+    if chosen.client is not None:
+        provider = HttpProvider(chosen.client)
+    else:
+        provider = await made_by(chosen.factory)
     webhooks = None
     if chosen.webhooks is not None:
         notices = ProviderNotices(
             ports, deliveries=shop.messaging.deliveries, provider=provider, counters=shop.metrics
         )
         webhooks = webhook_surface(notices, chosen.webhooks, now=ports.clock.now)
-    return Provider(port=provider, clients=(provider,), webhooks=webhooks)
+    clients = (provider,) if isinstance(provider, Closable) else ()
+    return Provider(port=provider, clients=clients, webhooks=webhooks)
 
 
 async def _simulated(shop: Workshop) -> Provider:

@@ -1,4 +1,6 @@
-"""Which payment provider is used: one over HTTP where the environment names it, with its webhooks.
+"""Which payment provider is used, where the environment names one, and whose webhooks are believed.
+
+Either one over HTTP, or a class of the user's own (`PAYMENT_PROVIDER=module:factory`).
 
 Secrets come from the environment or from files; none is shown anywhere.
 """
@@ -16,7 +18,8 @@ from waybill.messaging.secret import FILE, secret_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-URL, TOKEN, CA_FILE, SECRETS = (
+FACTORY, URL, TOKEN, CA_FILE, SECRETS = (
+    "PAYMENT_PROVIDER",
     "PAYMENT_PROVIDER_URL",
     "PAYMENT_PROVIDER_TOKEN",
     "PAYMENT_PROVIDER_CA_FILE",
@@ -26,33 +29,46 @@ URL, TOKEN, CA_FILE, SECRETS = (
 
 @dataclass(frozen=True, kw_only=True)
 class ProviderSettings:
-    """Where the provider is, and whose webhooks are believed (None: nobody's)."""
+    """Where the provider is, or what makes it; whose webhooks are believed (None: nobody's)."""
 
-    client: ClientSettings = field(repr=False)
+    client: ClientSettings | None = field(default=None, repr=False)
+    factory: str = ""
+    """`module:name` of what makes it, if it is a class in this process."""
     webhooks: WebhookSettings | None = field(default=None, repr=False)
 
     @classmethod
     def from_environment(
         cls, environment: Mapping[str, str], *, connections_max: int = 64
     ) -> Self | None:
-        """None without PAYMENT_PROVIDER_URL: then the simulator is used.
+        """None without either of them: then the simulator is used.
 
         Raises ConfigurationError for what would do nothing, or cannot be read.
         """
         given = {name: text.strip() for name, text in environment.items() if text.strip()}
-        if URL not in given:
-            useless = (TOKEN, TOKEN + FILE, CA_FILE, SECRETS, SECRETS + FILE)
-            if lonely := [name for name in useless if name in given]:
-                raise ConfigurationError(f"{', '.join(lonely)} do nothing without {URL}")
+        _refuse_useless(given)
+        if URL not in given and FACTORY not in given:
             return None
         listed = secret_of(given, SECRETS).split(",")
         secrets = tuple(each.strip() for each in listed if each.strip())
-        return cls(
-            client=ClientSettings(
-                url=given[URL],
-                token=secret_of(given, TOKEN).strip(),
-                ca_file=given.get(CA_FILE, ""),
-                connections_max=connections_max,
-            ),
-            webhooks=WebhookSettings(secrets=secrets) if secrets else None,
+        webhooks = WebhookSettings(secrets=secrets) if secrets else None
+        if FACTORY in given:
+            return cls(factory=given[FACTORY], webhooks=webhooks)
+        client = ClientSettings(
+            url=given[URL],
+            token=secret_of(given, TOKEN).strip(),
+            ca_file=given.get(CA_FILE, ""),
+            connections_max=connections_max,
         )
+        return cls(client=client, webhooks=webhooks)
+
+
+def _refuse_useless(given: Mapping[str, str]) -> None:
+    if URL in given and FACTORY in given:
+        raise ConfigurationError(f"{FACTORY} and {URL} are both set: one provider takes the money")
+    if URL in given:
+        return
+    useless = [TOKEN, TOKEN + FILE, CA_FILE]
+    if FACTORY not in given:
+        useless += [SECRETS, SECRETS + FILE]
+    if lonely := [name for name in useless if name in given]:
+        raise ConfigurationError(f"{', '.join(lonely)} do nothing without {URL}")
