@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.acceptance.processes import wait_for
+from tests.acceptance.runbook import RUNBOOK, commands, complaint, complaints, sections
+from tests.acceptance.test_poison import POISON
+from tests.faults.topics import HUGE
 from tests.kafka.broker import Broker, running_broker
 from tests.observability import prometheus as real
 from tests.observability.files import alerts, panels, selectors, without_threshold
 from tests.observability.observed import at_work, scraped
+
+from waybill.messaging.core.identity import new_id
+from waybill.messaging.core.lanes import lane_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +62,24 @@ def test_queries_of_kafka_find_data(prometheus: Prometheus) -> None:
         queries |= {without_threshold(alert.expression)} if alert.kafka else set()
     assert len(queries) > 15
     assert {query for query in queries if not prometheus.query(query)} == set()
+
+
+def test_the_runbook_for_alerts_of_kafka_runs(site: Site, prometheus: Prometheus) -> None:
+    """With a record that Kafka does not take: it is told of, shown, and skipped by its command."""
+    message, key = str(new_id()), str(new_id())
+    site.value("order", POISON, message, key, lane_of(key), HUGE)
+    prometheus.fires("RecordsHeld")
+    assert prometheus.firing() == {"RecordsHeld"}
+    names = [alert.name for alert in alerts() if alert.kafka]
+    every = sorted({line for name in names for line in commands(sections()[name])})
+    assert len(every) >= 6
+    assert complaints(site.order, every) == []
+    (listing,) = [line for line in commands(sections()["RecordsHeld"]) if "held list" in line]
+    told = site.order.run(*listing.split()[1:], "--json").stdout
+    assert message in told
+    (skipping,) = [line for line in commands(RUNBOOK.read_text()) if "held skip" in line]
+    assert complaint(site.order, skipping, MESSAGE=message) == ""
+    prometheus.is_quiet()
 
 
 def test_a_stopped_broker_fires_its_alert_alone(
