@@ -12,6 +12,7 @@ import httpx2
 import pytest
 from tests.acceptance.books import assert_balanced
 from tests.acceptance.processes import PlatformProcess, free_port_base, wait_for
+from tests.kafka.records import headers_of, records_until
 
 from waybill.messaging.core.identity import new_id
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from confluent_kafka import Message
     from tests.kafka.broker import OtherBroker
 
 pytestmark = pytest.mark.acceptance
@@ -71,20 +73,37 @@ def refused(platform: PlatformProcess) -> str:
     return platform.tail().splitlines()[-1]
 
 
-def one_ends(platform: PlatformProcess) -> None:
-    """An order that is placed now goes all the way; 503 is an answer, too."""
+def one_ends(platform: PlatformProcess) -> str:
+    """An order that is placed now goes all the way; 503 is an answer, too. Its id."""
 
     def placed() -> str | None:
         answer = platform.place(str(new_id()))
         return str(answer.json()["id"]) if answer.status_code == 201 else None
 
-    platform.ended(wait_for(placed, 30, "an order is accepted"))
+    order_id = wait_for(placed, 30, "an order is accepted")
+    platform.ended(order_id)
+    return order_id
+
+
+def sent_again(platform: PlatformProcess, bootstrap: str, order_id: str) -> None:
+    """An operator rewinds the relay of the order service: what it had sent comes once more."""
+
+    def came(records: list[Message]) -> int:
+        of_order = [headers_of(each) for each in records if each.key() == order_id.encode()]
+        return [each["eventType"] for each in of_order].count(b"OrderCreated")
+
+    before = came(records_until(bootstrap, ["order-events"], lambda found: came(found) > 0))
+    answer = platform.run("relay", "rewind", "order-service")
+    assert answer.returncode == 0, answer.stderr
+    assert "order-service is sent again from seq 1\n" in answer.stdout
+    records_until(bootstrap, ["order-events"], lambda found: came(found) > before)
 
 
 def test_a_platform_moves_to_kafka_and_back(platform: PlatformProcess, kafka: OtherBroker) -> None:
     """Protocol L6: refused before the drain, and after it nothing is lost and nothing doubled.
 
-    Orders are on their way at each step; the audit looks at all of them at the end.
+    On Kafka the order service's outbox is sent once more, on demand (L1). Orders are on their way
+    at each step; the audit looks at all of them at the end.
     """
     on_kafka = {"KAFKA_BROKERS": kafka.bootstrap}
     platform.start().raise_stock()
@@ -104,9 +123,10 @@ def test_a_platform_moves_to_kafka_and_back(platform: PlatformProcess, kafka: Ot
 
         platform.environment = on_kafka
         platform.start()
-        one_ends(platform)
+        order_id = one_ends(platform)
         status = platform.run("relay", "status")
         assert status.stdout.count("relay") >= 4, status.stdout
+        sent_again(platform, kafka.bootstrap, order_id)
         assert platform.stop() == 0
 
         platform.environment = {}
