@@ -22,7 +22,7 @@ from tests.acceptance.proxy import CommitProxy
 from tests.acceptance.test_poison import POISON
 from tests.faults.brokers import FELT_RECORDS, running_kafka, unsent
 from tests.faults.site import opened
-from tests.faults.topics import HELD, HUGE
+from tests.faults.topics import HELD, HUGE, judge
 from tests.kafka.connect import connect
 
 from waybill.messaging.core.identity import new_id
@@ -46,7 +46,6 @@ ALERT_SECONDS = 60.0
 
 BY_HAND = "UPDATE messaging.outbox_meta SET mode = 'relay' WHERE mode = 'cdc' RETURNING mode"
 DROPPED = "SELECT pg_drop_replication_slot('waybill_order_outbox')"
-HELD_ID = "SELECT id FROM messaging.outbox_held WHERE state = 'HELD'"
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,8 @@ def refused(made: Captured) -> None:
     assert unsent(site) > FELT_RECORDS, "nothing passed it"
     restarted(site, "relay", by_hand=True)
     wait_for(lambda: site.value("order", HELD) == "HELD", FELT_SECONDS, "the record is held")
-    skip_held(site)
+    judge(site, "order", "skip", why="too large for Kafka")
+    wait_for(lambda: site.value("order", HELD) == "SKIPPED", FELT_SECONDS, "it is skipped")
 
 
 def given_back(made: Captured) -> None:
@@ -179,14 +179,6 @@ def restarted(site: Site, mode: str, *, by_hand: bool = False) -> None:
         assert site.value("order", BY_HAND) == "relay"
     site.order.environment = {**site.order.environment, "WAYBILL_OUTBOX_MODE": mode}
     site.order.start()
-
-
-def skip_held(site: Site) -> None:
-    """An operator's word by the command line."""
-    held = str(site.value("order", HELD_ID))
-    done = site.order.run("outbox", "held", "skip", held, "--why", "too large for Kafka")
-    assert done.returncode == 0, done.stderr
-    wait_for(lambda: site.value("order", HELD) == "SKIPPED", FELT_SECONDS, "it is skipped")
 
 
 def oldest_unsent(site: Site) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 TAKEN_OVER_SECONDS = 25.0
 """A lease or a session, and the 8 s after which PostgreSQL ends a transaction that idles."""
+NOTICED_SECONDS = 30.0
+EXPELLED = b"this member was taken for dead"
+"""A consumer's warning, when its group has given its partitions to others."""
 HOUR_SECONDS = 3600
 FELT_SECONDS = 60
 
@@ -43,10 +47,11 @@ WHERE state = 'idle in transaction' AND application_name = $1 AND pid <> pg_back
 """
 
 
-def paused(site: Site, service: str, *, in_transaction: bool = False) -> None:
+def paused(site: Site, service: str, *, in_transaction: bool = False) -> float:
     """SIGSTOP until a stand-by has its lanes and goes on with them; then it wakes up.
 
     `in_transaction`: it is caught between BEGIN and COMMIT, with the locks that it holds there.
+    The instant at which it is woken: then it notices what it has lost.
     """
     owner = site.services[service]
     assert owner.process is not None
@@ -54,6 +59,7 @@ def paused(site: Site, service: str, *, in_transaction: bool = False) -> None:
     with closing(owner.beside(service, port_base=free_port_base())) as other:
         other.start()
         site.accept(4)
+        told, lost = len(owner.log.read_bytes()), leases_lost(site, service)
         if in_transaction:
             stop_in_transaction(site, service)
         else:
@@ -63,13 +69,23 @@ def paused(site: Site, service: str, *, in_transaction: bool = False) -> None:
             wait_for(lambda: not own & holders(site, service), TAKEN_OVER_SECONDS, what)
             if service != "order":  # it takes the orders, too: nobody is there to take them
                 site.accept(4)
-            told = len(owner.log.read_bytes())
         finally:
             owner.process.send_signal(signal.SIGCONT)
-        what = f"{service} says what became of its batch"
-        wait_for(lambda: len(owner.log.read_bytes()) > told, 30, what)
+            woken = time.monotonic()
+        what = f"{service} notices that its leases are lost"
+        wait_for(lambda: leases_lost(site, service) > lost, NOTICED_SECONDS, what)
+        if site.kafka:
+            what = f"{service} notices that its group goes on without it"
+            wait_for(lambda: EXPELLED in owner.log.read_bytes()[told:], NOTICED_SECONDS, what)
         site.accept(4)
         assert other.stop() == 0
+    return woken
+
+
+def leases_lost(site: Site, service: str) -> float:
+    """Of sources, or of a relay's lanes, as this process has noticed so far."""
+    sources = site.figure(service, "messaging_retries_total", reason="LeaseLostError")
+    return sources + site.figure(service, "relay_leases_lost_total")
 
 
 def holders(site: Site, service: str) -> set[object]:
