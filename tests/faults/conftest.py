@@ -21,15 +21,31 @@ if TYPE_CHECKING:
     from tests.acceptance.stages import Stage
     from tests.faults.site import Site
 
+WHOLE = ("long", "both")
+"""Marks of what `make test-faults` runs."""
+IN_THE_WHOLE = pytest.StashKey[dict[str, bool]]()
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--shard 2/3`: the second third of the tests."""
     parser.addoption("--shard", default="1/1", help="part/parts of the tests, as in 2/3")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Remember which faults the whole of them has, by a longer variant or as they are."""
+    has = any(item.get_closest_marker(name) for name in WHOLE)
+    function = item.nodeid.partition("[")[0]
+    found = item.config.stash.setdefault(IN_THE_WHOLE, {})
+    found[function] = found.get(function, False) or has
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deal the tests out to the shards in turns, so that each has some of every kind."""
+    if config.getoption("markexpr") == " or ".join(WHOLE):
+        missing = [name for name, has in config.stash.get(IN_THE_WHOLE, {}).items() if not has]
+        if missing:
+            raise pytest.UsageError(f"mark it long or both, in one variant: {missing}")
     part, parts = (int(number) for number in config.getoption("shard", "1/1").split("/"))
     if parts == 1:
         return

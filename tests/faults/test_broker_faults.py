@@ -30,6 +30,7 @@ def test_the_broker_is_away(kafka_site: Site, seconds: float) -> None:
     endures(kafka_site, partial(brokers.stopped, kafka_site, seconds))
 
 
+@pytest.mark.both
 def test_the_broker_is_killed(kafka_site: Site) -> None:
     """Protocol L2: what it had acknowledged is there, the rest is sent again in order."""
     endures(kafka_site, partial(brokers.killed, kafka_site))
@@ -42,11 +43,13 @@ def test_producers_are_cut_off(kafka_site: Site, where: Where, cuts: int) -> Non
     endures(kafka_site, partial(brokers.cut, kafka_site, where, cuts))
 
 
+@pytest.mark.both
 def test_a_record_is_too_large(kafka_site: Site) -> None:
     """Protocol L4: it is held for an operator, and every other key goes on."""
     endures(kafka_site, partial(topics.too_large, kafka_site))
 
 
+@pytest.mark.both
 def test_the_dead_letter_topic_refuses_writes(kafka_site: Site) -> None:
     """Protocol C5, O4: the letter is safe in its table, and its lane stops no other."""
     endures(kafka_site, partial(topics.dead_letters_refused, kafka_site))
@@ -83,12 +86,14 @@ def test_the_offsets_of_a_group_are_deleted(kafka_site: Site, service: str) -> N
     endures(kafka_site, partial(topics.offsets_deleted, kafka_site, service, positions=False))
 
 
+@pytest.mark.both
 def test_a_group_is_delivered_everything_again(kafka_site: Site) -> None:
     """P3: offsets and positions are gone, so all comes once more; the inbox knows it."""
     fault = partial(topics.offsets_deleted, kafka_site, "payment", positions=True)
     endures(kafka_site, fault)
 
 
+@pytest.mark.both
 def test_a_topic_is_missing(kafka_site: Site) -> None:
     """Protocol L4: an outage like any other; nothing is held, and all is sent when it is there."""
     # The last one: the topic begins anew, so what was read from it before cannot come again.
