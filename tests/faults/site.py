@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from waybill.operations.audit import Report
 
+    Books = Callable[["Site"], Report]
+
 END_SECONDS = 60.0
 """P1: an accepted order is terminal so long after the last fault healed."""
 QUIET_SECONDS = 180.0
@@ -79,6 +81,8 @@ class Site:
     """Whom it calls outside."""
     lost: set[str] = field(default_factory=set)
     """Orders that a restore has taken away: audits name them ever after."""
+    sent: dict[str, set[str]] = field(default_factory=dict)
+    """By service whose database was restored: messages that its outbox had sent to Kafka before."""
     has_all_topics: bool = True
     """Whether the topics have all that was ever sent: the audit reads them, too."""
 
@@ -204,28 +208,30 @@ def opened(
         yield Site(data, server, services, customers, kafka, stage)
 
 
-def endures(site: Site, fault: Callable[[], float | None]) -> Report:
+def endures(
+    site: Site, fault: Callable[[], float | None], books: Books = Site.assert_clean
+) -> Report:
     """Orders before, during and after a fault: all of them end in time, and the books are right.
 
     `fault` returns when it is healed, or, if it did more after that, the instant of the healing.
     It fails if it was not felt.
     """
     try:
-        return _endures(site, fault)
+        return _endures(site, fault, books)
     except BaseException:
         print(site.told())  # noqa: T201 - pytest shows it
         raise
 
 
-def _endures(site: Site, fault: Callable[[], float | None]) -> Report:
+def _endures(site: Site, fault: Callable[[], float | None], books: Books) -> Report:
     with site.ordering():
         site.accept(AROUND)
         healed = fault() or time.monotonic()
         site.accept(AROUND, END_SECONDS)
-    return recovered(site, healed)
+    return recovered(site, healed, books)
 
 
-def recovered(site: Site, healed: float) -> Report:
+def recovered(site: Site, healed: float, books: Books = Site.assert_clean) -> Report:
     """Everything ended within T of the healing, nothing is a dead letter, nothing was lost."""
     left = partial(time_left, healed)
     wait_for(site.ready, left(), "every service is ready again")
@@ -235,7 +241,7 @@ def recovered(site: Site, healed: float) -> Report:
     for service in site.services:
         assert site.value(service, DEAD_LETTERS) == 0, service
         assert site.value(service, PARKED) == 0, service
-    return site.assert_clean()
+    return books(site)
 
 
 def time_left(healed: float) -> float:
