@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +24,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / ".github/workflows/ci.yml"
+ORDERING = ROOT / "scripts/ordering"
+UNTIL = """until [ "$(wc -l <"$0")" -ge 4 ]; do sleep 0.02; done 2>/dev/null; exit 7"""
+"""A command that ends with 7 when the service was asked four times."""
 MINUTES_MAX = 90
 
 
@@ -70,6 +77,50 @@ def test_what_it_calls_exists(jobs: dict[str, dict[str, Any]], containers: Servi
         assert set(re.findall(r"--[a-z-]+", rest)) <= options
     (rolled,) = re.findall(r"for service in ([a-z -]+);", text)
     assert set(rolled.split()) == {name for name in containers if name.endswith("-service")}
+
+
+def test_orders_are_placed_while_each_service_is_replaced(
+    jobs: dict[str, dict[str, Any]],
+) -> None:
+    """Not before and after it: the replacing is what the orders are placed along with."""
+    (line,) = [line for line in shell(jobs["staging"]).splitlines() if "--force-recreate" in line]
+    assert line.strip().startswith("scripts/ordering docker compose up ")
+    assert ORDERING.exists()
+
+
+def test_an_order_is_repeated_with_its_key_until_it_is_taken(tmp_path: Path) -> None:
+    """By scripts/ordering, while nobody listens and while it is refused; it ends as the command."""
+    told, keys = tmp_path / "keys", list[str]()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            keys.append(self.headers["Idempotency-Key"])
+            self.send_response(201 if len(keys) > 1 else 503)
+            self.end_headers()
+            told.write_text("\n".join([*keys, ""]))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler, bind_and_activate=False) as server:
+        server.server_bind()
+        url = f"http://127.0.0.1:{server.socket.getsockname()[1]}/api/orders"
+        ordering = subprocess.Popen(
+            [ORDERING, "sh", "-c", UNTIL, told],
+            env={**os.environ, "ORDERS_URL": url},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        time.sleep(0.2)  # it finds nobody; were it slower, it would find somebody
+        server.server_activate()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        said, _ = ordering.communicate(timeout=60)
+        server.shutdown()
+    assert ordering.returncode == 7
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == len(keys) - 1 >= 3
+    assert f"{len(keys) - 1} orders were placed" in said
 
 
 def test_checks_tests_and_staging_come_before_publishing(jobs: dict[str, dict[str, Any]]) -> None:
