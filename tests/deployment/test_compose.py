@@ -38,6 +38,8 @@ AROUND = {"postgres", "kafka", "prometheus", "grafana", "tempo"}
 NINE = {*(plan.name for plan in plans_of(DEFAULT).values()), *AROUND}
 BESIDE = {"redis", "mail", "audit", "tools", "collector"}
 """Profiles that no blueprint needs."""
+NO_SHELL = {"tempo": "image holds nothing", "otel-collector": "image holds nothing"}
+"""One program each, which takes no question on its command line; what compose.yaml says of it."""
 KNOWN = (*BLUEPRINTS.values(), *WITH_PAYMENT.values())
 NOT_ROOT_BY_ITSELF = {"apache/kafka", "kafbat/kafka-ui"}
 """Whose images name a user of their own (appuser, kafkaui)."""
@@ -241,6 +243,15 @@ def test_nobody_is_root_or_reachable_from_outside(containers: Services) -> None:
         "kafka",  # writes its configuration beside its programs
         "kafka-ui",
     }
+
+
+def test_every_container_is_asked_whether_it_is_well(containers: Services) -> None:
+    """But for those whose image has nothing that could ask, and nobody waits for their health."""
+    assert {name for name, each in containers.items() if "healthcheck" not in each} == set(NO_SHELL)
+    text = (ROOT / "compose.yaml").read_text()
+    for name, reason in NO_SHELL.items():
+        before, _, _ = text.partition(f"\n  {name}:\n")
+        assert reason in before.rpartition("\n\n")[2]
 
 
 def test_who_is_waited_for_can_be_asked(containers: Services) -> None:
