@@ -14,6 +14,7 @@ import yaml
 from scripts.kafka.properties import FIXED
 
 from waybill.blueprints.catalogue import BLUEPRINTS, DEFAULT, WITH_PAYMENT
+from waybill.messaging.adapters.kafka.settings import KafkaSettings
 from waybill.platform.chosen import chosen
 from waybill.platform.databases import urls_of
 from waybill.platform.env_file import DATABASES, lines
@@ -202,6 +203,24 @@ def test_audits_are_shown_where_prometheus_asks(
     assert {name for name in service["environment"] if "PASSWORD" in name} == {
         f"WAYBILL_{each.upper()}_AUDITOR_PASSWORD" for each in DATABASES
     }
+
+
+def test_how_many_members_a_consumer_has_reaches_every_service(
+    dot_env: dict[str, str], containers: Services
+) -> None:
+    """From .env, by our name or the document's; as it is written, one."""
+    text = (ROOT / "compose.yaml").read_text()
+    assert dot_env["KAFKA_CONCURRENCY"] == ""
+    for name in ("KAFKA_CONCURRENCY", "SPRING_KAFKA_LISTENER_CONCURRENCY"):
+        assert f'{name}: "${{{name}:-}}"' in text
+        for service in OURS:
+            environment = containers[service]["environment"]
+            written = KafkaSettings.from_environment(environment)
+            assert written is not None
+            assert written.members == 1
+            given = KafkaSettings.from_environment({**environment, name: "3"})
+            assert given is not None
+            assert given.members == 3
 
 
 def test_a_cache_and_a_mail_server_are_asked_for_by_variables(

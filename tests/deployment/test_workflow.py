@@ -107,7 +107,7 @@ def test_an_order_is_repeated_with_its_key_until_it_is_taken(tmp_path: Path) -> 
         server.server_bind()
         url = f"http://127.0.0.1:{server.socket.getsockname()[1]}/api/orders"
         ordering = subprocess.Popen(
-            [ORDERING, "sh", "-c", UNTIL, told],
+            [ORDERING, "timeout", "30", "sh", "-c", UNTIL, told],
             env={**os.environ, "ORDERS_URL": url},
             stdout=subprocess.PIPE,
             text=True,
