@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from waybill.operations.audit.merge import side_by_side
 from waybill.operations.audit.rule import Books, Kind, Rule, one_after_another, statement
 from waybill.operations.audit.scope import ORCHESTRATOR, ORDER, Need
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
+
+    from waybill.operations.audit.rule import Found
 
 HEAL_SECONDS = 60
 """T of promise P1: so long after its deadline an order must have ended."""
@@ -31,6 +34,9 @@ SELECT order_id, status, settled_at, created_at, ask_at, asks FROM app.sagas
 WHERE (status <> ALL ($1::text[]) OR settled_at IS NULL) AND order_id::text <> ALL ($2::text[])
 ORDER BY order_id
 """
+
+_ORDERS = "SELECT id AS order_id, status FROM app.orders ORDER BY id"
+_SAGAS = "SELECT order_id, status FROM app.sagas ORDER BY order_id"
 
 # A fact that changed nothing has no `to_status`; its `from_status` is the status that stayed.
 _EDGES = """
@@ -97,6 +103,22 @@ ORDER BY o.id
 """
 
 
+async def agrees_with_its_saga(books: Books) -> AsyncIterator[Found]:
+    """I03: where an orchestrator decides (protocol M8), each order stands where its saga does.
+
+    It may have heard of orders that are not here: strangers place orders by event.
+    """
+    if ORCHESTRATOR not in books.readings:
+        return
+    sagas = books.stream(ORCHESTRATOR, _SAGAS)
+    async for order, saga in side_by_side(books.stream(ORDER, _ORDERS), sagas, ("order_id",)):
+        if order is None or str(order["order_id"]) in books.waiting:
+            continue
+        decided = saga["status"] if saga else None
+        if order["status"] != decided:
+            yield {"database": ORDER, **order, "saga": decided}
+
+
 def _terminal(books: Books, _database: str) -> Iterable[object]:
     return [books.scope.terminal]
 
@@ -119,11 +141,12 @@ RULES = (
     Rule(
         id="I03",
         kind=Kind.QUIESCENT,
-        title="every order has ended and is settled, unless it waits for an operator",
+        title="every order has ended and is settled, as its saga, unless it waits for an operator",
         looks={
             ORDER: statement(_OPEN, _terminal_and_waiting),
             ORCHESTRATOR: statement(_OPEN_SAGAS, _terminal_and_waiting),
         },
+        compare=agrees_with_its_saga,
         look_at=_ROW,
     ),
     Rule(
