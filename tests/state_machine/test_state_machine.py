@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -56,6 +57,20 @@ def new_world(
     for simulation in made:
         simulation.run(simulation.close())
         simulation.loop.close()
+
+
+def test_a_pause_that_is_all_but_over_ends() -> None:
+    """Virtual time does not stand still before a deadline that the loop takes for reached."""
+    loop = VirtualLoop()
+
+    async def waits() -> bool:
+        deadline = loop.time() + 1e-11
+        for _ in range(3):
+            await asyncio.sleep(deadline - loop.time())
+        return loop.time() >= deadline
+
+    assert loop.run_until_complete(waits())
+    loop.close()
 
 
 @pytest.fixture
