@@ -257,8 +257,9 @@ def test_the_documented_tables_are_there(platform: PlatformProcess) -> None:
     items = "SELECT sku, qty, price FROM orchestration.order_items WHERE order_id = $1"
     (item,) = rows(platform.data, "order", items, order_id)
     assert tuple(item.values()) == ("SKU-9", 3, 1200)
-    outbox = "SELECT event_type, payload FROM orchestration.outbox WHERE aggregate_id = $1"
+    outbox = "SELECT * FROM orchestration.outbox WHERE aggregate_id = $1"
     (row,) = rows(platform.data, "order", outbox, str(order_id))
+    assert list(row) == ["id", "aggregate_id", "event_type", "payload", "created_at", "published"]
     assert (row["event_type"], json.loads(row["payload"])["data"]["total"]) == (
         "OrderCreated",
         3600,
@@ -273,6 +274,7 @@ def test_operators_see_the_orchestrator(platform: PlatformProcess) -> None:
     lines = [json.loads(line) for line in listed.stdout.splitlines()]
     readings = {(each["consumer"], each["source"]) for each in lines}
     assert {("orchestrator", "order-service"), ("order-service", "orchestrator")} <= readings
+    assert all(each["lag"] >= 0 for each in lines)
     metrics = platform.client.get(f"{platform.url(ORCHESTRATOR)}/actuator/prometheus").text
     assert 'saga_active{application="orchestrator",saga="orchestration"}' in metrics
     assert platform.client.get(f"{platform.url(ORCHESTRATOR)}/readyz").status_code == 200

@@ -143,6 +143,15 @@ def test_an_order_is_reserved_and_confirmed(platform: PlatformProcess) -> None:
     )
 
 
+def test_three_services_are_up(platform: PlatformProcess) -> None:
+    """R003, R219: order, inventory and notification answer /health, each on its own port."""
+    for offset, name in ((1, "order"), (3, "inventory"), (4, "notification")):
+        health = platform.client.get(f"{platform.url(offset)}/health")
+        assert (health.status_code, health.json()["status"]) == (200, "UP")
+        metrics = platform.client.get(f"{platform.url(offset)}/metrics").text
+        assert f'application="{name}-service"' in metrics
+
+
 def test_a_repeated_key_is_one_order(platform: PlatformProcess) -> None:
     """The first answer again; another payload is 422; without a key each request is an order."""
     stock(platform, "SKU-2", 50)
@@ -156,10 +165,14 @@ def test_a_repeated_key_is_one_order(platform: PlatformProcess) -> None:
 
 
 def test_an_order_without_stock_fails(platform: PlatformProcess) -> None:
-    """FAILED, with what was wanted and what there was in inventory.rejected; nothing is held."""
+    """R150: FAILED and told; inventory.rejected has what there was; nothing is held."""
     stock(platform, "SKU-3", 1)
     order_id = place(platform, "SKU-3", 2).json()["orderId"]
     becomes(platform, order_id, "FAILED")
+    line = f"Email to {EMAIL}: your order is FAILED"
+    wait_for(lambda: log_has(platform, line) or None, 20, "the mail's line")
+    types = [row["type"] for row in rows(platform, "order", OUTBOX, order_id)]
+    assert types == ["order.created", "order.failed"]
     assert level(platform, "SKU-3") == (1, 0)
     (rejected,) = rows(
         platform,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-NAMED_TEST = re.compile(r"((?:[a-z]+/)+test_\w+\.py)::(\w+(?:::\w+)?)")
+NAMED_TEST = re.compile(r"((?:[a-z_]+/)+test_\w+\.py)::(\w+(?:::\w+)?)")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
 COMMAND = re.compile(r"(?:^\$ |`)waybill ([a-z][a-z-]*)", re.MULTILINE)
@@ -43,6 +44,36 @@ def test_every_command_exists(page: Path) -> None:
     known |= set(re.findall(r'^    \("([a-z-]+)", \w+\.app\)', text, re.MULTILINE))
     known |= set(re.findall(r'^app\.command\("([a-z-]+)"', text, re.MULTILINE))
     assert set(COMMAND.findall(page.read_text())) <= known
+
+
+def test_exactly_once_delivery_is_nowhere_claimed() -> None:
+    """R298: delivery is at least once, effects are once; the words stand where they are denied."""
+    claim = re.compile(r"exactly[- ]once", re.IGNORECASE)
+    told = [
+        line
+        for page in PAGES
+        if not page.name.startswith(("requirements", "defects"))
+        for line in page.read_text().splitlines()
+        if claim.search(line)
+    ]
+    assert [line.partition(" A ")[0] for line in told] == [
+        "- **Exactly-once delivery.** Nobody has it."
+    ]
+
+
+def test_the_way_of_an_order_is_drawn() -> None:
+    """R279: in the README, and with the services and the states on the page of the architecture."""
+    readme, page = ((ROOT / name).read_text() for name in ("README.md", "docs/architecture.md"))
+    assert "```mermaid\nsequenceDiagram" in readme
+    drawn = set(re.findall(r"```mermaid\n([\w-]+)", page))
+    assert drawn == {"flowchart", "sequenceDiagram", "stateDiagram-v2"}
+
+
+def test_the_licence_is_mit() -> None:
+    """R275: the file, and what the package says of itself."""
+    assert (ROOT / "LICENSE").read_text().startswith("MIT License")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["license"] == "MIT"
 
 
 def test_the_first_service_shows_the_examples() -> None:

@@ -23,6 +23,8 @@ from waybill.blueprints.orchestration_events import (
     OrderConfirmed,
     OrderCreated,
     PaymentSucceeded,
+    Shortage,
+    StockRejected,
 )
 from waybill.blueprints.orchestration_process import FOLLOWED, PROCESS
 from waybill.blueprints.orchestration_wire import codec
@@ -173,6 +175,30 @@ def test_both_endings_are_one_event() -> None:
     failed = written(OrderCancelled(**about, reason=Reason.STOCK_UNAVAILABLE))
     assert failed["type"] == "OrderCompleted"
     assert (failed["data"]["status"], failed["data"]["reason"]) == ("FAILED", "stock_unavailable")
+
+
+def test_refusals_are_written_as_decided() -> None:
+    """Contracts 7: PaymentFailed and InventoryFailed with all of their members, reason too."""
+    refused = contracts.PaymentFailed(
+        order_id=ORDER, reason=Reason.PAYMENT_REFUSED, amount=Decimal(2400), detail="no"
+    )
+    assert written(refused)["data"] == {
+        "orderId": f"ord_{ORDER}",
+        "amount": 2400,
+        "reason": "payment_refused",
+        "provider": "simulated",
+        "detail": "no",
+    }
+    rejected = StockRejected(
+        order_id=ORDER,
+        reason=Reason.STOCK_UNAVAILABLE,
+        items=(Shortage(sku="SKU-1", qty=3, available=1),),
+    )
+    assert written(rejected)["data"] == {
+        "orderId": f"ord_{ORDER}",
+        "reason": "stock_unavailable",
+        "items": [{"sku": "SKU-1", "qty": 3, "available": 1}],
+    }
 
 
 @pytest.mark.parametrize(

@@ -61,10 +61,10 @@ class Succeeded(About, frozen=True, kw_only=True):
 
 
 class Failed(About, frozen=True, kw_only=True):
-    """PaymentFailed."""
+    """PaymentFailed; without an amount, nobody was ever asked to pay."""
 
     amount: Decimal | None = None
-    reason: Reason = Reason.PAYMENT_REFUSED
+    reason: Reason
     provider: str = ""
     detail: str | None = None
 
@@ -95,8 +95,8 @@ class Reserved(About, frozen=True, kw_only=True):
 class Rejected(About, frozen=True, kw_only=True):
     """InventoryFailed."""
 
-    reason: Reason = Reason.STOCK_UNAVAILABLE
-    items: tuple[Shortage, ...] = ()
+    reason: Reason
+    items: tuple[Shortage, ...]
     detail: str | None = None
 
 
