@@ -48,6 +48,16 @@ class Connect:
 
     def start(self, environment: Mapping[str, str]) -> None:
         """Start, and wait until every connector's task runs."""
+        self.launch(environment)
+        deadline = time.monotonic() + UP_SECONDS
+        while not all(self.state(name) == "RUNNING" for name in self._connectors):
+            failed = any(self.state(name) == "FAILED" for name in self._connectors)
+            if failed or not self._runs() or time.monotonic() > deadline:
+                raise AssertionError(f"Connect is not up:\n{self.told()[-4000:]}")
+            time.sleep(0.1)
+
+    def launch(self, environment: Mapping[str, str]) -> None:
+        """Start without waiting."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -62,12 +72,9 @@ class Connect:
                 stderr=log,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + UP_SECONDS
-        while not all(self.state(name) == "RUNNING" for name in self._connectors):
-            failed = any(self.state(name) == "FAILED" for name in self._connectors)
-            if failed or self._process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"Connect is not up:\n{self.told()[-4000:]}")
-            time.sleep(0.1)
+
+    def _runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def state(self, connector: str) -> str:
         """What the worker says of the connector's only task."""

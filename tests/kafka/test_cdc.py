@@ -7,7 +7,7 @@ import json
 import os
 import re
 import subprocess
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -108,21 +108,28 @@ class Database:
         }
 
 
-@pytest.fixture
-def databases(session_directory: Path) -> Iterator[tuple[Database, Database]]:
+@contextmanager
+def databases_of(directory: Path, kept_max: str) -> Iterator[tuple[Database, Database]]:
     """Those of two services, with the settings that the page on change data capture asks for."""
     port = free_port()
     settings = {
         "wal_level": "logical",
-        "max_slot_wal_keep_size": "1GB",
+        "max_slot_wal_keep_size": kept_max,
         "listen_addresses": "127.0.0.1",
         "port": str(port),
     }
-    with EmbeddedPostgres(session_directory / "cdc", settings=settings) as server:
+    with EmbeddedPostgres(directory, settings=settings) as server:
         made = Database(server, port, "order"), Database(server, port, "orchestrator")
         for each in made:
             asyncio.run(each.make())
             each.prepare()
+        yield made
+
+
+@pytest.fixture
+def databases(session_directory: Path) -> Iterator[tuple[Database, Database]]:
+    """The order service's, and the orchestrator's."""
+    with databases_of(session_directory / "cdc", "1GB") as made:
         yield made
 
 
@@ -210,13 +217,15 @@ def has_all(sent: Sequence[Message]) -> Callable[[list[KafkaRecord]], bool]:
 
 
 @asynccontextmanager
-async def watching(database: Database, bootstrap: str) -> AsyncIterator[MessagingService]:
-    """The service, which leaves sending to the connector."""
+async def service_of(
+    database: Database, bootstrap: str, mode: str = "cdc"
+) -> AsyncIterator[MessagingService]:
+    """The service, which leaves sending to the connector where that is its mode."""
     service = MessagingService(
         "order-service",
         url=database.url,
         codec=JsonCodec([]),
-        settings=MessagingSettings(relay=RelaySettings(mode="cdc")),
+        settings=MessagingSettings(relay=RelaySettings(mode=mode)),
         kafka=settings_for(bootstrap),
         publishes=[TOPIC, DEAD],
     )
@@ -245,7 +254,7 @@ async def test_debezium_publishes_what_the_relay_would(
     sent = with_dead_letters(messages(3 * PARTITION_ROWS, TOPIC, {}), ".DLT")
     told = with_dead_letters(messages(PARTITION_ROWS, SAGA_TOPIC, {"traceId": b"0af7"}), ".dlq")
     first, second = sent[: 2 * PARTITION_ROWS], sent[2 * PARTITION_ROWS :]
-    async with watching(database, kafka.bootstrap) as service:
+    async with service_of(database, kafka.bootstrap) as service:
         await database.append(first[:PARTITION_ROWS])
         await database.append(first[PARTITION_ROWS:])
         await of_orchestrator.append(told)
