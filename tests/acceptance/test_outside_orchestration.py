@@ -11,6 +11,7 @@ from redis import Redis
 from tests.acceptance.database import rows
 from tests.acceptance.outside import (
     ADDRESS,
+    INVENTORY,
     ORDER,
     Mailbox,
     asked,
@@ -91,6 +92,17 @@ def test_a_repeated_key_is_refused_out_of_the_cache(
             (row,) = rows(platform.data, service, LAST)
             name = f"dedupe:{row['message_id']}"
             wait_for(partial(redis.exists, name), 20, f"{service}'s {name}")
+
+
+def test_a_sku_is_looked_up_once(platform: PlatformProcess, redis_server: RedisServer) -> None:
+    """R117: the second look at the catalogue is answered out of the cache, and is the same."""
+    url = f"{platform.url(INVENTORY)}/api/inventory/{SKU}"
+    first = platform.client.get(url).json()
+    hits = asked(platform, INVENTORY, "hit")
+    assert platform.client.get(url).json() == first
+    assert asked(platform, INVENTORY, "hit") == hits + 1
+    with Redis.from_url(redis_server.url) as redis:
+        assert list(redis.scan_iter("product:*"))
 
 
 def test_a_killed_redis_costs_latency_only(

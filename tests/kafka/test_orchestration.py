@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -11,8 +12,10 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from tests.acceptance.processes import PlatformProcess, wait_for
 from tests.acceptance.test_orchestration import (
+    bare,
     becomes,
     environment,
+    get,
     level,
     payment_of,
     place,
@@ -20,7 +23,9 @@ from tests.acceptance.test_orchestration import (
     stock,
 )
 from tests.kafka.broker import running_broker
+from tests.kafka.poisoning import poison_is_a_dead_letter
 from tests.kafka.reading import read
+from tests.kafka.records import headers_of, records_until
 
 from waybill.blueprints.orchestration import TOPICS
 
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from confluent_kafka import Message
     from tests.acceptance.conftest import NewPlatform
 
 pytestmark = pytest.mark.acceptance
@@ -47,8 +53,43 @@ def platform(new_platform: NewPlatform, bootstrap: str) -> Iterator[PlatformProc
         yield platform.start()
 
 
+def one_trace_goes_through_the_orchestrator(platform: PlatformProcess, bootstrap: str) -> None:
+    """R234: a caller's trace and X-Correlation-Id are in every record about the order."""
+    stock(platform, "SKU-3", 100)
+    trace = secrets.token_hex(16)
+    headers = {
+        "traceparent": f"00-{trace}-{secrets.token_hex(8)}-01",
+        "X-Correlation-Id": "shop-4711",
+    }
+    order_id = place(platform, "SKU-3", 1, **headers).json()["orderId"]
+    key = str(bare(order_id))
+
+    def ended() -> bool:
+        return get(platform, order_id)["status"] in {"CONFIRMED", "FAILED"}
+
+    wait_for(ended, 30, f"{order_id} has ended")
+
+    def told(found: list[Message]) -> list[dict[str, bytes]]:
+        return [headers_of(each) for each in found if each.key() == key.encode()]
+
+    def enough(found: list[Message]) -> bool:
+        types = {each["eventType"] for each in told(found)}
+        paid_or_not = {b"PaymentSucceeded", b"PaymentFailed"}
+        return {b"OrderCreated", b"OrderCompleted"} <= types and bool(types & paid_or_not)
+
+    about = told(records_until(bootstrap, ["order.events", "payment.events"], enough))
+    assert {each["producer"] for each in about} == {
+        *(b"order-service", b"payment-service", b"orchestrator")
+    }
+    assert {each["traceId"].decode() for each in about} == {trace}
+    assert {each["correlationId"] for each in about} == {b"shop-4711"}
+
+
 def test_orders_end_over_the_documented_topics(platform: PlatformProcess, bootstrap: str) -> None:
-    """Confirmed, refused, refunded and cancelled; each record as the document has it."""
+    """Confirmed, refused, refunded and cancelled; each record as the document has it.
+
+    What no reader can apply is in the `.dlq` with its headers and the reason (R180, R181).
+    """
     stock(platform, "SKU-1", 3)
     confirmed = placed(platform, "SKU-1", 2, is_paid=True)
     becomes(platform, confirmed, "CONFIRMED")
@@ -81,6 +122,8 @@ def test_orders_end_over_the_documented_topics(platform: PlatformProcess, bootst
         assert headers["occurredAt"].decode() == value["occurredAt"]
         assert headers["traceId"].decode() == value["traceId"]
         assert {"spanId", "correlationId", "producer"} <= set(headers)
+    one_trace_goes_through_the_orchestrator(platform, bootstrap)
     report = platform.run("audit", "--settle", "60")
     assert report.returncode == 0, report.stdout + report.stderr
     assert "I16   Q     clean" in report.stdout
+    poison_is_a_dead_letter(bootstrap, "inventory.events", "InventoryReserved", ["orchestrator"])

@@ -9,6 +9,8 @@ from confluent_kafka.admin import AdminClient
 from tests.acceptance.processes import PlatformProcess, wait_for
 from tests.acceptance.test_reservation import becomes, level, place, stock
 from tests.kafka.broker import running_broker
+from tests.kafka.poisoning import poison_is_a_dead_letter
+from tests.kafka.records import headers_of, records_until
 
 from waybill.blueprints.reservation import TOPICS
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from confluent_kafka import Message
     from tests.acceptance.conftest import NewPlatform
 
 pytestmark = pytest.mark.acceptance
@@ -37,9 +40,14 @@ def platform(new_platform: NewPlatform, bootstrap: str) -> Iterator[PlatformProc
 
 
 def test_orders_end_over_topics_of_their_own(platform: PlatformProcess, bootstrap: str) -> None:
-    """Confirmed, failed and cancelled; every type has its topic, those read a `.dlq` beside it."""
+    """Confirmed, failed and cancelled; every type has its topic, those read a `.dlq` beside it.
+
+    A request's X-Correlation-Id is in the headers of every record (R074, R220), and what no reader
+    can apply is in the `.dlq` with its headers and the reason (R070, R171).
+    """
     stock(platform, "SKU-1", 3)
-    confirmed = place(platform, "SKU-1", 2).json()["orderId"]
+    correlated = {"X-Correlation-Id": "shop-4711"}
+    confirmed = place(platform, "SKU-1", 2, **correlated).json()["orderId"]
     becomes(platform, confirmed, "CONFIRMED")
     failed = place(platform, "SKU-1", 2).json()["orderId"]
     becomes(platform, failed, "FAILED")
@@ -50,6 +58,15 @@ def test_orders_end_over_topics_of_their_own(platform: PlatformProcess, bootstra
     topics = set(client.list_topics(timeout=20).topics)
     assert {*TOPICS, "order.created.dlq", "inventory.reserved.dlq"} <= topics
     assert not [topic for topic in topics if topic.endswith(".DLT")]
+    topics_of_one = ["order.created", "inventory.reserved", "order.confirmed"]
+
+    def about(found: list[Message]) -> dict[bytes, bytes]:
+        told = [headers_of(each) for each in found if each.key() == confirmed.encode()]
+        return {each["eventType"]: each["correlationId"] for each in told}
+
+    records = records_until(bootstrap, topics_of_one, lambda found: len(about(found)) == 3)
+    assert set(about(records).values()) == {b"shop-4711"}
     report = platform.run("audit", "--settle", "60")
     assert report.returncode == 0, report.stdout + report.stderr
     assert "I16   Q     clean" in report.stdout
+    poison_is_a_dead_letter(bootstrap, "order.created", "order.created", ["inventory-service"])
