@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 FELT_RECORDS = 12
 FELT_SECONDS = 30.0
+CUT_SECONDS = 0.5
+"""Until one of the producers is there again to be cut off: their clients wait before they are."""
 
 UNSENT = """
 SELECT count(*) FROM messaging.outbox_lane AS l
@@ -102,4 +104,5 @@ def unsent(site: Site) -> int:
 def cut(site: Site, where: Where, wanted: int) -> None:
     """Connections of producers are cut, at their request or at the broker's answer."""
     cuts = site.broker.proxy.cut(where, wanted)
-    wait_for(lambda: cuts.made >= wanted, FELT_SECONDS * 2, f"{wanted} producers are cut off")
+    seconds = FELT_SECONDS * 2 + wanted * CUT_SECONDS
+    wait_for(lambda: cuts.made >= wanted, seconds, f"{wanted} producers are cut off")

@@ -59,7 +59,7 @@ def paused(site: Site, service: str, *, in_transaction: bool = False) -> float:
     with closing(owner.beside(service, port_base=free_port_base())) as other:
         other.start()
         site.accept(4)
-        told, lost = len(owner.log.read_bytes()), leases_lost(site, service)
+        told, lost = len(owner.log.read_bytes()), undone(site, service)
         if in_transaction:
             stop_in_transaction(site, service)
         else:
@@ -72,8 +72,8 @@ def paused(site: Site, service: str, *, in_transaction: bool = False) -> float:
         finally:
             owner.process.send_signal(signal.SIGCONT)
             woken = time.monotonic()
-        what = f"{service} notices that its leases are lost"
-        wait_for(lambda: leases_lost(site, service) > lost, NOTICED_SECONDS, what)
+        what = f"{service} notices what it has lost"
+        wait_for(lambda: undone(site, service) > lost, NOTICED_SECONDS, what)
         if site.kafka:
             what = f"{service} notices that its group goes on without it"
             wait_for(lambda: EXPELLED in owner.log.read_bytes()[told:], NOTICED_SECONDS, what)
@@ -82,10 +82,13 @@ def paused(site: Site, service: str, *, in_transaction: bool = False) -> float:
     return woken
 
 
-def leases_lost(site: Site, service: str) -> float:
-    """Of sources, or of a relay's lanes, as this process has noticed so far."""
-    sources = site.figure(service, "messaging_retries_total", reason="LeaseLostError")
-    return sources + site.figure(service, "relay_leases_lost_total")
+def undone(site: Site, service: str) -> float:
+    """What this process knows that it has lost so far: a relay's lanes, or units of consumers.
+
+    Directly a unit that was caught in its transaction is rolled back, as one without a lease is.
+    """
+    name = "relay_leases_lost_total" if site.kafka else "messaging_retries_total"
+    return site.figure(service, name)
 
 
 def holders(site: Site, service: str) -> set[object]:

@@ -17,6 +17,8 @@ JOINED_SECONDS = 60.0
 MOVED_SECONDS = 25.0
 """After a SIGKILL: the group's session, the lanes' lease, and a look at either."""
 LOOK_SECONDS = 0.1
+READERS_SHARE = 2
+"""Of so many that sent and died one had partitions: six are for those, too, that died just now."""
 
 # The name of a relay's member ends with its process.
 SENDERS = """
@@ -84,7 +86,9 @@ def storm(
     healed = time.monotonic()
     what = f"one instance of {service} has everything again"
     wait_for(partial(shares.has_all, site.services[service]), MOVED_SECONDS, what)
-    assert len(shares.seen) - before >= killed > 0, "as many came to read as died"
+    came = len(shares.seen) - before
+    assert came >= max(1, killed // READERS_SHARE), f"{killed} were killed, {came} came to read"
+    assert killed >= 1
     return healed
 
 
