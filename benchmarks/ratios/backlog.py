@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from benchmarks.cluster import CannotMeasureError
 from benchmarks.kafka_broker import running_kafka
@@ -19,26 +19,21 @@ from benchmarks.pairs import Spread, alternate, ratio
 from benchmarks.platform_processes import running
 from benchmarks.proof import prove
 from benchmarks.report import Result
+from waybill.operations.bench.backlog import drained
+from waybill.operations.bench.figures import Sample
+from waybill.operations.bench.processes import python_usage
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench
+    from benchmarks.load_side import Look
     from benchmarks.pairs import Budget
     from benchmarks.platform_processes import PlatformProcesses, Topology
+    from waybill.operations.bench.backlog import Drained
 
 FILL_SECONDS: Final = 5.0
 LOOK_SECONDS: Final = 0.5
 STALLED_SECONDS: Final = 60.0
 APART: Final[Topology] = "a process a service"
-
-
-@dataclass(frozen=True)
-class Drained:
-    """Orders a second, how many there were, and the memory of all processes in each half of it."""
-
-    rate: float
-    orders: int
-    first_bytes_max: float
-    second_bytes_max: float
 
 
 async def measure(bench: Bench, budget: Budget) -> list[Result]:
@@ -50,24 +45,24 @@ async def measure(bench: Bench, budget: Budget) -> list[Result]:
 async def _measure(bench: Bench, budget: Budget, log: str) -> list[Result]:
     """The steady rate and the backlog in turn."""
     kafka = log == "Kafka"
-    drained: list[Drained] = []
+    found: list[Drained] = []
 
     async def steady() -> float:
         return (await bench.waybill(Scenario(APART, kafka=kafka), f"{log}, steady")).confirmed
 
     async def drain() -> float:
-        drained.append(await _drain(bench, kafka=kafka))
-        bench.say(f"  {log}: {drained[-1]}")
-        return drained[-1].rate
+        found.append(await _drain(bench, kafka=kafka))
+        bench.say(f"  {log}: {found[-1]}")
+        return found[-1].per_second
 
     sides = {"backlog": drain, "steady": steady}
-    return _results(log, await alternate(sides, bench.effort.backlog_rounds, budget), drained)
+    return _results(log, await alternate(sides, bench.effort.backlog_rounds, budget), found)
 
 
-def _results(log: str, found: dict[str, list[float]], drained: list[Drained]) -> list[Result]:
-    details = {**found, "drained": drained}
+def _results(log: str, found: dict[str, list[float]], each_time: list[Drained]) -> list[Result]:
+    details = {**found, "drained": [msgspec.to_builtins(each) for each in each_time]}
     sides = {f"{side}, orders/s": Spread.of(rates) for side, rates in found.items()}
-    grown = [each.second_bytes_max / each.first_bytes_max for each in drained]
+    grown = [each.growth for each in each_time]
     return [
         Result(f"R15 {log}", ratio(found["backlog"], found["steady"]), sides),
         Result(f"R15 memory, {log}", Spread.of(grown), details=details),
@@ -89,16 +84,16 @@ async def _drain(bench: Bench, *, kafka: bool) -> Drained:
             async with under_load(platform, effort, Scenario(APART), FILL_SECONDS):
                 pass
         await platform.start()
-        drained = await _drained(platform)
+        found = await _drained(platform)
         await settled(data)
         await prove(data)
-    return drained
+    return found
 
 
 async def _drained(platform: PlatformProcesses) -> Drained:
     """Watch until every order is confirmed. Raises CannotMeasureError if it stands still."""
-    first = last = await look(platform)
-    looks = [(last.at, _memory(platform))]
+    last = await look(platform)
+    samples = [_sample(platform, last)]
     changed = last.at
     while last.confirmed < last.created:
         await asyncio.sleep(LOOK_SECONDS)
@@ -106,19 +101,16 @@ async def _drained(platform: PlatformProcesses) -> Drained:
         changed = now.at if now.confirmed > last.confirmed else changed
         if now.at - changed > STALLED_SECONDS:
             raise CannotMeasureError(f"a backlog stands still at {now.confirmed:.0f} orders")
-        looks.append((now.at, _memory(platform)))
+        samples.append(_sample(platform, now))
         last = now
-    middle = (first.at + last.at) / 2
-    return Drained(
-        rate=(last.confirmed - first.confirmed) / (last.at - first.at),
-        orders=round(last.created),
-        first_bytes_max=max(used for at, used in looks if at <= middle),
-        second_bytes_max=max(used for at, used in looks if at >= middle),
+    return drained(samples, round(last.created))
+
+
+def _sample(platform: PlatformProcesses, found: Look) -> Sample:
+    return Sample(
+        seconds=found.at,
+        accepted=round(found.created),
+        confirmed=round(found.confirmed),
+        python_bytes=python_usage(platform.pids).memory_bytes,
+        postgres_bytes=0,
     )
-
-
-def _memory(platform: PlatformProcesses) -> float:
-    """Resident bytes of Python's processes, together."""
-    texts = [Path(f"/proc/{pid}/status").read_text() for pid in platform.pids]
-    lines = [line for text in texts for line in text.splitlines() if line.startswith("VmRSS:")]
-    return sum(float(line.split()[1]) * 1024 for line in lines)

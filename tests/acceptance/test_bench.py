@@ -9,8 +9,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from confluent_kafka.admin import AdminClient
 from tests.acceptance.database import rows
 from tests.acceptance.processes import MOUSE, PlatformProcess, free_port_base
+from tests.kafka.broker import running_broker
 
 from waybill.blueprints.catalogue import BLUEPRINTS, DEFAULT
 from waybill.operations.bench.away import measure_outage
@@ -44,7 +46,7 @@ def bench(
         env={**os.environ, **platform.environment, "TMPDIR": str(out.parent)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
 
@@ -162,6 +164,38 @@ def test_all_blueprints_stand_in_one_table(tmp_path: Path) -> None:
         assert phase["anOrder"]["messages"] >= 1
         assert results["audit"].startswith("audit: clean")
         check_outage(name, results["outage"], orders=60)
+
+
+@pytest.mark.long
+def test_on_kafka_partitions_a_burst_and_a_backlog_are_measured(
+    data_directory: Path, session_directory: Path, tmp_path: Path
+) -> None:
+    """Topics have as many partitions as were asked for; nothing is oversold; all is worked off."""
+    with running_broker(session_directory / "bench-broker") as broker:
+        environment = {"KAFKA_BROKERS": broker.bootstrap}
+        platform = PlatformProcess(
+            data_directory, port_base=free_port_base(), environment=environment
+        )
+        shown = bench(
+            platform, tmp_path / "out", "--processes", "--log", "kafka", "--partitions", "3",
+            "--rate", "0", "--burst", "400", "--backlog", "2000",
+        )  # fmt: skip
+        platform.close()
+        assert shown.returncode == 0, shown.stdout + shown.stderr
+        topics = AdminClient({"bootstrap.servers": broker.bootstrap}).list_topics(timeout=20).topics
+    assert len(topics["order-events"].partitions) == 3
+    found = json.loads((tmp_path / "out" / "bench.json").read_bytes())
+    assert found["topology"].endswith("on Kafka, 3 partitions")
+    burst, drained = found["burst"], found["backlog"]["drained"]
+    assert burst["accepted"] + sum(burst["refused"].values()) + burst["unknown"] == 400
+    assert burst["confirmed"] == burst["units"] == 300
+    assert burst["cancelled"] == burst["accepted"] - 300
+    assert burst["answeredSeconds"] <= burst["settledSeconds"]
+    assert drained["orders"] >= 2000
+    assert drained["perSecond"] > 0
+    (phase,) = found["phases"]
+    assert found["backlog"]["steadyPerSecond"] == phase["confirmedPerSecond"]
+    assert "| **oversold** | **0** |" in shown.stdout
 
 
 @pytest.mark.long

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from waybill.operations.bench import plots
+from waybill.operations.bench.backlog import Backlog, drained
+from waybill.operations.bench.burst import Burst
 from waybill.operations.bench.counters import Rows, Work
 from waybill.operations.bench.durability import Durability, file_system_of
 from waybill.operations.bench.figures import (
@@ -151,6 +154,43 @@ def test_the_table_has_a_column_a_phase_and_what_decides_durability() -> None:
     for what in ("fsync=on", "synchronous_commit=on", "2 cores", "PostgreSQL 18.4", "on ext4"):
         assert what in page
     assert "audit: clean" in page
+
+
+def test_a_backlog_is_told_by_its_rate_and_the_memory_of_its_halves() -> None:
+    """From the first look to the last one, whatever was confirmed before."""
+    memory = (80, 100, 90, 150, 120)
+    samples = [Sample(10 + at, 0, 500 + at * 250, used, 1) for at, used in enumerate(memory)]
+    found = drained(samples, 1_500)
+    assert (found.orders, found.per_second) == (1_500, 250)
+    assert (found.first_bytes_max, found.second_bytes_max) == (100, 150)
+    assert found.growth == 1.5
+    assert drained(samples[:1], 1_500).per_second == 0
+    page = as_markdown(
+        replace(RESULTS, backlog=Backlog(drained=found, steady_per_second=500.0))
+    ).splitlines()
+    assert "| to what is carried while orders come | 0.50 of 500 |" in page
+    assert "| memory of Python, second half to first | 1.50 |" in page
+    assert not any("at once" in line for line in page)
+
+
+@pytest.mark.parametrize(("confirmed", "oversold"), [(1_499, 0), (1_500, 0), (1_501, 1)])
+def test_a_burst_tells_what_was_sold_and_was_not_there(confirmed: int, oversold: int) -> None:
+    """More confirmed orders than units; what was turned away is told with it."""
+    burst = Burst(
+        orders=2_000,
+        units=1_500,
+        accepted=1_990,
+        refused={"503": 9},
+        unknown=1,
+        confirmed=confirmed,
+        cancelled=1_990 - confirmed,
+        answered_seconds=2.0,
+        settled_seconds=4.0,
+    )
+    page = as_markdown(replace(RESULTS, burst=burst)).splitlines()
+    assert f"| **oversold** | **{oversold}** |" in page
+    assert "| orders at once, units for them | 2000, 1500 |" in page
+    assert "| refused, unknown | 9, 1 |" in page
 
 
 def test_all_files_are_written_and_the_json_has_everything(tmp_path: Path) -> None:

@@ -257,3 +257,23 @@ async def test_a_sample_is_watched_until_it_ends() -> None:
     assert looks == {f"/api/orders/order-{number}": 3 for number in (3, 6, 9, 12)}
     assert len(watcher.latencies) == 3
     assert watcher.left_out == 0
+
+
+async def test_so_many_orders_at_once_are_all_under_way_before_one_is_answered(
+    tmp_path: Path,
+) -> None:
+    """As many requests as are asked for, each on a connection of its own, and no more."""
+    all_there, asked = asyncio.Event(), list[str]()
+
+    async def wait_for_all(request: Asked) -> bytes:
+        asked.append(request.key)
+        if len(asked) == 8:
+            all_there.set()
+        await all_there.wait()
+        return answer(201)
+
+    plan = Plan(rate=0, seconds=3_600, connections=8, orders_max=8)
+    result, entries, _ = await sent(tmp_path / "h", wait_for_all, plan)
+    assert result.accepted == len(entries) == len(set(asked)) == 8
+    fewer = replace(plan, connections=3, orders_max=5)
+    assert (await sent(tmp_path / "f", created, fewer))[0].accepted == 5

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from waybill.cli import app
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.operations.bench.target import (
     LOOK_SECONDS,
@@ -63,3 +65,18 @@ def test_looking_is_rare_when_the_platform_is_at_its_limit() -> None:
     flat_out = replace(paced, rate=0)
     assert (paced.look_seconds, paced.name) == (LOOK_SECONDS, "100 orders/s")
     assert (flat_out.look_seconds, flat_out.name) == (LOOK_SECONDS_FLAT_OUT, "flat out")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (["--partitions", "3"], "add --log kafka"),
+        (["--backlog", "9"], "add --processes and --rate 0"),
+        (["--backlog", "9", "--processes", "--rate", "100"], "add --processes and --rate 0"),
+    ],
+)
+def test_options_that_need_others_name_them(line: list[str], says: str) -> None:
+    """Before anything is started."""
+    shown = CliRunner().invoke(app, ["bench", *line], env={"COLUMNS": "200"})
+    assert shown.exit_code == 2
+    assert says in " ".join(shown.output.split())

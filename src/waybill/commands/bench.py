@@ -64,6 +64,29 @@ def bench(
             help="outbox: consumers read the outboxes; kafka: by relays over KAFKA_BROKERS."
         ),
     ] = Log.OUTBOX,
+    partitions: Annotated[
+        int | None,
+        typer.Option(min=1, max=10_000, help="Of each topic, with --log kafka. Default: 6."),
+    ] = None,
+    burst: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=10_000,
+            help="Then N orders at the same moment, for three quarters as many units; 0: none.",
+        ),
+    ] = 0,
+    backlog: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=10_000_000,
+            help="Then N orders while only the order service runs, and how fast the others work "
+            "them off, beside --rate 0; with --processes. 0: none.",
+        ),
+    ] = 0,
     outage_seconds: Annotated[
         float | None,
         typer.Option(
@@ -96,7 +119,7 @@ def bench(
     from rich.console import Console  # noqa: PLC0415 - fast help
 
     from waybill.commands.place import given, settings_of  # noqa: PLC0415 - as above
-    from waybill.operations.bench.target import OutagePlan, PhasePlan  # noqa: PLC0415 - as above
+    from waybill.operations.bench.target import Extra, OutagePlan, PhasePlan  # noqa: PLC0415 - as above
     from waybill.platform.bench_runs import BenchOptions  # noqa: PLC0415 - as above
     from waybill.platform.benchmark import run_bench  # noqa: PLC0415 - as above
     from waybill.platform.compared import run_comparison  # noqa: PLC0415 - as above
@@ -111,6 +134,14 @@ def bench(
         option = "--outage-seconds" if outage_seconds else "--log"
         option = "--processes" if processes else option
         raise typer.BadParameter(f"{option} is for a platform of its own, not for --running")
+    rates = rate or RATES
+    if partitions is not None and log is not Log.KAFKA:
+        raise typer.BadParameter("--partitions is of topics: add --log kafka")
+    if backlog and not (processes and 0 in rates):
+        raise typer.BadParameter(
+            "--backlog stops all but the order service, and compares with what is carried: "
+            "add --processes and --rate 0"
+        )
     data, port_base = given(data, port_base)
     if all_blueprints and (running or blueprint or data):
         raise typer.BadParameter(
@@ -132,7 +163,7 @@ def bench(
                 connections=connections,
                 watch_every=watch_every,
             )
-            for each in (rate or RATES)
+            for each in rates
         ],
         out=out,
         data_directory=data,
@@ -140,6 +171,8 @@ def bench(
         processes=processes,
         running=running,
         kafka=log is Log.KAFKA,
+        partitions=partitions,
+        extra=Extra(burst=burst, backlog=backlog),
         blueprint=blueprint,
         outage=OutagePlan(seconds=outage_seconds, rate=outage_rate) if outage_seconds else None,
         command=" ".join(["waybill", *sys.argv[1:]]),

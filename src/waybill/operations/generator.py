@@ -7,6 +7,7 @@ of unknown outcome is sent again with its key until an answer says what became o
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -119,7 +120,8 @@ class Generator:
         connection = self._connection()
         interval = 1 / self._plan.rate if self._plan.rate else 0.0
         end = self._started + self._plan.seconds
-        while True:
+        orders_max = self._plan.orders_max or math.inf
+        while self._ticket < orders_max:
             ticket, self._ticket = self._ticket, self._ticket + 1
             now = time.perf_counter()
             intended = self._started + ticket * interval if interval else now

@@ -50,15 +50,15 @@ class StockNotRaisedError(MessagingError):
     """The inventory service refused the stock that a load needs."""
 
 
-async def raise_stock(plan: Plan) -> None:
-    """Give every product of the usual orders plenty of stock, by PUT."""
+async def raise_stock(plan: Plan, count: int = STOCK) -> None:
+    """Give every product of the usual orders plenty of stock, or so many units, by PUT."""
     level = plan.blueprint.workload.stock
     connection = Connection(plan.host, plan.port_base + level.port)
     for number in NUMBERS:
         path = level.path(number)
         asked = await connection.request("GET", path, headers=plan.authorization)
         known = json.loads(asked.body)
-        body = json.dumps(level.holding(STOCK, known.get("name", f"Product {number}"))).encode()
+        body = json.dumps(level.holding(count, known.get("name", f"Product {number}"))).encode()
         answer = await connection.request(
             "PUT", path, body, headers=f"Content-Type: application/json\r\n{plan.authorization}"
         )

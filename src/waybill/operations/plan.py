@@ -28,6 +28,8 @@ class Plan:
     blueprint: Blueprint = DEFAULT
     contents: Sequence[Content] = ()
     """None: the blueprint's usual ones."""
+    orders_max: int = 0
+    """So many requests and no more; 0: as many as the time allows."""
     timeout_seconds: float = 10.0
     resolve_seconds: float = 60.0
     """For how long a request of unknown outcome is sent again."""

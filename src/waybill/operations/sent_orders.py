@@ -51,6 +51,12 @@ def two_lines(blueprint: Blueprint = DEFAULT) -> tuple[Content, ...]:
     return tuple(_content(blueprint, msgspec.json.encode(each)) for each in asked)
 
 
+def one_product(blueprint: Blueprint) -> tuple[Content, ...]:
+    """Orders for one unit of the same product, by as many customers."""
+    asked = (blueprint.workload.body(n, [(NUMBERS[0], 1, 29.99)]) for n in range(CUSTOMERS))
+    return tuple(_content(blueprint, msgspec.json.encode(each)) for each in asked)
+
+
 def _content(blueprint: Blueprint, body: bytes) -> Content:
     customer = blueprint.orders.contract.parse(body).customer_id
     return Content(body, str(customer), hash_of(body))

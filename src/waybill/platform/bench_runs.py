@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from waybill.operations.bench.away import measure_outage
 from waybill.operations.bench.run import measure
 from waybill.operations.bench.stand_ins import stand_in_for
+from waybill.operations.bench.target import NOTHING_MORE
 from waybill.platform.benched import own_platform, running_platform
 from waybill.platform.chosen import chosen
 from waybill.platform.demonstration import free_port_base
@@ -20,13 +21,13 @@ from waybill.platform.empty_topics import empty_topics
 from waybill.platform.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
     from waybill.operations.bench.away import Away
     from waybill.operations.bench.phase import Progress
     from waybill.operations.bench.run import Outcome
-    from waybill.operations.bench.target import OutagePlan, PhasePlan, Target
+    from waybill.operations.bench.target import Extra, OutagePlan, PhasePlan, Target
 
 HISTORY_NAME: Final = "history.jsonl"
 
@@ -44,6 +45,9 @@ class BenchOptions:
     kafka: bool
     blueprint: str | None
     command: str
+    partitions: int | None = None
+    """Of each topic; None: as KAFKA_PARTITIONS says."""
+    extra: Extra = NOTHING_MORE
     outage: OutagePlan | None = None
     """Measured on a second platform, on new data of its own."""
     is_compared: bool = False
@@ -56,7 +60,9 @@ async def measured_platform(options: BenchOptions, scratch: Path, progress: Prog
     async with _platform(options, scratch) as found:
         target = replace(found, is_compared=options.is_compared)
         history = scratch / HISTORY_NAME
-        outcome = await measure(target, options.plans, history=history, progress=progress)
+        outcome = await measure(
+            target, options.plans, history=history, progress=progress, extra=options.extra
+        )
     if outcome.is_clean and not options.running and options.data_directory is None:
         await empty_topics(target.kafka, target.blueprint)
     return outcome
@@ -75,10 +81,18 @@ async def _platform(options: BenchOptions, scratch: Path) -> AsyncIterator[Targe
         return
     settings = _own(options, options.data_directory or scratch / "data")
     platform = own_platform(
-        settings, processes=options.processes, kafka=options.kafka, around=os.environ
+        settings,
+        processes=options.processes,
+        kafka=options.kafka,
+        around=_around(options, os.environ),
     )
     async with platform as target:
         yield target
+
+
+def _around(options: BenchOptions, environment: Mapping[str, str]) -> dict[str, str]:
+    given = {} if options.partitions is None else {"KAFKA_PARTITIONS": str(options.partitions)}
+    return {**environment, **given}
 
 
 def _own(options: BenchOptions, data: Path) -> Settings:
@@ -99,7 +113,7 @@ async def measured_outage(
             settings,
             processes=options.processes,
             kafka=options.kafka,
-            around=stand_in.environment(os.environ),
+            around=_around(options, stand_in.environment(os.environ)),
         )
         async with platform as target:
             history = scratch / HISTORY_NAME

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 START_SECONDS: Final = 120.0
 STOP_SECONDS: Final = 40.0
 POLL_SECONDS: Final = 0.05
+Line = tuple[str, ...]
+"""Of a command: what is served."""
+ORDER: Final[Line] = ("serve", "order")
 PAYS: Final = {"PAYMENT_SIMULATE_FORCEOUTCOME": "success"}
 """Every payment succeeds, so that every accepted order is to be confirmed."""
 
@@ -62,17 +65,14 @@ async def own_platform(
     if not (data / DATABASE).exists():
         await require_empty_topics(brokers, chosen(settings))
     data.mkdir(mode=0o711, parents=True, exist_ok=True)
-    lines = (
-        [("serve", service) for service in plans_of(chosen(settings))] if processes else [("up",)]
-    )
-    started: list[subprocess.Popen[bytes]] = []
+    processes_of_it = Processes(settings, data, environment, apart=processes)
     try:
-        # one by one into the list: what was started before one fails is stopped, too
-        started.extend(_start(settings, data, line, environment) for line in lines)
-        await _until_ready(settings, data, started)
-        yield replace(target_of(settings, [each.pid for each in started]), kafka=brokers)
+        await processes_of_it.start()
+        target = target_of(settings, processes_of_it.pids)
+        others = processes_of_it if processes else None
+        yield replace(target, kafka=brokers, python=lambda: processes_of_it.pids, others=others)
     finally:
-        await asyncio.to_thread(_stop, started)
+        await processes_of_it.end()
 
 
 @asynccontextmanager
@@ -114,49 +114,89 @@ def target_of(settings: Settings, pids: Sequence[int]) -> Target:
     )
 
 
-def _start(
-    settings: Settings, data: Path, line: tuple[str, ...], environment: Mapping[str, str]
-) -> subprocess.Popen[bytes]:
-    place = ("--data", str(data), "--port-base", str(settings.port_base))
-    with _log(data, line).open("wb") as output:
-        return subprocess.Popen(  # noqa: S603 - ourselves
-            [sys.executable, "-m", "waybill", *line, *place],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            env=dict(environment),
-        )
+class Processes:
+    """Of one platform: one for all services, or one a service."""
+
+    def __init__(
+        self, settings: Settings, data: Path, environment: Mapping[str, str], *, apart: bool
+    ) -> None:
+        self._settings = settings
+        self._data = data
+        self._environment = environment
+        services = plans_of(chosen(settings))
+        self._lines: list[Line] = [("serve", name) for name in services] if apart else [("up",)]
+        self._running: dict[Line, subprocess.Popen[bytes]] = {}
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Of those that run."""
+        return tuple(process.pid for process in self._running.values())
+
+    async def start(self) -> None:
+        """Start those that do not run, the first one first: it also runs PostgreSQL.
+
+        Returns when all are ready.
+        """
+        for line in self._lines:
+            if line not in self._running:
+                # at once among them: what was started before one fails is stopped, too
+                self._running[line] = self._started(line)
+                if len(self._running) == 1:
+                    await self._ready(1)
+        await self._ready(len(plans_of(chosen(self._settings))))
+
+    async def stop(self) -> None:
+        """End all but the order service's."""
+        await self._stop([line for line in self._lines if line != ORDER])
+
+    async def end(self) -> None:
+        """End them all at once."""
+        await self._stop(list(self._running))
+
+    async def _stop(self, lines: Sequence[Line]) -> None:
+        ended = [self._running.pop(line) for line in lines if line in self._running]
+        await asyncio.to_thread(_stop, ended)
+
+    def _started(self, line: Line) -> subprocess.Popen[bytes]:
+        place = ("--data", str(self._data), "--port-base", str(self._settings.port_base))
+        with self._log(line).open("ab") as output:
+            return subprocess.Popen(  # noqa: S603 - ourselves
+                [sys.executable, "-m", "waybill", *line, *place],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                env=dict(self._environment),
+            )
+
+    async def _ready(self, wanted: int) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + START_SECONDS
+        while _up(await asyncio.to_thread(readiness, self._settings)) < wanted:
+            for line, process in self._running.items():
+                if process.poll() is not None:
+                    raise ConfigurationError(self._last_word(line, process.returncode))
+            if loop.time() > deadline:
+                raise ConfigurationError(
+                    f"not ready within {START_SECONDS:.0f} s: see {self._data}/*.log"
+                )
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _last_word(self, line: Line, status: int | None) -> str:
+        words = self._log(line).read_text(errors="replace").strip().splitlines()
+        last = words[-1] if words else f"it ended with status {status}"
+        return last.removeprefix("waybill: ")
+
+    def _log(self, line: Line) -> Path:
+        return self._data / f"bench-{line[-1]}.log"
 
 
-def _log(data: Path, line: tuple[str, ...]) -> Path:
-    return data / f"bench-{line[-1]}.log"
-
-
-async def _until_ready(
-    settings: Settings, data: Path, started: Sequence[subprocess.Popen[bytes]]
-) -> None:
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + START_SECONDS
-    while set((await asyncio.to_thread(readiness, settings)).values()) != {"UP"}:
-        for process in started:
-            if process.poll() is not None:
-                raise ConfigurationError(_last_word(data, process))
-        if loop.time() > deadline:
-            raise ConfigurationError(f"not ready within {START_SECONDS:.0f} s: see {data}/*.log")
-        await asyncio.sleep(POLL_SECONDS)
-
-
-def _last_word(data: Path, process: subprocess.Popen[bytes]) -> str:
-    arguments = [str(part) for part in process.args] if isinstance(process.args, list) else []
-    line = tuple(arguments[3 : arguments.index("--data")])
-    words = _log(data, line).read_text(errors="replace").strip().splitlines()
-    last = words[-1] if words else f"it ended with status {process.returncode}"
-    return last.removeprefix("waybill: ")
+def _up(states: Mapping[str, str]) -> int:
+    return sum(state == "UP" for state in states.values())
 
 
 def _stop(started: Sequence[subprocess.Popen[bytes]]) -> None:
-    """All at once; the one that runs PostgreSQL is among them."""
+    """All at once; the one that runs PostgreSQL may be among them."""
     for process in started:
         if process.poll() is None:
             process.terminate()

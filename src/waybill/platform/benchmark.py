@@ -138,6 +138,7 @@ def _results(options: BenchOptions, both: _Both, began: datetime) -> Results:
     if not options.running:
         topology = "one process a service" if options.processes else "all services in one process"
         topology += ", on Kafka" if options.kafka else ""
+        topology += f", {options.partitions} partitions" if options.partitions else ""
     return Results(
         waybill=version("waybill"),
         began=f"{began:%Y-%m-%d %H:%M:%S} UTC",
@@ -147,5 +148,7 @@ def _results(options: BenchOptions, both: _Both, began: datetime) -> Results:
         audit=outcome.report.told(),
         phases=outcome.phases,
         samples=outcome.samples,
+        burst=outcome.burst,
+        backlog=outcome.backlog,
         outage=both.away.outage if both.away else None,
     )

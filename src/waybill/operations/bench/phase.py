@@ -9,17 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 from waybill.operations.bench.figures import Measured, an_order, latency, per_second
 from waybill.operations.bench.rest import POLL_SECONDS, BenchFailedError, Rest
 from waybill.operations.bench.target import DRAIN_SECONDS_MAX
-from waybill.operations.generator import Generator
-from waybill.operations.plan import Plan
-from waybill.operations.sent_orders import two_lines
 from waybill.operations.watcher import Watcher
 
 if TYPE_CHECKING:
-    from waybill.operations.bench.confirmations import Confirmations
     from waybill.operations.bench.counters import Counters
-    from waybill.operations.bench.sampler import Sampler
-    from waybill.operations.bench.target import PhasePlan, Target
-    from waybill.operations.history import HistoryWriter
+    from waybill.operations.bench.sending import Sending
+    from waybill.operations.bench.target import PhasePlan
     from waybill.operations.plan import Result
 
 
@@ -35,22 +30,18 @@ class Phases:
 
     def __init__(
         self,
-        target: Target,
+        sending: Sending,
         *,
         counters: Counters,
-        confirmations: Confirmations,
-        sampler: Sampler,
-        history: HistoryWriter,
         progress: Progress,
     ) -> None:
-        self._target = target
+        self._sending = sending
+        self._target = sending.target
         self._counters = counters
-        self._confirmations = confirmations
-        self._sampler = sampler
-        self._history = history
+        self._confirmations = sending.confirmations
+        self._sampler = sending.sampler
         self._progress = progress
-        self._contents = two_lines(target.blueprint)
-        self._rest = Rest(target, confirmations, DRAIN_SECONDS_MAX)
+        self._rest = Rest(sending.target, sending.confirmations, DRAIN_SECONDS_MAX)
 
     async def run(self, plan: PhasePlan) -> Measured:
         """One measurement. Raises BenchFailedError if the platform does not come to rest."""
@@ -110,25 +101,9 @@ class Phases:
     async def _send(
         self, plan: PhasePlan, seconds: float, watcher: Watcher | None = None
     ) -> Result:
-        load = Plan(
-            rate=plan.rate,
-            seconds=seconds,
-            connections=plan.connections,
-            host=self._target.host,
-            port_base=self._target.port_base,
-            blueprint=self._target.blueprint,
-            contents=self._contents,
-            token=self._target.token,
-            caller=self._target.caller,
-        )
-
-        def accepted(order: bytes, intended: float) -> None:
-            self._sampler.accepted += 1
-            self._confirmations.accepted(order, intended)
-            if watcher is not None:
-                watcher.accepted(order, intended)
-
-        return await Generator(load, history=self._history, accepted=accepted).run()
+        sending = self._sending
+        load = sending.plan(rate=plan.rate, seconds=seconds, connections=plan.connections)
+        return await sending.send(load, watcher)
 
     async def _settle(self, plan: PhasePlan) -> None:
         if plan.settle_seconds:

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from waybill.operations.bench import plots
+from waybill.operations.bench.backlog import Backlog
+from waybill.operations.bench.backlog import rows as backlog_rows
+from waybill.operations.bench.burst import Burst
+from waybill.operations.bench.burst import rows as burst_rows
 from waybill.operations.bench.durability import Durability
 from waybill.operations.bench.figures import AnOrder, Latency, Measured, Sample
 from waybill.operations.bench.outage import Outage
@@ -33,6 +37,8 @@ class Results(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     samples: tuple[Sample, ...]
     outage: Outage | None = None
     """Of a platform of its own, where that was asked for."""
+    burst: Burst | None = None
+    backlog: Backlog | None = None
 
 
 def write_results(results: Results, directory: Path) -> list[Path]:
@@ -59,10 +65,16 @@ def as_markdown(results: Results, drawn: Sequence[Path] = ()) -> str:
         f"|---|{'---:|' * len(phases)}",
         *(_row(title, show, phases) for title, show in ROWS),
         "",
+        *_more("Many orders at once", burst_rows(results.burst) if results.burst else ()),
+        *_more("A backlog", backlog_rows(results.backlog) if results.backlog else ()),
         *_outage(results.outage),
         *(f"![{path.stem}]({path.name})" for path in drawn),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _more(title: str, rows: Sequence[str]) -> list[str]:
+    return [f"{title}:", "", "| | |", "|---|---:|", *rows, ""] if rows else []
 
 
 def _outage(outage: Outage | None) -> list[str]:

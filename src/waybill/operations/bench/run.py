@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING, Final
 
 from waybill.operations.audit import AuditOptions, audit
 from waybill.operations.audit.scope import ORDER
+from waybill.operations.bench.backlog import measure_backlog
+from waybill.operations.bench.burst import measure_burst
 from waybill.operations.bench.confirmations import Confirmations
 from waybill.operations.bench.counters import Counters
 from waybill.operations.bench.durability import read_durability
 from waybill.operations.bench.order_rows import OrderRows
 from waybill.operations.bench.phase import Phases
+from waybill.operations.bench.rest import BenchFailedError
 from waybill.operations.bench.sampler import Sampler
+from waybill.operations.bench.sending import Sending
+from waybill.operations.bench.target import NOTHING_MORE
 from waybill.operations.history import HistoryWriter
 from waybill.operations.load import raise_stock
 from waybill.operations.plan import Plan
@@ -26,10 +31,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from waybill.operations.audit import Report
+    from waybill.operations.bench.backlog import Backlog
+    from waybill.operations.bench.burst import Burst
     from waybill.operations.bench.durability import Durability
     from waybill.operations.bench.figures import Measured, Sample
     from waybill.operations.bench.phase import Progress
-    from waybill.operations.bench.target import PhasePlan, Target
+    from waybill.operations.bench.target import Extra, PhasePlan, Target
 
 AUDIT_SETTLE_SECONDS: Final = 60.0
 COLLECT_AFTER: Final = 50_000
@@ -44,6 +51,8 @@ class Outcome:
     durability: Durability
     phases: tuple[Measured, ...]
     samples: tuple[Sample, ...]
+    burst: Burst | None = None
+    backlog: Backlog | None = None
 
     @property
     def is_clean(self) -> bool:
@@ -52,9 +61,17 @@ class Outcome:
 
 
 async def measure(
-    target: Target, plans: Sequence[PhasePlan], *, history: Path, progress: Progress
+    target: Target,
+    plans: Sequence[PhasePlan],
+    *,
+    history: Path,
+    progress: Progress,
+    extra: Extra = NOTHING_MORE,
 ) -> Outcome:
-    """Run the phases and the audit. Raises MessagingError if the platform cannot be measured."""
+    """Run the phases, what was asked for besides, and the audit.
+
+    Raises MessagingError if the platform cannot be measured.
+    """
     _spare_the_collector()
     progress.step("raising the stock")
     await raise_stock(
@@ -74,15 +91,11 @@ async def measure(
             Counters(target) as counters,
             Sampler(target, confirmations) as sampler,
         ):
-            phases = Phases(
-                target,
-                counters=counters,
-                confirmations=confirmations,
-                sampler=sampler,
-                history=writer,
-                progress=progress,
-            )
+            sending = Sending(target, confirmations, sampler, writer)
+            phases = Phases(sending, counters=counters, progress=progress)
             measured = tuple([await phases.run(plan) for plan in plans])
+            burst = await measure_burst(sending, extra.burst, progress) if extra.burst else None
+            backlog = await _backlog(sending, extra, measured, progress)
     progress.step("audit")
     report = await audit(
         target.auditor_urls,
@@ -93,7 +106,29 @@ async def measure(
             kafka=target.kafka,
         ),
     )
-    return Outcome(target.blueprint.name, report, durability, measured, tuple(sampler.samples))
+    samples = tuple(sampler.samples)
+    return Outcome(
+        target.blueprint.name, report, durability, measured, samples, burst=burst, backlog=backlog
+    )
+
+
+async def _backlog(
+    sending: Sending, extra: Extra, measured: Sequence[Measured], progress: Progress
+) -> Backlog | None:
+    """Beside what is carried flat out. Raises BenchFailedError if the processes are not ours."""
+    if not extra.backlog:
+        return None
+    flat_out = [phase for phase in measured if not phase.rate]
+    if sending.target.others is None or not flat_out:
+        raise BenchFailedError("a backlog needs one process a service, and a phase of rate 0")
+    return await measure_backlog(
+        sending,
+        sending.target.others,
+        extra.backlog,
+        steady=flat_out[-1].confirmed_per_second,
+        connections=flat_out[-1].connections,
+        progress=progress,
+    )
 
 
 def _confirmations(target: Target, look_seconds: float) -> Confirmations:

@@ -42,7 +42,7 @@ class Sampler:
 
     def memory_max(self, began: float, ended: float) -> tuple[int, int]:
         """The largest memory of Python and of PostgreSQL between the two, and now."""
-        self._look()
+        self.look()
         first, last = self.since_start(began), self.since_start(ended)
         within = [s for s in self.samples if first <= s.seconds <= last] + self.samples[-1:]
         return max(s.python_bytes for s in within), max(s.postgres_bytes for s in within)
@@ -50,16 +50,17 @@ class Sampler:
     async def _run(self) -> None:
         while len(self.samples) < SAMPLES_MAX:
             # Reading /proc takes milliseconds, for which no order would be sent.
-            await asyncio.to_thread(self._look)
+            await asyncio.to_thread(self.look)
             await asyncio.sleep(EVERY_SECONDS)
 
-    def _look(self) -> None:
-        self.samples.append(
-            Sample(
-                seconds=self.since_start(time.perf_counter()),
-                accepted=self.accepted,
-                confirmed=self._confirmations.confirmed,
-                python_bytes=python_usage(self._target.python()).memory_bytes,
-                postgres_bytes=postgres_usage(self._target.postgres()).memory_bytes,
-            )
+    def look(self) -> Sample:
+        """One more sample, now."""
+        sample = Sample(
+            seconds=self.since_start(time.perf_counter()),
+            accepted=self.accepted,
+            confirmed=self._confirmations.confirmed,
+            python_bytes=python_usage(self._target.python()).memory_bytes,
+            postgres_bytes=postgres_usage(self._target.postgres()).memory_bytes,
         )
+        self.samples.append(sample)
+        return sample

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from waybill.blueprints.definition import Blueprint
     from waybill.messaging.adapters.kafka.settings import KafkaSettings
+    from waybill.operations.bench.backlog import Others
 
 LOOK_SECONDS: Final = 0.002
 """The confirmations are looked for so often while orders come at a rate."""
@@ -45,6 +46,8 @@ class Target:
     """Shown to the services, where they ask for one."""
     caller: str = ""
     """Whom it names."""
+    others: Others | None = None
+    """All processes but the order service's; None: they cannot be stopped alone."""
     is_compared: bool = False
     """Whether the ends of orders must be seen in the same way whatever the blueprint."""
 
@@ -85,3 +88,16 @@ class PhasePlan:
     def name(self) -> str:
         """For people."""
         return f"{self.rate:g} orders/s" if self.rate else "flat out"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extra:
+    """What is measured behind the phases; 0: not."""
+
+    burst: int = 0
+    """Orders at the same moment."""
+    backlog: int = 0
+    """Orders whose events wait for services that do not run."""
+
+
+NOTHING_MORE: Final = Extra()
