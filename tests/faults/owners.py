@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from scripts.kafka import machine
 from tests.acceptance.processes import OFFSETS, PlatformProcess, free_port_base, wait_for
+from tests.faults.storms import JOINED_SECONDS, Shares
 
 from waybill.blueprints.choreography import CHOREOGRAPHY
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase, PostgresSettings
@@ -55,10 +56,11 @@ def paused(site: Site, service: str, *, in_transaction: bool = False) -> float:
     """
     owner = site.services[service]
     assert owner.process is not None
-    own = holders(site, service)
+    own = all_of_it(site, service)
     with closing(owner.beside(service, port_base=free_port_base())) as other:
         other.start()
         site.accept(4)
+        assert own <= holders(site, service), "it shares what it has, and keeps its part"
         told, lost = len(owner.log.read_bytes()), undone(site, service)
         if in_transaction:
             stop_in_transaction(site, service)
@@ -80,6 +82,17 @@ def paused(site: Site, service: str, *, in_transaction: bool = False) -> float:
         site.accept(4)
         assert other.stop() == 0
     return woken
+
+
+def all_of_it(site: Site, service: str) -> set[object]:
+    """The tokens of this process once it has everything: sources, or partitions and lanes."""
+    owner, shares = site.services[service], Shares(site, service)
+
+    def has_all() -> bool:
+        return shares.has_all(owner) if site.kafka else bool(holders(site, service))
+
+    wait_for(has_all, JOINED_SECONDS, f"{service} has all sources, or partitions and lanes")
+    return holders(site, service)
 
 
 def undone(site: Site, service: str) -> float:
