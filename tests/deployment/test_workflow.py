@@ -181,6 +181,26 @@ def test_every_long_test_is_in_some_shard() -> None:
     assert [path for path in marked if not path.startswith(tuple(named))] == []
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("service", ["inventory", "orchestrator"])
+def test_a_services_tests_can_be_run_alone(service: str) -> None:
+    """R251, R257: `make test SERVICE=inventory` selects its tests; collected only."""
+    makefile = (ROOT / "Makefile").read_text()
+    (line,) = [each for each in makefile.splitlines() if "-k '$(SERVICE)'" in each]
+    folders = re.findall(r"tests/\w+", line)
+    found = subprocess.run(
+        [sys.executable, "-m", "pytest", *folders, "-k", service, "--collect-only", "-q"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    chosen = [each for each in found if "::" in each]
+    assert all(service in each for each in chosen)
+    assert len(chosen) > 5
+    assert "deselected" in found[-1]
+
+
 def test_it_holds_no_secret_and_few_rights(
     workflow: dict[Any, Any], jobs: dict[str, dict[str, Any]]
 ) -> None:

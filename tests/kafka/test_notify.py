@@ -1,4 +1,7 @@
-"""The blueprint `notify` on Kafka, with its own receiver: the topic, the same orders and audit."""
+"""The blueprint `notify` on Kafka, with its own receiver: the topic, the same orders and audit.
+
+On PostgreSQL; by `make test-faults` on MariaDB, too.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from confluent_kafka import Consumer
-from tests.acceptance.database import rows, value
+from tests.acceptance.engines import on_engine, provisioned, rows, value
 from tests.acceptance.test_notify import becomes, level, notify_platform, place
 from tests.kafka.broker import running_broker
+from tests.mariadb import SERVERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,36 +27,34 @@ pytestmark = pytest.mark.acceptance
 TOPIC = "order-notifications"
 
 
-@pytest.fixture(scope="module")
-def bootstrap(session_directory: Path) -> Iterator[str]:
-    """A broker of this test alone."""
-    with running_broker(session_directory / "notify-broker") as broker:
-        yield broker.bootstrap
-
-
-@pytest.fixture(scope="module")
-def platform(session_directory: Path, bootstrap: str) -> Iterator[PlatformProcess]:
-    """A running platform of this blueprint whose order service reads its topic on Kafka."""
+@pytest.fixture(
+    scope="module",
+    params=["postgresql", *(pytest.param(name, marks=pytest.mark.long) for name in SERVERS)],
+)
+def platform(request: pytest.FixtureRequest, session_directory: Path) -> Iterator[PlatformProcess]:
+    """A running platform of this blueprint whose order service reads its topic on a Kafka."""
     directory = Path(tempfile.mkdtemp(prefix="notify-kafka-", dir=session_directory))
     directory.chmod(0o711)
-    platform = notify_platform(directory, KAFKA_BROKERS=bootstrap)
-    try:
-        yield platform.start()
-    finally:
-        platform.close()
-        shutil.rmtree(directory, ignore_errors=True)
+    with (
+        running_broker(directory / "broker") as broker,
+        on_engine(request, request.param) as databases,
+    ):
+        platform = notify_platform(directory, KAFKA_BROKERS=broker.bootstrap, **databases)
+        try:
+            yield provisioned(platform).start()
+        finally:
+            platform.close()
+    shutil.rmtree(directory, ignore_errors=True)
 
 
-def test_an_order_goes_over_its_topic_to_the_receiver(
-    platform: PlatformProcess, bootstrap: str
-) -> None:
+def test_an_order_goes_over_its_topic_to_the_receiver(platform: PlatformProcess) -> None:
     """NOTIFIED by this platform's own POST /notify; the record is the document's JSON."""
     ids = [place(platform, *products).json()["orderId"] for products in ((1, 3), (3,), (1, 2, 3))]
     for order_id in ids:
         becomes(platform, order_id, "NOTIFIED")
     assert [level(platform, number) for number in (1, 2, 3)] == [8, 4, 12]
     settings = {
-        "bootstrap.servers": bootstrap,
+        "bootstrap.servers": platform.environment["KAFKA_BROKERS"],
         "group.id": "anybody",
         "auto.offset.reset": "earliest",
     }
@@ -69,10 +71,10 @@ def test_an_order_goes_over_its_topic_to_the_receiver(
     assert set(told) == set(ids)
     assert told[ids[2]] == {"orderId": ids[2], "userId": 1, "productIds": [1, 2, 3]}
     events = "SELECT id FROM messaging.outbox WHERE topic = $1"
-    sent = {row["id"] for row in rows(platform.data, "order", events, TOPIC)}
+    sent = {str(row["id"]) for row in rows(platform, "order", events, TOPIC)}
     taken = "SELECT message_id FROM messaging.inbox WHERE consumer = 'notify-receiver'"
-    assert {row["message_id"] for row in rows(platform.data, "notification", taken)} == sent
-    assert value(platform.data, "order", "SELECT count(*) FROM app.orders") == 3
+    assert {str(row["message_id"]) for row in rows(platform, "notification", taken)} == sent
+    assert value(platform, "order", "SELECT count(*) FROM app.orders") == 3
     report = platform.run("audit", "--settle", "60")
     assert report.returncode == 0, report.stdout + report.stderr
     assert "I16   Q     clean" in report.stdout
