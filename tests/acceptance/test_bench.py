@@ -188,8 +188,10 @@ def test_on_kafka_partitions_a_burst_and_a_backlog_are_measured(
     assert found["topology"].endswith("on Kafka, 3 partitions")
     burst, drained = found["burst"], found["backlog"]["drained"]
     assert burst["accepted"] + sum(burst["refused"].values()) + burst["unknown"] == 400
-    assert burst["confirmed"] == burst["units"] == 300
-    assert burst["cancelled"] == burst["accepted"] - 300
+    assert burst["units"] == 300
+    # a busy machine may turn some away: those were told so
+    assert burst["confirmed"] == min(300, burst["accepted"]) > 0
+    assert burst["cancelled"] == burst["accepted"] - burst["confirmed"]
     assert burst["answeredSeconds"] <= burst["settledSeconds"]
     assert drained["orders"] >= 2000
     assert drained["perSecond"] > 0
