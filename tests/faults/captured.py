@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
-from tests.acceptance.processes import OFFSETS, free_port_base, wait_for
+from tests.acceptance.processes import free_port_base, wait_for
 from tests.acceptance.proxy import CommitProxy
+from tests.acceptance.stages import CHOREOGRAPHY
 from tests.acceptance.test_poison import POISON
 from tests.faults.brokers import FELT_RECORDS, running_kafka, unsent
 from tests.faults.site import opened
@@ -33,6 +34,7 @@ from waybill.platform.provisioning import database_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.acceptance.stages import Stage
     from tests.faults.site import Server, Site
     from tests.kafka.connect import Connect
 
@@ -50,7 +52,7 @@ DROPPED = "SELECT pg_drop_replication_slot('waybill_order_outbox')"
 
 @dataclass(frozen=True)
 class Captured:
-    """A site on Kafka without a relay that sends, and the worker with its four connectors."""
+    """A site on Kafka without a relay that sends, and the worker with its connectors."""
 
     site: Site
     worker: Connect
@@ -62,8 +64,10 @@ class Captured:
 
 
 @contextmanager
-def captured(directory: Path, data: Path) -> Iterator[Captured]:
+def captured(directory: Path, provisioned: Path, stage: Stage = CHOREOGRAPHY) -> Iterator[Captured]:
     """Everything as docs/library/cdc.md says, on fresh data: connectors first, then services."""
+    data = directory / "data"
+    stage.copy(provisioned, data)
     with ExitStack() as stack:
         kafka = stack.enter_context(running_kafka(directory / "kafka"))
         shipped = (SHIPPED / "worker.properties").read_text()
@@ -78,7 +82,7 @@ def captured(directory: Path, data: Path) -> Iterator[Captured]:
                 OUTBOX_DATABASE_USER="waybill_cdc",
                 OUTBOX_DATABASE_PASSWORD=PASSWORD,
             )
-            for service in OFFSETS:
+            for service in stage.offsets:
                 publish(server, service)
                 worker.add(json.loads((SHIPPED / f"{service}.json").read_text()))
             worker.start(environment)
@@ -87,10 +91,15 @@ def captured(directory: Path, data: Path) -> Iterator[Captured]:
             opened(
                 data,
                 port_base=free_port_base(),
-                environment={"KAFKA_BROKERS": kafka.address, "WAYBILL_OUTBOX_MODE": "cdc"},
+                environment={
+                    **stage.environment,
+                    "KAFKA_BROKERS": kafka.address,
+                    "WAYBILL_OUTBOX_MODE": "cdc",
+                },
                 kafka=kafka,
                 server_settings=DECODED,
                 before_services=prepare,
+                stage=stage,
             )
         )
         yield Captured(site, worker, environment)
