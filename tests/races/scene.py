@@ -119,11 +119,7 @@ class Scene:
 
     async def lives(self) -> tuple[Life, Life]:
         """The process that holds the consumer's lease, and the other one."""
-        world = self._world
-        await come_to_rest_of_consumers(world)
-        pair = (world.lives["order"], world.lives["order*"])
-        ((held,),) = await world.databases.fetch("order", LEASE)
-        return pair if token_of(pair[0]) == held else pair[::-1]
+        return await lives_of(self._world)
 
     async def _deliver_to_order(self, records: int = 500) -> None:
         world = self._world
@@ -170,6 +166,14 @@ class Scene:
         await world.kill("payment*")
         del world.lives["payment*"]
         await world.answer("payment", 0, Fate.ANSWERED)
+
+
+async def lives_of(world: Simulation) -> tuple[Life, Life]:
+    """The process that holds the lease of the order service's consumer, and the other one."""
+    await come_to_rest_of_consumers(world)
+    pair = (world.lives["order"], world.lives["order*"])
+    ((held,),) = await world.databases.fetch("order", LEASE)
+    return pair if token_of(pair[0]) == held else pair[::-1]
 
 
 def token_of(life: Life) -> UUID | None:
