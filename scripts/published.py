@@ -2,7 +2,8 @@
 
 A schema is published with its commit: its records may be in somebody's topics. So contracts/events
 is compared with every version of it that the history of this clone holds; whoever edits the file
-and the code in one commit is found as well. A shallow clone holds less: CI fetches all.
+and the code in one commit is found as well. A shallow clone holds less: CI fetches all. A version
+that was taken back before anybody could use it is named in contracts/withdrawn.txt, with why.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMAS = Path("contracts/events")
+WITHDRAWN = SCHEMAS.parent / "withdrawn.txt"
 WHAT_TO_DO = (
     "give the event a new version and an upcast, and leave the old schema as it was "
     "(docs/blueprints/writing-one.md)"
@@ -43,8 +45,16 @@ def published(root: Path) -> Iterator[tuple[str, str]]:
         _, _, _, blob, change, path = line.split(maxsplit=5)
         if change != "D" and path.endswith(".json"):
             versions.add((path, blob))
+    withdrawn = _withdrawn(root)
     for path, blob in sorted(versions):
-        yield path, _git(root, "cat-file", "blob", blob)
+        if blob not in withdrawn:
+            yield path, _git(root, "cat-file", "blob", blob)
+
+
+def _withdrawn(root: Path) -> frozenset[str]:
+    file = root / WITHDRAWN
+    lines = file.read_text().splitlines() if file.is_file() else []
+    return frozenset(line.split()[0] for line in lines if line and not line.startswith("#"))
 
 
 def broken(root: Path) -> list[str]:

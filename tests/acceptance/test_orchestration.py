@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
+from pact import Verifier
 from tests.acceptance.database import rows
 from tests.acceptance.processes import PlatformProcess, wait_for
+from tests.contracts.orchestration_needs import CONTRACTS, RELEASES, heard, pairs, release
+from tests.contracts.test_providers import published, travelling
 
 from waybill.commerce.payments.simulation import simulated_success
 
@@ -278,6 +282,22 @@ def test_operators_see_the_orchestrator(platform: PlatformProcess) -> None:
     metrics = platform.client.get(f"{platform.url(ORCHESTRATOR)}/actuator/prometheus").text
     assert 'saga_active{application="orchestrator",saga="orchestration"}' in metrics
     assert platform.client.get(f"{platform.url(ORCHESTRATOR)}/readyz").status_code == 200
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket.socket")
+def test_published_events_hold_what_consumers_need(platform: PlatformProcess) -> None:
+    """R254: the records of all of the above, each against the contract of each consumer."""
+    records = {message.type: travelling(message) for message in map(release, RELEASES)}
+    records |= published(platform, ("orchestrator", "order", "inventory", "payment"))
+    assert {name for pair in pairs() for name in heard(*pair)} <= set(records)
+    for provider in sorted({provider for _, provider in pairs()}):
+        verifier = Verifier(provider).message_handler(dict(records.items()))
+        for consumer, other in pairs():
+            if other == provider:
+                verifier.add_source(CONTRACTS / f"{consumer}-{provider}.json")
+        verifier.verify()
+        del verifier
+        gc.collect()  # the sockets of Pact's own small servers, which it leaves to that
 
 
 def test_a_killed_platform_goes_on_where_it_was(platform: PlatformProcess) -> None:

@@ -33,11 +33,11 @@ class Repository:
         self.commit("README.md", "A shop")
         self.commit(SCHEMA, json.dumps(FIRST))
 
-    def git(self, *arguments: str) -> None:
-        """Run it as somebody."""
+    def git(self, *arguments: str) -> str:
+        """Run it as somebody; what it says."""
         somebody = ("-c", "user.name=a", "-c", "user.email=a@b.test", "-c", "commit.gpgsign=false")
         command = ["git", "-C", str(self.root), *somebody, *arguments]
-        subprocess.run(command, check=True, capture_output=True)
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     def commit(self, path: Path | str, text: str | None) -> None:
         """Write or delete a file, and commit that."""
@@ -80,6 +80,16 @@ def test_a_schema_that_is_taken_away_is_refused(
     repository.commit(SCHEMA, None)
     assert check(repository.root) == 1
     assert capsys.readouterr().err.splitlines()[0] == f"{SCHEMA}: was published, and is gone"
+
+
+def test_a_version_that_was_taken_back_is_passed_over(repository: Repository) -> None:
+    """It is named with its reason: an error on a branch must not stay for ever."""
+    repository.commit(SCHEMA, json.dumps(FIRST | {"required": []}))
+    blob = repository.git("rev-parse", f"HEAD:{SCHEMA}").strip()
+    repository.commit(SCHEMA, json.dumps(FIRST))
+    assert check(repository.root) == 1
+    repository.commit(SCHEMA.parents[2] / "withdrawn.txt", f"# Why\n{blob} nobody had seen it\n")
+    assert check(repository.root) == 0
 
 
 def test_without_a_history_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ consumers in any language.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from waybill.blueprints.choreography import SERVICES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+os.environ["PACT_DO_NOT_TRACK"] = "true"  # Pact reports to nobody
 
 CONTRACTS = Path(__file__).resolve().parents[2] / "contracts"
 ID = "9b2f1c7a-3f55-4c35-9a3e-0d6f5f3b2a10"

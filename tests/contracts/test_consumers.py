@@ -87,12 +87,13 @@ def test_the_contracts_of_the_repository_are_these(tmp_path: Path) -> None:
     """What consumers in other repositories fetch; `python -m tests.contracts.needs` writes them."""
     write(tmp_path)
     assert len(list(tmp_path.iterdir())) == len(all_pacts())
-    assert {path.name: _parsed(path) for path in tmp_path.iterdir()} == {
-        path.name: _parsed(path) for path in CONTRACTS.glob("*.json")
+    assert {path.name: parsed(path) for path in tmp_path.iterdir()} == {
+        path.name: parsed(path) for path in CONTRACTS.glob("*.json")
     }
 
 
-def _parsed(path: Path) -> Any:  # noqa: ANN401 - JSON
+def parsed(path: Path) -> Any:  # noqa: ANN401 - JSON
+    """A contract as it stands in its file."""
     contract = json.loads(path.read_text())
     del contract["metadata"]  # the version of Pact's library
     return contract

@@ -16,11 +16,13 @@ from waybill.messaging.adapters.kafka.headers import to_headers
 from waybill.messaging.core.outbox_row import to_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from pact.types import Message
     from tests.acceptance.conftest import NewPlatform
     from tests.acceptance.processes import PlatformProcess
+
+    from waybill.messaging.core.message import Message as Sent
 
 pytestmark = [
     pytest.mark.acceptance,
@@ -75,20 +77,27 @@ def is_past(platform: PlatformProcess, order_id: str) -> bool:
     return bool(platform.order(order_id)["status"] != "PENDING")
 
 
-def published(platform: PlatformProcess) -> dict[str, Message]:
+def published(
+    platform: PlatformProcess, services: Sequence[str] = ("order", "inventory", "payment")
+) -> dict[str, Message]:
     """The last record of each event that the services published, as it travels."""
     found: dict[str, Message] = {}
-    for service in ("order", "inventory", "payment"):
+    for service in services:
         for row in rows(platform.data, service, PUBLISHED):
             message = to_record(service, row.values()).message
-            pairs = to_headers(message)
-            headers = {name: value.decode() for name, value in pairs if isinstance(value, bytes)}
-            found[message.type] = {
-                "contents": message.value,
-                "content_type": "application/json",
-                "metadata": {"topic": message.topic, "key": message.key, **headers},
-            }
+            found[message.type] = travelling(message)
     return found
+
+
+def travelling(message: Sent) -> Message:
+    """A message as a record has it, in Pact's terms."""
+    pairs = to_headers(message)
+    headers = {name: value.decode() for name, value in pairs if isinstance(value, bytes)}
+    return {
+        "contents": message.value,
+        "content_type": "application/json",
+        "metadata": {"topic": message.topic, "key": message.key, **headers},
+    }
 
 
 def handed(platform: PlatformProcess) -> dict[str, Message | bytes | Callable[..., Message]]:

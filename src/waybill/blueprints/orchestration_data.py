@@ -17,6 +17,11 @@ NO_CURRENCY = "XXX"
 Sku = Annotated[str, msgspec.Meta(min_length=1, max_length=SKU_LENGTH_MAX)]
 
 
+def _usually(default: str | list[object]) -> msgspec.Meta:
+    """The default of a member that is written all the same: only plain defaults are left out."""
+    return msgspec.Meta(extra_json_schema={"default": default})
+
+
 class About(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """What all `data` begin with, and all that some have."""
 
@@ -61,10 +66,15 @@ class Succeeded(About, frozen=True, kw_only=True):
 
 
 class Failed(About, frozen=True, kw_only=True):
-    """PaymentFailed; without an amount, nobody was ever asked to pay."""
+    """PaymentFailed; without an amount, nobody was ever asked to pay.
+
+    The reason is always written; a stranger may leave it out.
+    """
 
     amount: Decimal | None = None
-    reason: Reason
+    reason: Annotated[Reason, _usually(Reason.PAYMENT_REFUSED.value)] = msgspec.field(
+        default_factory=lambda: Reason.PAYMENT_REFUSED
+    )
     provider: str = ""
     detail: str | None = None
 
@@ -93,10 +103,12 @@ class Reserved(About, frozen=True, kw_only=True):
 
 
 class Rejected(About, frozen=True, kw_only=True):
-    """InventoryFailed."""
+    """InventoryFailed. Reason and items are always written; a stranger may leave them out."""
 
-    reason: Reason
-    items: tuple[Shortage, ...]
+    reason: Annotated[Reason, _usually(Reason.STOCK_UNAVAILABLE.value)] = msgspec.field(
+        default_factory=lambda: Reason.STOCK_UNAVAILABLE
+    )
+    items: Annotated[tuple[Shortage, ...], _usually([])] = msgspec.field(default_factory=lambda: ())
     detail: str | None = None
 
 
