@@ -72,7 +72,7 @@ class StandIn:
 class StandInProvider(StandIn):
     """A payment provider over HTTP that captures everything, with books of its own."""
 
-    variables = ("PAYMENT_PROVIDER_", "PAYMENT_WEBHOOK_")
+    variables = ("PAYMENT_PROVIDER", "PAYMENT_WEBHOOK_")
     unused = frozenset({PROVIDER})
 
     def __init__(self) -> None:
