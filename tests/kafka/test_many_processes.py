@@ -113,6 +113,8 @@ def test_killed_members_leave_nothing_undone(site: Site, groups: Groups) -> None
         # Customers know one process of the order service: of that the other one dies.
         victims = {**seconds, **{name: site.services[name] for name in ("inventory", "payment")}}
         for service, victim in victims.items():
+            has_work = partial(Shares(site, service).has_work, victim)
+            wait_for(has_work, SHARED_SECONDS, "it has partitions and lanes")
             victim.kill_process()
             killed = time.monotonic()
             groups.wait_shared(service, 1, MOVED_SECONDS)
