@@ -124,8 +124,8 @@ def test_every_other_blueprint_is_measured_by_its_own_orders(
     """On a platform of its own all orders come to their good end, and its own audit is clean."""
     platform = PlatformProcess(data_directory, port_base=free_port_base(), environment={})
     shown = bench(
-        platform, tmp_path / "out", "--blueprint", name, "--rate", "30", "--watch-every", "5",
-        "--seconds", "1", "--warm-up-seconds", "0", "--settle-seconds", "0",
+        platform, tmp_path / "out", "--blueprint", name, "--rate", "10", "--watch-every", "5",
+        "--seconds", "3", "--warm-up-seconds", "1", "--settle-seconds", "0",
     )  # fmt: skip
     platform.close()
     assert shown.returncode == 0, shown.stdout + shown.stderr
