@@ -18,6 +18,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from socket import AF_UNIX, socket
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -128,7 +129,8 @@ class Mariadb:
         return f"mysql://root@localhost/mysql?unix_socket={quote(str(self.socket))}"
 
     def _answers(self) -> bool:
-        return self.socket.exists() and self._process is not None and self._process.poll() is None
+        with socket(AF_UNIX) as asking:  # its file is there before anybody listens on it
+            return asking.connect_ex(str(self.socket)) == 0
 
     def _as_me(self, program: str, *arguments: str) -> list[str]:
         """The server refuses to run as root unless it is told so."""

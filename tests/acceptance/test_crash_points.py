@@ -1,7 +1,7 @@
 """Every crash point with every action, on one platform of each blueprint under load; the books.
 
-A kill costs a start each: six points by default, all of them in `make test-faults`, and so are the
-other blueprints than the default one, and all actions but `do_then_fail`.
+A kill costs a start each: six points of the default blueprint by default; all points, actions and
+blueprints in `make test-faults`.
 Each point and action alone, on data of its own, is test_every_crash_point.py's.
 """
 
@@ -32,7 +32,7 @@ from tests.acceptance.crashing import (
 )
 from tests.acceptance.database import rows, rows_at
 from tests.acceptance.processes import free_port_base, wait_for
-from tests.acceptance.stages import CHOREOGRAPHY, OTHERS, STAGES
+from tests.acceptance.stages import CHOREOGRAPHY, STAGES
 from tests.acceptance.test_examples import all_reminded, answers, book, reminders, running
 
 from waybill.messaging.testing.crash_control import marks
@@ -55,12 +55,7 @@ BETWEEN = [
 ]
 """The points at which it hurts most: the act is done, and nobody knows."""
 assert set(BETWEEN) <= set(POINTS)
-ERRORS = [
-    pytest.param(action, marks=() if action == "do_then_fail" else pytest.mark.long)
-    for action in ACTIONS
-    if action != "kill"
-]
-OF_OTHERS = [pytest.param(stage, id=stage.name, marks=pytest.mark.long) for stage in OTHERS]
+ERRORS = [action for action in ACTIONS if action != "kill"]
 on_each = partial(pytest.mark.parametrize, "platform", indirect=True, scope="module")
 """Of tests of a platform; the names of their cases are those of blueprints."""
 
@@ -100,7 +95,8 @@ def audited(platform: ArmedPlatform) -> Iterator[Customers]:
     assert set(customers.accepted.values()) <= kept
 
 
-@on_each([pytest.param(CHOREOGRAPHY, id="choreography"), *OF_OTHERS])
+@pytest.mark.long
+@on_each([pytest.param(stage, id=stage.name) for stage in STAGES.values()])
 @pytest.mark.parametrize("action", ERRORS)
 def test_what_goes_wrong_at_any_point_costs_nothing(platform: ArmedPlatform, action: str) -> None:
     """P2, P3, P6: nothing is lost, doubled or stranded, whichever point fails or stands still.

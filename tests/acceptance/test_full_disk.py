@@ -146,6 +146,7 @@ def test_on_a_disk_that_is_full_at_once_nothing_accepted_is_lost(
         assert_all_goes_on(platform, traffic)
 
 
+@pytest.mark.long
 def test_a_postgresql_that_panics_for_want_of_room_comes_back(
     disk: SmallDisk, platform: PlatformProcess
 ) -> None:

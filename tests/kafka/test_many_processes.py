@@ -134,6 +134,7 @@ def sends_nothing(site: Site, service: str, dead: PlatformProcess) -> bool:
     return pid_of(dead) not in Shares(site, service).senders()
 
 
+@pytest.mark.long
 def test_orders_end_while_their_service_is_taken_over(site: Site, groups: Groups) -> None:
     """Work moves within 15 s of a SIGKILL: also what the dead one's relay had not sent."""
     with another(site, "inventory"), another(site, "payment"):

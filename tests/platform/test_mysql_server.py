@@ -106,6 +106,7 @@ async def test_c42_a_database_remembers_its_blueprint(own: OwnDatabases) -> None
         await upgrade(own, "order", blueprint_named("choreography"))
 
 
+@pytest.mark.long
 async def test_the_audit_finds_on_mariadb_what_it_finds_on_postgresql(mariadb_url: str) -> None:
     """Its rules are the same: a unit that no ledger entry brought is named; without it all hold."""
     environment = on_mariadb(mariadb_url)

@@ -80,6 +80,7 @@ async def test_l3_a_killed_owners_lanes_move_and_nothing_is_lost(
     assert arrived(log) == published(world)
 
 
+@pytest.mark.long
 async def test_l3_an_owner_that_stood_still_changes_nothing_when_it_wakes(
     world: RelayWorld, tmp_path: Path
 ) -> None:
