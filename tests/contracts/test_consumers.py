@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 import httpx2
 import pytest
-from tests.commerce.support import NOW
 from tests.contracts.needs import (
     CONTRACTS,
     CUSTOMER,
     ID,
     MOUSE,
-    ORDER,
     all_pacts,
     event_pact,
     events_of,
@@ -24,10 +21,9 @@ from tests.contracts.needs import (
     warehouse_pact,
     write,
 )
+from tests.contracts.understanding import understood
 
 from waybill.blueprints import choreography
-from waybill.commerce.contracts import Event
-from waybill.messaging.core.message import Message
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,26 +32,8 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(("consumer", "provider"), list(pairs()))
 def test_a_consumer_understands_what_it_asks_for(consumer: str, provider: str) -> None:
     """The least that a contract allows decodes to the event, with all that its handler reads."""
-    codec = choreography.codec()
-    understood = []
-
-    def receive(body: str | bytes | None, metadata: dict[str, Any]) -> None:
-        value = body.encode() if isinstance(body, str) else body or b""
-        message = Message(
-            id=UUID(metadata["eventId"]),
-            topic=metadata["topic"],
-            type=metadata["eventType"],
-            key=metadata["key"],
-            value=value,
-            occurred_at=NOW,
-        )
-        event = codec.decode(message)
-        assert isinstance(event, Event)
-        assert str(event.order_id) == metadata["key"] == ORDER
-        understood.append(type(event).__name__)
-
-    event_pact(consumer, provider).verify(receive, "Async")
-    assert understood == events_of(consumer, provider)[1]
+    read = understood(event_pact(consumer, provider), choreography.codec())
+    assert [type(event).__name__ for _, event in read] == events_of(consumer, provider)[1]
 
 
 def test_a_shop_gets_along_with_what_it_asks_for() -> None:
