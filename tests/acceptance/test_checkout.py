@@ -293,7 +293,6 @@ def test_a_slow_provider_is_asked_and_charges_once(
     around.provider.slow_seconds.clear()
 
 
-@pytest.mark.long
 def test_slow_answers_alone_open_the_breaker(
     platform: PlatformProcess, around: Surroundings
 ) -> None:
