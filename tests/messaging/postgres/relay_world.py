@@ -220,7 +220,7 @@ class RelayWorld:
     def assert_complete(self, *, but_for: Sequence[Message] = ()) -> None:
         """Nothing is lost, and first arrivals of each key are in commit order."""
         expected, found = by_key(self.sent, but_for), by_key([r.message for r in self.arrived])
-        assert found == expected
+        assert found == expected, f"found {found}, not {expected}"
 
 
 async def _keep(relay: Relay) -> None:
