@@ -1,4 +1,4 @@
-"""Faults of reading from Kafka: offsets follow the database, and the database says who reads."""
+"""Faults of Kafka's ends: runs keep their order, offsets follow the database, it says who reads."""
 
 from __future__ import annotations
 
@@ -9,6 +9,15 @@ _STARTS = "messaging/test_kafka_starts.py::"
 _POSITIONS = "messaging/postgres/test_partition_positions.py::TestPostgresPartitionPositions::"
 
 MUTANTS = (
+    Mutant(
+        name="waiting-run-outlives-an-error",
+        fault="a run that waits for room is written although the one before it has failed",
+        harm="a later event of an order is published before an earlier one",
+        file="messaging/adapters/kafka/writer.py",
+        old="            for later in self._runs:\n",
+        new="            for later in [run for run in self._runs if run.has_begun]:\n",
+        tests=("kafka/test_writer.py::test_a_run_that_waits_ends_with_the_one_before_it",),
+    ),
     Mutant(
         name="offset-before-the-database",
         fault="a partition counts as read as soon as its batch is begun",

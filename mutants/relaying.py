@@ -28,6 +28,15 @@ MUTANTS = (
         tests=(_TESTS + "test_l2_an_error_stops_its_lane_which_is_read_again",),
     ),
     Mutant(
+        name="late-run-written-after-an-error",
+        fault="a run that the relay chose before an error is written when its turn comes behind it",
+        harm="a later event of an order is published before an earlier one",
+        file="messaging/runtime/relay.py",
+        old="            if lane.gone or lane.failure is not None:\n",
+        new="            if lane.gone:\n",
+        tests=(_TESTS + "test_l2_a_run_that_begins_as_the_one_before_it_fails_is_not_written",),
+    ),
+    Mutant(
         name="relay-position-without-token",
         fault="a relay's position is written without a look at its token",
         harm="a process that was frozen moves the position over what its successor sends",

@@ -81,7 +81,11 @@ class Mariadb:
     def __enter__(self) -> Self:
         self._directory.mkdir(parents=True)
         run = self._as_me("mariadb-install-db", "--auth-root-authentication-method=normal")
-        subprocess.run([*run, "--skip-test-db"], check=True, capture_output=True, timeout=120)
+        made = subprocess.run(
+            [*run, "--skip-test-db"], check=False, capture_output=True, text=True, timeout=120
+        )
+        if made.returncode:
+            raise RuntimeError(f"mariadb-install-db: {made.stdout}{made.stderr}")
         self.start()
         return self
 

@@ -239,6 +239,43 @@ async def test_memory_is_bounded_while_records_wait(settings: KafkaSettings, top
     assert [each.acknowledged for each in written] == [10] * 8
 
 
+async def test_a_run_that_waits_ends_with_the_one_before_it(
+    settings: KafkaSettings, topic: str, kafka: OtherBroker
+) -> None:
+    """Protocol L2, L4: room was short when they came, and the first to get some fails."""
+    narrow = replace(settings, in_flight_records_max=1, record_bytes_max=2_000)
+    writer = KafkaLogWriter(narrow)
+    huge = a_message("k", topic=topic, value=b"x" * 3_000)
+    first, second, last = (a_message("k", topic=topic) for _ in range(3))
+    other = a_message("o", topic=topic)
+    fits, refused, behind, of_another_lane = await asyncio.gather(
+        writer.write(records([first])),
+        writer.write(records([huge])),
+        writer.write(records([second])),
+        writer.write(records([other], lane=5)),
+    )
+    assert (fits.error, of_another_lane.error) == (None, None)
+    assert isinstance(refused.error, UnsendableError)
+    assert (behind.acknowledged, type(behind.error)) == (0, TransientError)
+    assert (await writer.write(records([last]))).error is None
+    await writer.close()
+    found = [each for each in await read(kafka.bootstrap, topic, 3) if each.key == "k"]
+    assert [each.headers["eventId"].decode() for each in found] == [str(first.id), str(last.id)]
+
+
+async def test_a_purge_ends_runs_that_wait_for_room() -> None:
+    """Protocol L3: of a lane that is another's now nothing is sent when the broker is back."""
+    writer = KafkaLogWriter(replace(settings_for("127.0.0.1:9"), in_flight_records_max=1))
+    runs = [records([a_message("k", topic="t")], lane) for lane in range(4)]
+    writing = [asyncio.create_task(writer.write(run)) for run in runs]
+    await asyncio.sleep(0)
+    await writer.purge()
+    async with asyncio.timeout(5.0):
+        written = await asyncio.gather(*writing)
+    assert [type(each.error) for each in written] == [TransientError] * 4
+    await writer.close()
+
+
 async def test_identity_is_the_cluster_s(writer: KafkaLogWriter, settings: KafkaSettings) -> None:
     """Protocol L1: positions mean something in one cluster only."""
     identity = await writer.identity()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.messaging.postgres.relay_world import FAST, RelayWorld, until
 
+from waybill.messaging.core import crash_points
 from waybill.messaging.core.errors import ConfigurationError, TransientError
 from waybill.messaging.core.lanes import ALL_LANES, lane_of
 from waybill.messaging.core.relay import Verdict
@@ -16,7 +17,11 @@ from waybill.messaging.core.retry import Backoff
 from waybill.messaging.runtime.relay_settings import RelaySettings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from waybill.messaging.adapters.memory import MemoryLogWriter
     from waybill.messaging.core.message import Record
+    from waybill.messaging.core.ports import Written
 
 TOO_LARGE = b"x" * 2_000
 
@@ -86,6 +91,62 @@ async def test_l2_an_error_stops_its_lane_which_is_read_again(world: RelayWorld)
     world.assert_complete()
     assert relay.figures.produce_errors == 3
     assert await world.held() == []
+
+
+class FirstRunWaits:
+    """See LogWriter. The first run reaches the log when the relay has decided on the second."""
+
+    def __init__(self, log: MemoryLogWriter) -> None:
+        self._log = log
+        self.began = asyncio.Event()
+        self.decided = asyncio.Event()
+
+    async def reach(self, point: str, _: str) -> None:
+        """See crash_points.Hook: called when a run is about to get a task of its own."""
+        if point == "relay.before_write" and self.began.is_set():
+            self.decided.set()
+
+    async def write(self, records: Sequence[Record]) -> Written:
+        """See LogWriter."""
+        if not self.began.is_set():
+            self.began.set()
+            await self.decided.wait()
+        return await self._log.write(records)
+
+    async def identity(self) -> str:
+        """See LogWriter."""
+        return await self._log.identity()
+
+    async def purge(self) -> None:
+        """See LogWriter."""
+        await self._log.purge()
+
+    async def close(self) -> None:
+        """See LogWriter."""
+        await self._log.close()
+
+
+@pytest.mark.parametrize("is_for_good", [True, False])
+async def test_l2_a_run_that_begins_as_the_one_before_it_fails_is_not_written(
+    world: RelayWorld, monkeypatch: pytest.MonkeyPatch, *, is_for_good: bool
+) -> None:
+    """Protocol L2, L4: the relay chose it in time, its task begins too late."""
+    failures = [TransientError("the broker says no")]
+
+    def fault(record: Record) -> None:
+        if record.message.id == first.id and failures and not is_for_good:
+            raise failures.pop()
+
+    writer = FirstRunWaits(world.log)
+    world.log.fault = fault
+    monkeypatch.setattr(crash_points, "hook", writer.reach)
+    relay = await world.start(writer=writer)
+    await until(lambda: relay.owns_all)
+    (first,) = await world.publish("k", value=TOO_LARGE if is_for_good else b"1")
+    await writer.began.wait()
+    (second,) = await world.publish("k")
+    await world.drained()
+    world.assert_complete(but_for=[first, second] if is_for_good else [])
 
 
 async def test_l3_the_position_passes_acknowledged_records_only(world: RelayWorld) -> None:

@@ -272,7 +272,8 @@ class LogWriter(Protocol):
 
         Further runs of the lane may be written meanwhile, and go behind this one; after an error
         they end with it. Order of a key is kept as long as nothing failed (protocol L2).
-        What goes to the log first is settled before the first await.
+        What goes to the log first is settled before the first await. A run that is written after
+        the error was returned is a new beginning: the caller has chosen it knowing the error.
         """
 
     async def purge(self) -> None:

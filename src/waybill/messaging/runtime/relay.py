@@ -294,9 +294,17 @@ class Relay(Loop):
         task.add_done_callback(self._writing.discard)
 
     async def _write(self, lane: Lane, run: Run) -> None:
+        """From here to the writer's first await nothing else runs, nor from its answer to ours.
+
+        So a run whose task begins behind an error of its lane is seen here, and every other one
+        by the writer: neither goes past the record that failed (L2, L4).
+        """
         try:
-            written = await self._writer.write(run.records)
-            if crash_points.hook is not None:
+            if lane.gone or lane.failure is not None:
+                written = Written(0, TransientError("the lane was lost or stopped before this"))
+            else:
+                written = await self._writer.write(run.records)
+            if crash_points.hook is not None and written.error is None:
                 await crash_points.hook("relay.after_write", self._source)
         except Exception as error:  # noqa: BLE001 - a loop's edge: the lane stops and reads again
             written = Written(0, error)

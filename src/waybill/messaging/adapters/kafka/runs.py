@@ -28,14 +28,16 @@ class Run:
     """
 
     __slots__ = (
-        *("acknowledged", "done", "error", "failed_at", "has_failed", "in_flight", "lane"),
-        *("_failed", "records", "sent"),
+        *("acknowledged", "done", "error", "failed_at", "has_begun", "has_failed", "in_flight"),
+        *("_failed", "lane", "records", "sent"),
     )
 
     def __init__(self, records: Sequence[Record], failed: Callable[[Run], None]) -> None:
         self.records = records
         self.lane = (records[0].source, records[0].lane)
         self.acknowledged = bytearray(len(records))
+        self.has_begun = False
+        """Its turn has come; before that the producer knows nothing of it."""
         self.sent = 0
         self.in_flight = 0
         """How many of those sent have no report yet."""

@@ -82,6 +82,7 @@ class KafkaLogWriter:
         if not records:
             return Written(0)
         run = Run(records, self._failed)
+        self._runs[run] = None
         try:
             async with self._order:
                 await self._send(run)
@@ -94,6 +95,10 @@ class KafkaLogWriter:
 
     async def purge(self) -> None:
         """See LogWriter.purge."""
+        for run in self._runs:
+            if not run.has_begun:
+                run.cut(TransientError("what was not sent yet has been dropped"))
+        self._room.set()
         self._one_by_one.purge()
         if self._producer is not None:
             self._producer.purge(in_queue=True, in_flight=False)
@@ -112,8 +117,8 @@ class KafkaLogWriter:
 
     async def _send(self, run: Run) -> None:
         """Hand all of it to the producer; what it refuses at once ends the run."""
-        await self._admit(len(run.records))
-        self._runs[run] = None
+        await self._admit(run)
+        run.has_begun = True
         if self._broken[run.lane]:
             run.cut(TransientError("a record before these was not written"))
             return
@@ -173,10 +178,10 @@ class KafkaLogWriter:
                     later.fail(later.from_start(), TransientError(str(run.error)))
         self._room.set()
 
-    async def _admit(self, count: int) -> None:
+    async def _admit(self, run: Run) -> None:
         """Wait for room: memory is bounded while the broker is away."""
-        most = self._settings.in_flight_records_max
-        while self._in_flight and self._in_flight + count > most:
+        most = self._settings.in_flight_records_max - len(run.records)
+        while self._in_flight and self._in_flight > most and not run.done.is_set():
             self._room.clear()
             await self._room.wait()
 
@@ -239,5 +244,6 @@ class KafkaLogWriter:
             producer.purge()
             served(partial(producer.poll, LAST_REPORTS_SECONDS))
         for run in list(self._runs):
-            run.cut(reason)
+            if run.has_begun:
+                run.cut(reason)
         return producer
