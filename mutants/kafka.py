@@ -14,8 +14,8 @@ MUTANTS = (
         fault="a run that waits for room is written although the one before it has failed",
         harm="a later event of an order is published before an earlier one",
         file="messaging/adapters/kafka/writer.py",
-        old="            for later in self._runs:\n",
-        new="            for later in [run for run in self._runs if run.has_begun]:\n",
+        old="            if later.lane == run.lane and waits:\n",
+        new="            if later.lane == run.lane and waits and later.has_begun:\n",
         tests=("kafka/test_writer.py::test_a_run_that_waits_ends_with_the_one_before_it",),
     ),
     Mutant(

@@ -263,6 +263,20 @@ async def test_a_run_that_waits_ends_with_the_one_before_it(
     assert [each.headers["eventId"].decode() for each in found] == [str(first.id), str(last.id)]
 
 
+async def test_a_run_before_one_that_fails_is_not_touched(
+    settings: KafkaSettings, topic: str
+) -> None:
+    """Protocol L2: it is under way when the next is refused, and need not be sent again."""
+    writer = KafkaLogWriter(replace(settings, record_bytes_max=2_000))
+    huge = a_message("k", topic=topic, value=b"x" * 3_000)
+    before, refused = await asyncio.gather(
+        writer.write(records([a_message("k", topic=topic)])), writer.write(records([huge]))
+    )
+    await writer.close()
+    assert isinstance(refused.error, UnsendableError)
+    assert (before.acknowledged, before.error) == (1, None)
+
+
 async def test_a_purge_ends_runs_that_wait_for_room() -> None:
     """Protocol L3: of a lane that is another's now nothing is sent when the broker is back."""
     writer = KafkaLogWriter(replace(settings_for("127.0.0.1:9"), in_flight_records_max=1))

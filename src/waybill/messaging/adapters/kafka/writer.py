@@ -167,16 +167,20 @@ class KafkaLogWriter:
         self._broken[run.lane] += 1
 
     def _ended(self, run: Run) -> None:
-        self._runs.pop(run, None)
-        self._in_flight -= run.sent
         if run.has_failed:
             self._broken[run.lane] -= 1
         if run.error is not None:
-            for later in self._runs:
-                waits = later.error is None or isinstance(later.error, BatchRefusedError)
-                if later.lane == run.lane and waits:
-                    later.fail(later.from_start(), TransientError(str(run.error)))
+            self._end_behind(run, TransientError(str(run.error)))
+        del self._runs[run]
+        self._in_flight -= run.sent
         self._room.set()
+
+    def _end_behind(self, run: Run, error: TransientError) -> None:
+        runs = list(self._runs)
+        for later in runs[runs.index(run) + 1 :]:
+            waits = later.error is None or isinstance(later.error, BatchRefusedError)
+            if later.lane == run.lane and waits:
+                later.fail(later.from_start(), error)
 
     async def _admit(self, run: Run) -> None:
         """Wait for room: memory is bounded while the broker is away."""
