@@ -22,28 +22,46 @@ if TYPE_CHECKING:
     from tests.acceptance.conftest import NewPlatform
 
 pytestmark = pytest.mark.acceptance
+USUAL = 6
+
+
+@pytest.fixture(
+    scope="module",
+    params=[USUAL, *(pytest.param(each, marks=pytest.mark.long) for each in (1, 3))],
+    ids=lambda count: f"{count}-partitions",
+)
+def partitions(request: pytest.FixtureRequest) -> int:
+    """Of every topic: what it is unless told otherwise, and what seed 001 begins with."""
+    count: int = request.param
+    return count
 
 
 @pytest.fixture(scope="module")
-def bootstrap(session_directory: Path) -> Iterator[str]:
+def bootstrap(session_directory: Path, partitions: int) -> Iterator[str]:
     """A broker of this test alone."""
-    with running_broker(session_directory / "reservation-broker") as broker:
+    with running_broker(session_directory / f"reservation-broker-{partitions}") as broker:
         yield broker.bootstrap
 
 
 @pytest.fixture(scope="module")
-def platform(new_platform: NewPlatform, bootstrap: str) -> Iterator[PlatformProcess]:
+def platform(
+    new_platform: NewPlatform, bootstrap: str, partitions: int
+) -> Iterator[PlatformProcess]:
     """A running platform of this blueprint whose services meet on Kafka."""
-    with new_platform(WAYBILL_BLUEPRINT="reservation", KAFKA_BROKERS=bootstrap) as platform:
+    told = {} if partitions == USUAL else {"KAFKA_PARTITIONS": str(partitions)}
+    with new_platform(WAYBILL_BLUEPRINT="reservation", KAFKA_BROKERS=bootstrap, **told) as platform:
         platform.without = frozenset({"payment"})
         yield platform.start()
 
 
-def test_orders_end_over_topics_of_their_own(platform: PlatformProcess, bootstrap: str) -> None:
+def test_orders_end_over_topics_of_their_own(
+    platform: PlatformProcess, bootstrap: str, partitions: int
+) -> None:
     """Confirmed, failed and cancelled; every type has its topic, those read a `.dlq` beside it.
 
-    A request's X-Correlation-Id is in the headers of every record (R074, R220), and what no reader
-    can apply is in the `.dlq` with its headers and the reason (R070, R171).
+    Each has as many partitions as was said (R069). A request's X-Correlation-Id is in the headers
+    of every record (R074, R220), and what no reader can apply is in the `.dlq` with its headers and
+    the reason (R070, R171).
     """
     stock(platform, "SKU-1", 3)
     correlated = {"X-Correlation-Id": "shop-4711"}
@@ -55,8 +73,10 @@ def test_orders_end_over_topics_of_their_own(platform: PlatformProcess, bootstra
     assert platform.client.post(cancel).json()["status"] == "CANCELED"
     wait_for(lambda: level(platform, "SKU-1") == (3, 0) or None, 30, "the stock is back")
     client = AdminClient({"bootstrap.servers": bootstrap})
-    topics = set(client.list_topics(timeout=20).topics)
-    assert {*TOPICS, "order.created.dlq", "inventory.reserved.dlq"} <= topics
+    topics = client.list_topics(timeout=20).topics
+    ours = {*TOPICS, "order.created.dlq", "inventory.reserved.dlq"}
+    assert ours <= set(topics)
+    assert {len(topics[name].partitions) for name in ours} == {partitions}
     assert not [topic for topic in topics if topic.endswith(".DLT")]
     topics_of_one = ["order.created", "inventory.reserved", "order.confirmed"]
 
