@@ -72,18 +72,24 @@ def kafka_site(session_directory: Path, provisioned_data: Path) -> Iterator[Site
 
 @contextmanager
 def new_site(
-    parent: Path, provisioned_data: Path, *, log: str, stage: Stage | None = None
+    parent: Path,
+    provisioned_data: Path,
+    *,
+    log: str,
+    stage: Stage | None = None,
+    alone: bool = False,
 ) -> Iterator[Site]:
     """A platform on fresh data; on Kafka with a broker of its own behind a proxy.
 
-    Of this blueprint, with everybody whom that has outside; by default the usual one alone.
+    Of this blueprint, with everybody whom that has outside unless it is to be `alone`; by default
+    the usual one alone.
     """
     directory = Path(tempfile.mkdtemp(prefix="under-faults-", dir=parent))
     directory.chmod(0o711)
     data = directory / "data"
     (stage or CHOREOGRAPHY).copy(provisioned_data, data)
     with ExitStack() as stack:
-        outside = NEIGHBOURS[stage.name] if stage is not None else nobody
+        outside = nobody if stage is None or alone else NEIGHBOURS[stage.name]
         around = stack.enter_context(outside(directory))
         environment, kafka = dict(stage.environment if stage is not None else {}), None
         for neighbour in around.values():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.acceptance.stages import OTHERS, STAGES
-from tests.faults import brokers, commits, databases, neighbours
+from tests.faults import absences, brokers, commits, databases, neighbours
 from tests.faults.conftest import new_site
 from tests.faults.site import endures
 
@@ -31,15 +31,22 @@ def site(
     request: pytest.FixtureRequest, session_directory: Path, provisioned_data: Path
 ) -> Iterator[Site]:
     """One platform of a blueprint on a log for all its faults; each leaves it well."""
-    stage, log = request.param
-    with new_site(session_directory, provisioned_data, log=log, stage=stage) as made:
+    stage, log, alone = request.param
+    with new_site(session_directory, provisioned_data, log=log, stage=stage, alone=alone) as made:
         yield made
 
 
-def on(stages: Iterable[Stage], logs: tuple[str, ...] = LOGS) -> pytest.MarkDecorator:
-    """Each of these blueprints on each of these logs."""
+def on(
+    stages: Iterable[Stage], logs: tuple[str, ...] = LOGS, *, alone: tuple[str, ...] = ()
+) -> pytest.MarkDecorator:
+    """Each of these blueprints on each of these logs; some of them with nobody outside."""
     sites = [
-        pytest.param((stage, log), id=f"{stage.name}-{log}") for stage in stages for log in logs
+        pytest.param(
+            (stage, log, stage.name in alone),
+            id=f"{stage.name}-{log}{'-alone' if stage.name in alone else ''}",
+        )
+        for stage in stages
+        for log in logs
     ]
     return pytest.mark.parametrize("site", sites, indirect=True, scope="module")
 
@@ -86,3 +93,14 @@ def test_everybody_outside_is_away_once(site: Site) -> None:
     assert site.neighbours
     for neighbour in site.neighbours.values():
         endures(site, partial(neighbours.away, site, neighbour))
+
+
+# Whom `notify` has outside stands in its second service's place.
+@on(STAGES.values(), alone=("notify",))
+def test_a_service_that_is_killed_stops_no_other(site: Site) -> None:
+    """R016, R183: each in turn; orders are taken meanwhile, and go on once it is back."""
+    meanwhile: dict[str, set[object]] = {}
+    endures(site, partial(absences.each_killed, site, meanwhile))
+    assert meanwhile.keys() == site.services.keys()
+    for name, orders in meanwhile.items():
+        assert name == "order" or absences.confirmed(site, orders), f"placed without {name}"

@@ -1,4 +1,4 @@
-"""The blueprint `orchestration`, a process a service: each is killed in turn, all orders end."""
+"""The blueprint `orchestration`, a process a service: orders wait for who decides."""
 
 from __future__ import annotations
 
@@ -53,24 +53,6 @@ def orchestrator_killed(site: Site) -> float:
     return site.come_back("orchestrator")
 
 
-def killed(site: Site, name: str) -> float:
-    """Orders are taken meanwhile, but by the dead."""
-    unreached = len(site.customers.unreached)
-    site.services[name].kill_process()
-    if name == "order":
-        what = "customers find nobody"
-        wait_for(lambda: len(site.customers.unreached) > unreached, FELT_SECONDS, what)
-    else:
-        site.accept(AROUND)
-    return site.come_back(name)
-
-
 def test_orders_wait_for_the_orchestrator(site: Site) -> None:
     """R313: once it is back they finish (M8)."""
     endures(site, partial(orchestrator_killed, site))
-
-
-@pytest.mark.parametrize("name", [name for name in ORCHESTRATION.offsets if name != "orchestrator"])
-def test_a_service_that_is_killed_stops_no_other(site: Site, name: str) -> None:
-    """R183, R197: all that was ordered meanwhile ends, nothing is lost or done twice."""
-    endures(site, partial(killed, site, name))
