@@ -37,6 +37,17 @@ MUTANTS = (
         tests=(_TESTS + "test_l2_a_run_that_begins_as_the_one_before_it_fails_is_not_written",),
     ),
     Mutant(
+        name="held-records-forgotten-at-an-error",
+        fault="what is held right before a refused record is passed over and not stored",
+        harm="events of an order whose first one is held are lost",
+        file="messaging/runtime/relay_lane.py",
+        old="        self.acked = max([self.acked, *sent, *held])\n",
+        new="        self.acked = max([self.acked, *sent])\n",
+        tests=(
+            _TESTS + "test_l4_what_is_behind_one_refused_record_stays_held_when_another_is_refused",
+        ),
+    ),
+    Mutant(
         name="relay-position-without-token",
         fault="a relay's position is written without a look at its token",
         harm="a process that was frozen moves the position over what its successor sends",

@@ -25,6 +25,7 @@ from tests.messaging.postgres.test_relay import (
     test_l4_one_that_waits_behind_another_cannot_be_resumed,
     test_l4_resumed_records_go_in_order_and_the_key_flows_again,
     test_l4_too_many_refused_records_are_an_outage,
+    test_l4_what_is_behind_one_refused_record_stays_held_when_another_is_refused,
 )
 from tests.messaging.postgres.test_relay_modes import (
     test_i5_what_is_unsent_counts_and_what_is_held_does_not,
@@ -64,6 +65,7 @@ __all__ = [
     "test_l4_one_that_waits_behind_another_cannot_be_resumed",
     "test_l4_resumed_records_go_in_order_and_the_key_flows_again",
     "test_l4_too_many_refused_records_are_an_outage",
+    "test_l4_what_is_behind_one_refused_record_stays_held_when_another_is_refused",
     "test_l6_a_drain_is_void_once_the_old_way_goes_on",
     "test_l6_a_relayed_outbox_is_not_read_directly_before_the_drain",
     "test_l6_after_the_drain_the_relay_begins_at_the_boundary",

@@ -281,6 +281,23 @@ async def test_l4_a_record_that_can_never_be_sent_is_held_with_its_key(world: Re
     assert "2000 bytes" in info.reason
 
 
+async def test_l4_what_is_behind_one_refused_record_stays_held_when_another_is_refused(
+    world: RelayWorld,
+) -> None:
+    """Protocol L4: between the last record that was sent and the refused one are held ones."""
+    neighbour, other = same_lane("large", 2)
+    held = await world.publish("large", value=TOO_LARGE)
+    await world.publish(neighbour)
+    held += await world.publish("large", "large")
+    held += await world.publish(other, value=TOO_LARGE)
+    await world.publish(neighbour)
+    await world.start()
+    await world.drained()
+    world.assert_complete(but_for=held)
+    states = [("large", "HELD"), ("large", "BEHIND"), ("large", "BEHIND"), (other, "HELD")]
+    assert await world.held() == states
+
+
 async def test_l4_a_new_owner_knows_what_is_held(world: RelayWorld) -> None:
     """Protocol L4: it loads the keys before it sends anything of the lane."""
     relay = await world.start()

@@ -101,12 +101,24 @@ class Lane:
                 continue
             reached = run.written.acknowledged
             done += reached
-            if reached:
-                self.acked = run.records[reached - 1].seq
+            self._reach(run, reached)
             self.failure = run.written.error
             if isinstance(self.failure, UnsendableError) and reached < len(run.records):
                 self.refused = run.records[reached]
         return done
+
+    def _reach(self, run: Run, reached: int) -> None:
+        """Move over so many records of a run, and over what is held among them or right behind.
+
+        Whoever passes the record that comes next, for good, passes those too.
+        """
+        if reached == len(run.records):
+            self.acked = run.through
+            return
+        failed = run.records[reached].seq
+        sent = [each.seq for each in run.records[:reached]]
+        held = [each.seq for each in self.held if each.seq < failed]
+        self.acked = max([self.acked, *sent, *held])
 
     @property
     def has_stopped(self) -> bool:

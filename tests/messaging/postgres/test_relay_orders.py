@@ -1,0 +1,110 @@
+"""A relay over a log that answers whenever it likes: whatever runs in between, no order is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.messaging.postgres.relay_world import RelayWorld, by_key
+from tests.messaging.postgres.test_relay import same_lane
+
+from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
+from waybill.messaging.core.errors import MessagingError, TransientError, UnsendableError
+from waybill.messaging.core.ports import Written
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from waybill.messaging.core.message import Message, Record
+
+ROUNDS = 40
+YIELDS_MAX = 3
+NEVER = b"never"
+SAYS_NO = 0.1
+"""Share of the writes that fail once."""
+
+
+class LogThatDawdles:
+    """See LogWriter. Gives way to the loop at random, before each record and before its answer."""
+
+    def __init__(self, random: Random) -> None:
+        self.arrived: list[Message] = []
+        self._random = random
+        self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._waiting: Counter[int] = Counter()
+        self._ended: dict[int, int] = {}
+
+    async def identity(self) -> str:
+        """See LogWriter."""
+        return "memory"
+
+    async def write(self, records: Sequence[Record]) -> Written:
+        """See LogWriter: who waits behind an error ends with it."""
+        lane = records[0].lane
+        self._waiting[lane] += 1
+        async with self._turns[lane]:
+            written = Written(0, TransientError("one before it failed"))
+            if not self._ended.get(lane):
+                written = await self._written(records)
+            if written.error is not None:
+                # All who have come by the time of the answer.
+                self._ended[lane] = self._waiting[lane] - 1
+            self._waiting[lane] -= 1
+            return written
+
+    async def _written(self, records: Sequence[Record]) -> Written:
+        for count, record in enumerate(records):
+            await self._give_way()
+            try:
+                self._put(record)
+            except MessagingError as error:
+                await self._give_way()
+                return Written(count, error)
+        await self._give_way()
+        return Written(len(records))
+
+    def _put(self, record: Record) -> None:
+        if record.message.value == NEVER:
+            raise UnsendableError("never")
+        if self._random.random() < SAYS_NO:
+            raise TransientError("not now")
+        self.arrived.append(record.message)
+
+    async def _give_way(self) -> None:
+        for _ in range(self._random.randrange(YIELDS_MAX + 1)):
+            await asyncio.sleep(0)
+
+    async def purge(self) -> None:
+        """See LogWriter: nothing waits here for longer than a moment."""
+
+    async def close(self) -> None:
+        """See LogWriter."""
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_keys_keep_their_order_whatever_runs_in_between(world: RelayWorld, seed: int) -> None:
+    """Protocol L2, L4: errors, held records, commits that are heard and commits that are read."""
+    random = Random(seed)  # noqa: S311 - a test's
+    log = LogThatDawdles(random)
+    keys = ["k", *same_lane("k", 2), "other"]
+    heard, read = world.outbox, PostgresOutbox()
+    relay = await world.start(writer=log)
+    for number in range(ROUNDS):
+        world.outbox = heard if random.random() < 0.8 else read
+        value = NEVER if number and number % 15 == 0 else b"{}"
+        await world.publish(random.choice(keys), value=value)
+        for _ in range(random.randrange(20)):
+            await asyncio.sleep(0)
+    await world.drained()
+    await world.stop(relay)
+    stuck: set[str] = set()
+    held = []
+    for message in world.sent:
+        if message.value == NEVER or message.key in stuck:
+            stuck.add(message.key)
+            held.append(message)
+    assert by_key(log.arrived) == by_key(world.sent, held)
+    assert Counter(key for key, _ in await world.held()) == Counter(m.key for m in held)
