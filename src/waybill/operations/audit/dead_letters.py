@@ -20,6 +20,7 @@ WHERE CASE WHEN d.verdict = 'REDRIVEN'
 ORDER BY d.created_at
 """
 
+# A log counts from 0 and may have more partitions than an outbox has lanes.
 _COMPLETE = """
 SELECT id, consumer, message_id, source, topic, lane, seq, key, type, error_type, verdict,
        verdict_by, verdict_reason
@@ -27,8 +28,10 @@ FROM messaging.dead_letters
 WHERE coalesce(consumer, '') = '' OR coalesce(source, '') = '' OR coalesce(topic, '') = ''
    OR coalesce(type, '') = '' OR coalesce(error_type, '') = '' OR message_id IS NULL
    OR key IS NULL OR value IS NULL OR error_message IS NULL OR stacktrace IS NULL
-   OR occurred_at IS NULL OR coalesce(lane BETWEEN 0 AND 16, false) IS FALSE
-   OR coalesce(seq >= 1, false) IS FALSE OR coalesce(headers LIKE '{%}', false) IS FALSE
+   OR occurred_at IS NULL
+   OR coalesce(lane >= 0 AND (lane <= 16 OR source = topic), false) IS FALSE
+   OR coalesce(seq >= 1 OR (seq = 0 AND source = topic), false) IS FALSE
+   OR coalesce(headers LIKE '{%}', false) IS FALSE
    OR (verdict <> 'OPEN' AND (verdict_at IS NULL OR coalesce(verdict_by, '') = ''
                               OR coalesce(verdict_reason, '') = ''))
 ORDER BY created_at

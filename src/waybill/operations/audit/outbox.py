@@ -57,13 +57,19 @@ SELECT aggregatetype, aggregateid AS key, lane, seq, aggregate_version AS versio
 ) AS numbered WHERE aggregate_version < before ORDER BY key, seq
 """
 
-# The key stands in the value as the order's (or account's) id, as our codecs write it.
+# The key stands in the value as the order's (or account's) id, as our codecs write it. A dead
+# letter's record repeats the envelope of what came from a log, where strangers write as well.
 _HEADERS = """
 SELECT seq, lane, id AS event_id, type, topic, aggregateid AS key, producer, correlation_id
-FROM messaging.outbox
+FROM messaging.outbox AS o
 WHERE (lane = $1) <> (topic LIKE '%.DLT' OR topic LIKE '%.dlq')
    OR (lane <> $1 AND (topic <> ALL ($2::text[]) OR type <> ALL ($3::text[]) OR producer <> $4))
-   OR aggregateid = '' OR correlation_id = '' OR version < 1 OR headers NOT LIKE '{%}'
+   OR headers NOT LIKE '{%}'
+   OR ((aggregateid = '' OR correlation_id = '' OR version < 1) AND NOT (lane = $1 AND EXISTS (
+       SELECT FROM messaging.dead_letters AS d
+       WHERE d.message_id = o.causation_id AND d.source = d.topic AND d.key = o.aggregateid
+         AND d.correlation_id = o.correlation_id AND d.version = o.version
+   )))
    OR (aggregate_version IS NOT NULL
        AND position(convert_to($5 || aggregateid || '"', 'UTF8') IN payload) = 0)
 ORDER BY seq

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from waybill.messaging.core.lanes import ALL_LANES, DEAD_LETTER_LANE
-from waybill.operations.audit import relayed
+from waybill.operations.audit import relayed, strangers
 from waybill.operations.audit.disk_index import disk_index, pages
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ Ends = dict[tuple[str, int], int]
 _FOUND = """
 CREATE TABLE found (
     topic TEXT, partition INTEGER, place INTEGER, id TEXT, producer TEXT, key TEXT,
-    aggregate TEXT, version INTEGER, made_at REAL, is_early INTEGER
+    aggregate TEXT, version INTEGER, made_at REAL, is_early INTEGER, reader TEXT, digest BLOB
 )
 """
 _SENT = """
@@ -41,6 +42,7 @@ CREATE TABLE sent (
 """
 _INDEXES = (
     "CREATE INDEX found_ids ON found (id, topic)",
+    "CREATE INDEX found_places ON found (topic, partition, place)",
     "CREATE INDEX sent_ids ON sent (id)",
     "CREATE INDEX sent_causes ON sent (cause)",
 )
@@ -62,6 +64,7 @@ _DIRECT = (
 _WAS_DIRECT = """
 SELECT EXISTS (SELECT FROM messaging.consumer_source WHERE 0 < ANY (positions)) AS so
 """
+ORIGINAL_TOPIC, ORIGINAL_GROUP = "kafka_dlt-original-topic", "kafka_dlt-original-consumer-group"
 INSERT_ROWS = 5_000
 
 
@@ -90,10 +93,14 @@ class TopicIndex:
             marks = ", ".join("?" * len(page[0]))
             self._connection.executemany(f"INSERT INTO {table} VALUES ({marks})", page)  # noqa: S608 - constants
 
+    def execute(self, statement: str) -> None:
+        """A statement that gives nothing."""
+        self._connection.execute(statement)
+
     def finish(self) -> None:
         """All is there: make it quick to ask."""
         for index in _INDEXES:
-            self._connection.execute(index)
+            self.execute(index)
 
 
 class Bus:
@@ -118,7 +125,7 @@ class Bus:
     @contextmanager
     def index(self) -> Iterator[TopicIndex]:
         """An empty index, gone at the end of the block."""
-        with disk_index(_FOUND, _SENT) as connection:
+        with disk_index(_FOUND, _SENT, *strangers.TABLES) as connection:
             yield TopicIndex(connection)
 
     async def fill(self, index: TopicIndex, readings: Mapping[str, Reading], early: Ends) -> None:
@@ -129,6 +136,8 @@ class Bus:
             if await relayed.is_relayed(readings[database]):
                 await self._rows(index, readings, database)
         await asyncio.to_thread(index.finish)
+        ours = [readings[database] for database in self._scope.services]
+        await strangers.leave_out(index, ours, self._names)
 
     def _read(self, index: TopicIndex, starts: Ends, ends: Ends, early: Ends) -> None:
         from waybill.messaging.adapters.kafka.scan import pages as records  # noqa: PLC0415
@@ -178,7 +187,11 @@ class Bus:
 
 
 def _found(record: Consumed, early: Ends) -> tuple[object, ...]:
-    headers = dict(record.headers() or ())
+    given = record.headers() or []
+    headers = dict(given)
+    if ORIGINAL_TOPIC in headers:
+        # Ours come first; behind them those of the original, which may be called the same.
+        headers = dict(reversed(given))
     version = _text(headers.get("aggregateVersion"))
     made_at = record.timestamp()[1] / 1000
     if time := _text(headers.get("ce_time")):
@@ -194,6 +207,8 @@ def _found(record: Consumed, early: Ends) -> tuple[object, ...]:
         int(version) if version.isdecimal() else None,
         made_at,
         record.offset() < early.get(place, 0),
+        _text(headers.get(ORIGINAL_GROUP)),
+        sha256(record.value() or b"").digest(),
     )
 
 

@@ -1,6 +1,7 @@
 """The topics of a platform on Kafka: they hold what the outboxes sent, and nothing else of ours.
 
-What retention dropped proves nothing, in a topic or in an outbox; nor does what strangers wrote.
+What retention dropped proves nothing, in a topic or in an outbox; nor does what strangers wrote,
+if it names no producer of ours or a dead letter accounts for it.
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ NONE_YET = 2**63
 _MISSING = """
 SELECT producer, topic, id, lane, seq, key, type, created_at FROM sent AS s
 WHERE is_due AND NOT EXISTS (SELECT 1 FROM found AS f WHERE f.id = s.id AND f.topic = s.topic)
-  AND NOT EXISTS (SELECT 1 FROM found AS f WHERE f.id = s.cause AND f.topic = s.topic)
+  AND NOT EXISTS (
+      SELECT 1 FROM found AS f
+      WHERE f.id = s.cause AND f.topic = s.topic AND f.reader IN ('', s.producer)
+  )
 ORDER BY producer, seq
 """
 _GHOSTS = """
 SELECT producer, topic, partition, place, id, key, made_at FROM found AS f
 WHERE is_early AND NOT EXISTS (SELECT 1 FROM sent AS s WHERE s.id = f.id)
-  AND NOT EXISTS (SELECT 1 FROM sent AS s WHERE s.cause = f.id)
+  AND NOT EXISTS (SELECT 1 FROM sent AS s WHERE s.cause = f.id AND s.topic = f.topic)
 ORDER BY topic, partition, place
 """
 _SCATTERED = """
