@@ -6,11 +6,20 @@ from typing import Final
 
 from scripts.dashboards.model import Dashboard, Panel
 
+from waybill.blueprints.catalogue import BLUEPRINTS
+
+ROUTES: Final = "/(api|checkout|notify|orders?|product)(/.*)?"
+"""Of the services' documents, whichever the blueprint; what operators ask for is not among them."""
+_CONTRACTS: Final = [blueprint.orders.contract for blueprint in BLUEPRINTS.values()]
+PLACES: Final = "|".join(
+    sorted({path for each in _CONTRACTS for path in (each.path, *each.aliases)})
+)
+"""Where orders are placed, whichever the blueprint."""
 REQUESTS: Final = 'http_server_requests_seconds_count{application=~"$service"}'
-BUCKETS: Final = 'http_server_requests_seconds_bucket{application=~"$service",uri=~"/api/.*"}'
+BUCKETS: Final = f'http_server_requests_seconds_bucket{{application=~"$service",uri=~"{ROUTES}"}}'
 COMPLETED: Final = "sum(increase(saga_completed_total[1h]))"
 COMPENSATED: Final = "sum(increase(saga_compensated_total[1h]))"
-_PLACING: Final = '{method="POST",uri="/api/orders"}'
+_PLACING: Final = f'{{method="POST",uri=~"{PLACES}"}}'
 _FAILED: Final = 'http_server_requests_seconds_count{application=~"$service",status=~"5.."}'
 
 
@@ -41,7 +50,7 @@ _ERRORS = Panel(
 )
 _LATENCY = Panel(
     "Latency p50/p95/p99",
-    "How long requests to /api took, from their last header to their last byte, by service.",
+    "How long requests took, from their last header to their last byte, by service.",
     "s",
     tuple(
         (_quantile(share, BUCKETS, by="application"), f"{name} {{{{application}}}}")
@@ -175,8 +184,8 @@ ORDERS = Dashboard(
             "At the door",
             (
                 Panel(
-                    "Answers of POST /api/orders",
-                    "201: a new order, 200: a repeated key, 409: with another body, 503: overload.",
+                    "Answers to new orders",
+                    "POST of orders by status. 503: overload; the rest as the blueprint has it.",
                     "reqps",
                     (
                         (
@@ -187,7 +196,7 @@ ORDERS = Dashboard(
                     width=12,
                 ),
                 Panel(
-                    "Latency of POST /api/orders",
+                    "Latency of new orders",
                     "How long placing an order took; it ends with the commit.",
                     "s",
                     tuple(

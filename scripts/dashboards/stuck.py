@@ -215,7 +215,8 @@ STUCK = Dashboard(
                 ),
                 _worst(
                     "Silent readers",
-                    "Since each reader of an outbox last reported; it holds back retention.",
+                    "Since each reader of an outbox last reported; it holds back retention. "
+                    "Empty with Kafka.",
                     "s",
                     "max by (application, consumer) (outbox_reader_silent_seconds)",
                     "{{consumer}} of {{application}}",

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"
 RULES = INFRA / "prometheus" / "rules"
-SERVICES = INFRA / "prometheus" / "services" / "choreography.yml"
+SERVED = INFRA / "prometheus" / "services"
+SERVICES = SERVED / "choreography.yml"
 DASHBOARDS = INFRA / "grafana" / "dashboards"
 STRING = r'"(?:[^"\\]|\\.)*"'
 TOKEN = re.compile(

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from tests.acceptance.processes import OFFSETS, free_port_base, wait_for
+from tests.acceptance.processes import free_port_base, wait_for
+from tests.acceptance.stages import CHOREOGRAPHY
 from tests.faults.site import opened
 from tests.observability import prometheus as real
+from tests.observability.files import SERVED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.acceptance.stages import Stage
     from tests.faults.site import Site
     from tests.observability.prometheus import Prometheus
 
@@ -25,13 +27,20 @@ SCRAPES = 5
 
 @contextmanager
 def at_work(
-    directory: Path, provisioned_data: Path, *, orders: int, until: str, **environment: str
+    directory: Path,
+    provisioned_data: Path,
+    *,
+    orders: int,
+    until: str,
+    stage: Stage = CHOREOGRAPHY,
+    **environment: str,
 ) -> Iterator[Site]:
-    """Four services, a PostgreSQL that the test may stop, orders until one counts as `until`."""
+    """A service each, a PostgreSQL that the test may stop, orders until one counts as `until`."""
     directory.mkdir(mode=0o711)
-    subprocess.run(["cp", "-a", provisioned_data, directory / "data"], check=True)
-    base = free_port_base()
-    with opened(directory / "data", port_base=base, environment=environment) as site:
+    data = directory / "data"
+    stage.copy(provisioned_data, data)
+    told = {**stage.environment, **environment}
+    with opened(data, port_base=free_port_base(), environment=told, stage=stage) as site:
         with site.ordering():
             site.accept(orders)
             wait_for(lambda: site.figure("order", until), 60, f"one more of {until}")
@@ -45,9 +54,9 @@ def scraped(site: Site, directory: Path) -> Iterator[Prometheus]:
 
     def target(host: str, _port: int) -> str:
         name = host.removesuffix("-service")
-        return urlsplit(site.services[name].url(OFFSETS[name])).netloc
+        return urlsplit(site.url(name)).netloc
 
-    with real.running(directory, target) as running:
+    with real.running(directory, target, SERVED / f"{site.stage.name}.yml") as running:
         with site.ordering():
             wait_for(lambda: running.ran() > SCRAPES, 60, "some scrapes")
         yield running

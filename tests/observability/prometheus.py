@@ -67,8 +67,13 @@ class Prometheus:
 
 
 @contextmanager
-def running(directory: Path, target: Callable[[str, int], str]) -> Iterator[Prometheus]:
-    """Start it on a free port; `target` says where a job's service is, from its usual port."""
+def running(
+    directory: Path, target: Callable[[str, int], str], services: Path = SERVICES
+) -> Iterator[Prometheus]:
+    """Start it on a free port; `target` says where a job's service is, from its usual port.
+
+    `services` has the jobs.
+    """
     directory.mkdir()
     for path in RULES.glob("*.yml"):
         (directory / path.name).write_text(
@@ -79,7 +84,7 @@ def running(directory: Path, target: Callable[[str, int], str]) -> Iterator[Prom
     configuration["rule_files"] = [f"{directory}/*.yml"]
     (job,) = configuration["scrape_configs"]
     del job["file_sd_configs"]
-    job["static_configs"] = yaml.safe_load(SERVICES.read_text())
+    job["static_configs"] = yaml.safe_load(services.read_text())
     for group in job["static_configs"]:
         host, _, port = group["targets"][0].partition(":")
         group["targets"] = [target(host, int(port))]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from scripts.dashboards.__main__ import files
+from scripts.dashboards.overview import PLACES, ROUTES
 from scripts.kafka.machine import program
-from tests.observability.files import DASHBOARDS, INFRA, alerts, dashboards, panels_of
+from tests.observability.files import DASHBOARDS, INFRA, alerts, dashboards, panels, panels_of
+
+from waybill.blueprints.catalogue import EVERY
+from waybill.platform.blueprint_page import endpoints_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,6 +52,22 @@ def test_seed_003s_dashboard_is_there_by_its_uid_and_titles() -> None:
     assert overview["uid"] == "platform-overview"
     assert overview["title"] == "Platform Service Overview"
     assert [panel["title"] for panel in panels_of(overview)] == SEED_003
+
+
+def test_routes_of_every_blueprint_are_looked_at() -> None:
+    """Latency, and the alert for it, know each documented path; probes and scrapes are none."""
+    (slow,) = [alert for alert in alerts() if alert.name == "AnswersSlow"]
+    asked = [slow.expression, *(query for panel in panels() for query in panel.queries)]
+    assert {found for text in asked for found in re.findall(r'uri=~"([^"]*)"', text)} == {
+        ROUTES,
+        PLACES,
+    }
+    assert ROUTES in slow.expression
+    endpoints = [each for blueprint in EVERY.values() for each in endpoints_of(blueprint)]
+    assert [path for _, _, path in endpoints if not re.fullmatch(ROUTES, path)] == []
+    assert not any(re.fullmatch(ROUTES, path) for path in ("/livez", "/metrics", "/actuator/info"))
+    contracts = [blueprint.orders.contract for blueprint in EVERY.values()]
+    assert {contract.path for contract in contracts} <= {*PLACES.split("|")}
 
 
 @made
