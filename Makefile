@@ -60,7 +60,7 @@ endif
 
 SHARD ?= 1/1
 test-faults: setup ## Faults as long as they may last, 90 minutes a shard: make test-faults SHARD=1/3
-	@$(VENV)/pytest tests/faults tests/blueprints tests/races tests/benchmark tests/acceptance/test_crash_points.py tests/acceptance/test_kill.py tests/acceptance/test_stop.py tests/acceptance/test_notify.py tests/acceptance/test_full_disk.py tests/platform/test_mysql_server.py tests/acceptance/test_every_crash_point.py tests/acceptance/test_notify_crash_points.py tests/acceptance/test_mariadb_crash_points.py tests/acceptance/test_bench.py tests/acceptance/test_specifications.py tests/acceptance/test_demo.py tests/messaging/postgres/test_growth.py tests/messaging/postgres/test_relay_kill.py tests/kafka tests/edge tests/observability tests/deployment tests/state_machine -m 'long or both' --shard '$(SHARD)' $(ARGS)
+	@$(VENV)/pytest tests/faults tests/blueprints tests/races tests/benchmark tests/acceptance/test_crash_points.py tests/acceptance/test_kill.py tests/acceptance/test_stop.py tests/acceptance/test_notify.py tests/acceptance/test_full_disk.py tests/platform/test_mysql_server.py tests/acceptance/test_every_crash_point.py tests/acceptance/test_notify_crash_points.py tests/acceptance/test_mariadb_crash_points.py tests/acceptance/test_bench.py tests/acceptance/test_specifications.py tests/acceptance/test_demo.py tests/messaging/postgres/test_growth.py tests/messaging/postgres/test_relay_kill.py tests/messaging/postgres/test_relay_orders.py tests/kafka tests/edge tests/observability tests/deployment tests/state_machine -m 'long or both' --shard '$(SHARD)' $(ARGS)
 
 kafka-up: setup ## Start an Apache Kafka on port 29092, for this machine
 	@$(VENV)/python -m scripts.kafka up

@@ -8,15 +8,17 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.messaging.postgres.relay_world import RelayWorld, by_key
+from tests.messaging.postgres.relay_world import RelayWorld, by_key, until
 from tests.messaging.postgres.test_relay import same_lane
 
 from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
 from waybill.messaging.core.errors import MessagingError, TransientError, UnsendableError
 from waybill.messaging.core.ports import Written
+from waybill.messaging.core.relay import HeldState, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
     from waybill.messaging.core.message import Message, Record
 
@@ -32,6 +34,8 @@ class LogThatDawdles:
 
     def __init__(self, random: Random) -> None:
         self.arrived: list[Message] = []
+        self.takes_now: set[UUID] = set()
+        """What it refused once."""
         self._random = random
         self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._waiting: Counter[int] = Counter()
@@ -67,7 +71,7 @@ class LogThatDawdles:
         return Written(len(records))
 
     def _put(self, record: Record) -> None:
-        if record.message.value == NEVER:
+        if record.message.value == NEVER and record.message.id not in self.takes_now:
             raise UnsendableError("never")
         if self._random.random() < SAYS_NO:
             raise TransientError("not now")
@@ -108,3 +112,65 @@ async def test_keys_keep_their_order_whatever_runs_in_between(world: RelayWorld,
             held.append(message)
     assert by_key(log.arrived) == by_key(world.sent, held)
     assert Counter(key for key, _ in await world.held()) == Counter(m.key for m in held)
+
+
+class Operator:
+    """Looks at what is held, and says at random what is to become of it."""
+
+    def __init__(self, world: RelayWorld, log: LogThatDawdles, random: Random) -> None:
+        self.skipped: list[Message] = []
+        self._world = world
+        self._log = log
+        self._random = random
+
+    async def look(self) -> bool:
+        """Judge one record; whether anything is held."""
+        infos = await self._world.held_infos()
+        waiting = [i.id for i in infos if i.state == HeldState.HELD and i.verdict is None]
+        if waiting:
+            id_ = self._random.choice(waiting)
+            (message,) = (each for each in self._world.sent if each.id == id_)
+            if self._random.random() < 0.7:
+                self._log.takes_now.add(id_)
+                await self._world.judge(message, Verdict.RESUME)
+            else:
+                self.skipped.append(message)
+                await self._world.judge(message, Verdict.SKIP)
+        return bool(infos)
+
+    async def is_done(self) -> bool:
+        """Whether all is in the log or was skipped."""
+        return await self._world.is_drained() and not await self.look()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(8))
+async def test_neither_operators_nor_changing_owners_cost_the_order(
+    world: RelayWorld, seed: int
+) -> None:
+    """Protocol L2 to L4: held records are resumed or skipped, relays come and go, all is sent."""
+    random = Random(seed)  # noqa: S311 - a test's
+    log = LogThatDawdles(random)
+    operator = Operator(world, log, random)
+    keys = ["k", *same_lane("k", 2), "other", *same_lane("other", 1)]
+    relays = [await world.start(writer=log)]
+    for number in range(60):
+        value = NEVER if number % 9 == 8 else b"{}"
+        await world.publish(*random.choices(keys, k=random.choice([1, 1, 2, 4])), value=value)
+        act = random.random()
+        if act < 0.1:
+            await operator.look()
+        elif act < 0.14 and len(relays) < 3:
+            relays.append(await world.start(writer=log))
+        elif act < 0.18 and len(relays) > 1:
+            await world.stop(relays.pop(random.randrange(len(relays))))
+        elif act < 0.2:
+            await world.rewind()
+        for _ in range(random.randrange(20)):
+            await asyncio.sleep(0)
+    await until(operator.is_done)
+    for relay in relays:
+        await world.stop(relay)
+    # A rewind sends what was skipped again, if the log takes it by then.
+    skipped = [each for each in operator.skipped if each not in log.arrived]
+    assert by_key(log.arrived) == by_key(world.sent, skipped)
