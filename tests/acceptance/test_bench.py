@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka.admin import AdminClient
 from tests.acceptance.database import rows
-from tests.acceptance.processes import MOUSE, PlatformProcess, free_port_base
+from tests.acceptance.processes import MOUSE, PlatformProcess, free_port_base, wait_for
 from tests.kafka.broker import running_broker
 
 from waybill.blueprints.catalogue import BLUEPRINTS, DEFAULT
@@ -20,13 +22,14 @@ from waybill.operations.bench.rest import BenchFailedError
 from waybill.operations.bench.stand_ins import StandInProvider
 from waybill.operations.bench.target import OutagePlan
 from waybill.operations.history import read_history
+from waybill.platform.bench_runs import HISTORY_NAME
+from waybill.platform.bench_scratch import PREFIX
 from waybill.platform.benched import target_of
 from waybill.platform.embedded.processes import processes_of
 from waybill.platform.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.acceptance.conftest import NewPlatform
 
@@ -76,6 +79,53 @@ def test_a_platform_of_its_own_is_measured_and_nothing_is_left(
         check(phase)
     assert paced["confirmedPolled"]["samples"] > 0
     assert len(found["samples"]) >= 6
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("apart", [(), ("--processes",)])
+def test_a_bench_that_is_killed_takes_its_platform_along(
+    session_directory: Path, tmp_path: Path, apart: tuple[str, ...]
+) -> None:
+    """SIGKILL: its processes and PostgreSQL end by themselves; the next bench drops the data."""
+    temporary, out = session_directory / f"killed{len(apart)}", tmp_path / "out"
+    temporary.mkdir(mode=0o711)
+    command = [sys.executable, "-m", "waybill", "bench", *SHORT, "--out", str(out), "--rate", "20"]
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    doomed = subprocess.Popen([*command, "--seconds", "60", *apart], env=environment)
+    try:
+        wait_for(lambda: is_measured(temporary), 90, "orders are placed")
+        (data,) = temporary.glob(f"{PREFIX}*/data/postgres/data")
+        assert processes_of(data)
+        assert len(started_on(temporary)) >= (4 if apart else 1)
+    finally:
+        doomed.kill()
+        doomed.wait(timeout=20)
+    wait_for(lambda: not started_on(temporary), 20, "its platform has ended")
+    wait_for(lambda: not processes_of(data), 40, "its PostgreSQL has ended")
+    kept = temporary / f"{PREFIX}kept"
+    kept.mkdir()
+    again = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert list(temporary.iterdir()) == [kept]
+
+
+def is_measured(temporary: Path) -> bool:
+    """Whether a bench whose directory is in this one has been told of orders."""
+    history = next(temporary.glob(f"{PREFIX}*/{HISTORY_NAME}"), None)
+    return history is not None and history.stat().st_size > 0
+
+
+def started_on(place: Path) -> list[str]:
+    """Command lines that name something in this directory."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if f"{place}/" in line:
+                found.append(line)
+    return found
 
 
 def check(phase: dict[str, Any]) -> None:

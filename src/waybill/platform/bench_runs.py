@@ -14,6 +14,7 @@ from waybill.operations.bench.away import measure_outage
 from waybill.operations.bench.run import measure
 from waybill.operations.bench.stand_ins import stand_in_for
 from waybill.operations.bench.target import NOTHING_MORE
+from waybill.platform.bench_scratch import DATA_NAME
 from waybill.platform.benched import own_platform, running_platform
 from waybill.platform.chosen import chosen
 from waybill.platform.demonstration import free_port_base
@@ -79,7 +80,7 @@ async def _platform(options: BenchOptions, scratch: Path) -> AsyncIterator[Targe
         async with running_platform(settings) as target:
             yield target
         return
-    settings = _own(options, options.data_directory or scratch / "data")
+    settings = _own(options, options.data_directory or scratch / DATA_NAME)
     platform = own_platform(
         settings,
         processes=options.processes,
@@ -104,7 +105,7 @@ async def measured_outage(
     options: BenchOptions, plan: OutagePlan, scratch: Path, progress: Progress
 ) -> Away:
     """The outage, on a platform of its own that calls who stands in, and nobody else."""
-    settings = _own(options, scratch / "data")
+    settings = _own(options, scratch / DATA_NAME)
     stand_in = stand_in_for(chosen(settings).workload.target)
     await stand_in.start(settings.port_base)
     try:

@@ -1,12 +1,13 @@
 """The platform that `waybill bench` measures: one of its own, or one that runs already.
 
 A platform of its own runs as users run it, in processes of its own, and ends with the bench,
-however that ends.
+however that ends: a bench that is killed takes it along (on Linux).
 """
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from waybill.platform.chosen import DATABASE, chosen
 from waybill.platform.databases import databases_of
 from waybill.platform.embedded import EmbeddedPostgres
 from waybill.platform.embedded.cluster import Cluster
+from waybill.platform.embedded.launch import told_of_our_end
 from waybill.platform.embedded.processes import processes_of
 from waybill.platform.empty_topics import require_empty_topics
 from waybill.platform.operator_token import CALLER, operator_token
@@ -167,6 +169,8 @@ class Processes:
                 stderr=output,
                 start_new_session=True,
                 env=dict(self._environment),
+                # Each thread of ours that ends may send it: a second SIGTERM would cut the drain.
+                preexec_fn=told_of_our_end(signal.SIGKILL),  # noqa: PLW1509 - two system calls
             )
 
     async def _ready(self, wanted: int) -> None:

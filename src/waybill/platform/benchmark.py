@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import signal
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.operations.audit.table import show_report
@@ -20,18 +18,18 @@ from waybill.operations.bench.rest import BenchFailedError
 from waybill.operations.bench.results import Results, as_markdown, write_results
 from waybill.platform.bench_bar import Bar
 from waybill.platform.bench_runs import HISTORY_NAME, measured_outage, measured_platform
+from waybill.platform.bench_scratch import DATA_NAME, OUTAGE_NAME, Scratch, sweep
 from waybill.platform.event_loop import run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
     from waybill.operations.audit import Report
     from waybill.operations.bench.away import Away
     from waybill.operations.bench.run import Outcome
     from waybill.platform.bench_runs import BenchOptions
-
-OUTAGE_NAME: Final = "outage"
-"""Where the second platform's data and history are."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +70,9 @@ def measured(console: Console, options: BenchOptions) -> Results | None:
     if not plots.available():
         console.print(plots.MISSING)
     began = datetime.now(UTC)  # noqa: TID251 - the report's own date
-    scratch = Path(tempfile.mkdtemp(prefix="waybill-bench-"))
-    scratch.chmod(0o711)  # PostgreSQL's own user must be able to pass
+    sweep()
+    place = Scratch()
+    scratch = place.directory
     kept = False
     try:
         both = run(_measured(console, options, scratch))
@@ -88,9 +87,10 @@ def measured(console: Console, options: BenchOptions) -> Results | None:
             with suppress(OSError):
                 directory.rmdir()
         if kept:
+            place.keep()
             _show_kept(console, options, scratch)
         else:
-            shutil.rmtree(scratch, ignore_errors=True)
+            place.remove()
     if both.unclean is None:
         return _results(options, both, began)
     show_report(both.unclean, console)
@@ -114,7 +114,7 @@ def _make(directory: Path) -> list[Path]:
 
 
 def _show_kept(console: Console, options: BenchOptions, scratch: Path) -> None:
-    data = options.data_directory or scratch / "data"
+    data = options.data_directory or scratch / DATA_NAME
     console.print(f"kept: data in {data}, what the clients were told in {scratch / HISTORY_NAME}")
     if (scratch / OUTAGE_NAME).exists():
         console.print(f"kept: both of the outage in {scratch / OUTAGE_NAME}")

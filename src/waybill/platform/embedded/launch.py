@@ -27,7 +27,6 @@ def run_as(account: Account, command: list[str], *, log: int) -> subprocess.Pope
     If our process is killed the program is told to shut down, as long as the main thread started
     it: the kernel sends that signal when the starting *thread* ends.
     """
-    main = threading.current_thread() is threading.main_thread()
     try:
         return subprocess.Popen(  # noqa: S603 - our own programs and arguments
             command,
@@ -41,7 +40,7 @@ def run_as(account: Account, command: list[str], *, log: int) -> subprocess.Pope
             group=account.gid if account.switch else None,
             extra_groups=[] if account.switch else None,
             umask=0o077,
-            preexec_fn=_die_with(os.getpid()) if main else None,  # noqa: PLW1509 - two system calls
+            preexec_fn=told_of_our_end(signal.SIGINT),  # noqa: PLW1509 - two system calls
         )
     except OSError as error:
         raise ConfigurationError(
@@ -49,11 +48,18 @@ def run_as(account: Account, command: list[str], *, log: int) -> subprocess.Pope
         ) from error
 
 
-def _die_with(parent: int) -> Callable[[], None]:
+def told_of_our_end(number: signal.Signals) -> Callable[[], None] | None:
+    """A `preexec_fn`: the kernel sends the child this signal when we end, even by SIGKILL (Linux).
+
+    Perhaps several times. None outside the main thread: a thread's end would be taken for ours.
+    """
+    if _prctl is None or threading.current_thread() is not threading.main_thread():
+        return None
+    parent = os.getpid()
+
     def ask_for_signal() -> None:
-        if _prctl is not None:
-            _prctl(_PR_SET_PDEATHSIG, int(signal.SIGINT), 0, 0, 0)
-            if os.getppid() != parent:  # it died before we asked
-                os._exit(1)
+        _prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+        if os.getppid() != parent:  # it died before we asked
+            os._exit(1)
 
     return ask_for_signal
