@@ -103,9 +103,15 @@ class MemoryOrders:
         return [TimelineEntry(1, "OrderCreated", None, "PENDING", order.created_at)]
 
     async def cancel(
-        self, order_id: UUID, *, traceparent: str, owner: UUID | None = None
+        self,
+        order_id: UUID,
+        *,
+        traceparent: str,
+        correlation_id: str | None = None,
+        owner: UUID | None = None,
     ) -> OrderView | NotCancellable | None:
         assert traceparent
+        assert correlation_id is None  # seed 003's clients correlate nothing
         order = await self.order(order_id, owner=owner)
         if order is not None and order.status == "CONFIRMED":
             return NotCancellable(order.status)

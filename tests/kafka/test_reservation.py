@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.acceptance
 USUAL = 6
+OF_A_CANCEL = {"order.canceled", "inventory.release-requested", "inventory.released"}
 
 
 @pytest.fixture(
@@ -54,14 +56,20 @@ def platform(
         yield platform.start()
 
 
+def topics_in(found: list[Message]) -> set[str | None]:
+    """Those of which there is a record."""
+    return {record.topic() for record in found}
+
+
 def test_orders_end_over_topics_of_their_own(
     platform: PlatformProcess, bootstrap: str, partitions: int
 ) -> None:
     """Confirmed, failed and cancelled; every type has its topic, those read a `.dlq` beside it.
 
-    Each has as many partitions as was said (R069). A request's X-Correlation-Id is in the headers
-    of every record (R074, R220), and what no reader can apply is in the `.dlq` with its headers and
-    the reason (R070, R171); an audit knows it by its dead letter, and finds what has none.
+    Each has as many partitions as was said (R069), and records keyed by the order (R064 to R068). A
+    request's X-Correlation-Id, else the order's id, is in the headers of all that it led to (R074,
+    R220). What no reader can apply is in the `.dlq` with its headers and the reason (R070, R171);
+    an audit knows it by its dead letter, and finds what has none.
     """
     stock(platform, "SKU-1", 3)
     correlated = {"X-Correlation-Id": "shop-4711"}
@@ -70,7 +78,8 @@ def test_orders_end_over_topics_of_their_own(
     failed = place(platform, "SKU-1", 2).json()["orderId"]
     becomes(platform, failed, "FAILED")
     cancel = f"{platform.url(1)}/api/orders/{confirmed}/cancel"
-    assert platform.client.post(cancel).json()["status"] == "CANCELED"
+    canceled = platform.client.post(cancel, headers={"X-Correlation-Id": "shop-4712"})
+    assert canceled.json()["status"] == "CANCELED"
     wait_for(lambda: level(platform, "SKU-1") == (3, 0) or None, 30, "the stock is back")
     client = AdminClient({"bootstrap.servers": bootstrap})
     topics = client.list_topics(timeout=20).topics
@@ -78,13 +87,16 @@ def test_orders_end_over_topics_of_their_own(
     assert ours <= set(topics)
     assert {len(topics[name].partitions) for name in ours} == {partitions}
     assert not [topic for topic in topics if topic.endswith(".DLT")]
-    topics_of_one = ["order.created", "inventory.reserved", "order.confirmed"]
-
-    def about(found: list[Message]) -> dict[bytes, bytes]:
-        told = [headers_of(each) for each in found if each.key() == confirmed.encode()]
-        return {each["eventType"]: each["correlationId"] for each in told}
-
-    records = records_until(bootstrap, topics_of_one, lambda found: len(about(found)) == 3)
-    assert set(about(records).values()) == {b"shop-4711"}
+    records = records_until(bootstrap, [*TOPICS], lambda found: {*TOPICS} <= topics_in(found))
+    for record in records:
+        key, written = record.key(), record.value()
+        assert key is not None
+        assert written is not None
+        told, headers = json.loads(written), headers_of(record)
+        assert (told["orderId"], told["eventType"]) == (key.decode(), record.topic())
+        assert headers["eventType"].decode() == record.topic()
+        led_to = "shop-4712" if record.topic() in OF_A_CANCEL else "shop-4711"
+        expected = led_to if key.decode() == confirmed else key.decode()
+        assert headers["correlationId"].decode() == expected, record.topic()
     poison_is_a_dead_letter(bootstrap, "order.created", "order.created", ["inventory-service"])
     audit_follows_the_verdicts(platform, bootstrap, "order.created")

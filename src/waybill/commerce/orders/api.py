@@ -122,10 +122,16 @@ class Cancellations(Protocol):
     """Where customers cancel."""
 
     async def cancel(
-        self, order_id: UUID, *, traceparent: str, owner: UUID | None = None
+        self,
+        order_id: UUID,
+        *,
+        traceparent: str,
+        correlation_id: str | None = None,
+        owner: UUID | None = None,
     ) -> Shown | NotCancellable | None:
         """Keep the request as a fact (C33) and show the order as it then stands.
 
+        What it leads to has this correlation id; None: the order's id.
         None: no such order, or with an `owner` somebody else's. May be repeated.
         Raises TransientError, OutcomeUnknownError.
         """
@@ -174,7 +180,9 @@ class OrderPlacement:
                 total_amount=order.total_amount,
                 traceparent=traceparent_of(scope),
                 particulars=order.particulars,
-                correlation_id=self._correlation_id(headers),
+                correlation_id=_correlation_id(
+                    self._contract, headers.get(b"x-correlation-id", b"").decode("latin-1")
+                ),
             )
         )
         if isinstance(outcome, KeyReused):
@@ -224,12 +232,6 @@ class OrderPlacement:
         if named is not None and order.customer_id != named(caller.subject):
             raise Problem(403, "not_the_caller", "The order names another customer than the token")
         return msgspec.structs.replace(order, customer_id=caller.customer_id), caller.subject
-
-    def _correlation_id(self, headers: dict[bytes, bytes]) -> str | None:
-        if not self._contract.client_correlates:
-            return None
-        text = headers.get(b"x-correlation-id", b"").decode("latin-1").strip()
-        return text if _CORRELATION.fullmatch(text) else None
 
     def _key(self, values: list[bytes]) -> str:
         """A request without a key is one of its own, where the document allows it."""
@@ -350,6 +352,12 @@ def _reading(reads: OrderReads, contract: OrderContract) -> APIRouter:
     return router
 
 
+def _correlation_id(contract: OrderContract, given: str) -> str | None:
+    """What a client calls its conversation, where the document lets it; else None."""
+    text = given.strip()
+    return text if contract.client_correlates and _CORRELATION.fullmatch(text) else None
+
+
 def _cancelling(cancellations: Cancellations, contract: OrderContract) -> APIRouter:
     router = APIRouter(tags=["orders"])
     order_id_in_path: Any = _order_id_in_path(contract)
@@ -375,7 +383,10 @@ def _cancelling(cancellations: Cancellations, contract: OrderContract) -> APIRou
     )
     async def cancel_order(request: Request, order_id: order_id_in_path) -> Response:
         outcome = await cancellations.cancel(
-            order_id, traceparent=traceparent_of(request.scope), owner=owner_of(request.scope)
+            order_id,
+            traceparent=traceparent_of(request.scope),
+            correlation_id=_correlation_id(contract, request.headers.get("x-correlation-id", "")),
+            owner=owner_of(request.scope),
         )
         if outcome is None:
             raise not_found("order")

@@ -26,12 +26,23 @@ class Cancellation:
         self._handler = handler
 
     async def cancel(
-        self, order_id: UUID, *, traceparent: str, owner: UUID | None = None
+        self,
+        order_id: UUID,
+        *,
+        traceparent: str,
+        correlation_id: str | None = None,
+        owner: UUID | None = None,
     ) -> Shown | NotCancellable | None:
         """Keep the request as a fact and show the order as it then stands. May be repeated."""
         async with self._ports.database.transaction() as transaction:
             unit = self._ports.unit(transaction)
-            found = await self._handler.cancel(unit, order_id, traceparent=traceparent, owner=owner)
+            found = await self._handler.cancel(
+                unit,
+                order_id,
+                traceparent=traceparent,
+                correlation_id=correlation_id,
+                owner=owner,
+            )
             if crash_points.hook is not None:
                 await crash_points.hook("cancel.before_commit", str(order_id))
         if crash_points.hook is not None:

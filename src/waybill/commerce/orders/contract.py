@@ -71,7 +71,10 @@ class OrderContract:
     None: bodies name no customer by an id.
     """
     client_correlates: bool = False
-    """Whether a client's X-Correlation-Id is that of the order's messages; else it is its id."""
+    """Whether a client's X-Correlation-Id is that of all that its order or cancel leads to.
+
+    Else that is the order's id.
+    """
     key_reused_status: int = 409
     """What another payload under a used key is answered with (C34)."""
     place_operation: Mapping[str, Any] = field(default_factory=lambda: PLACE_ORDER)

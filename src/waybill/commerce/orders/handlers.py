@@ -95,6 +95,7 @@ class OrderHandler:
         order_id: UUID,
         *,
         traceparent: str | None = None,
+        correlation_id: str | None = None,
         owner: UUID | None = None,
     ) -> tuple[Order, bool] | None:
         """Fold a customer's cancel request; the order as it then stands, and whether it was kept.
@@ -108,7 +109,7 @@ class OrderHandler:
         decision = domain.cancel(self._process, order, unit.now, self._makers)
         if decision is None:
             return order, False
-        await self.save(unit, decision, traceparent=traceparent)
+        await self.save(unit, decision, traceparent=traceparent, correlation_id=correlation_id)
         if self._stop is not None:
             await self._stop(unit, [order_id])
         return decision.orders.get(order_id, order), True
@@ -130,13 +131,24 @@ class OrderHandler:
         return {**orders, **decision.orders}
 
     async def save(
-        self, unit: UnitOfWork, decision: Decision, *, traceparent: str | None = None
+        self,
+        unit: UnitOfWork,
+        decision: Decision,
+        *,
+        traceparent: str | None = None,
+        correlation_id: str | None = None,
     ) -> None:
         """Write what a decision changed, with its timeline and events, in this unit."""
         if decision.orders:
             changed = list(decision.orders.values())
             await self._store.save(unit.transaction, changed, decision.timeline)
-        publish(unit, decision.publications, aggregate_type="Order", traceparent=traceparent)
+        publish(
+            unit,
+            decision.publications,
+            aggregate_type="Order",
+            traceparent=traceparent,
+            correlation_id=correlation_id,
+        )
         for status, name, outcome in self._endings:
             ended = [each.order_id for each in decision.timeline if each.to_status == status]
             count(unit, self._counters, name, len(ended))
