@@ -32,9 +32,21 @@ MUTANTS = (
         fault="a run that the relay chose before an error is written when its turn comes behind it",
         harm="a later event of an order is published before an earlier one",
         file="messaging/runtime/relay.py",
-        old="            if lane.gone or lane.failure is not None:\n",
+        old="            if lane.gone or lane.stops:\n",
         new="            if lane.gone:\n",
         tests=(_TESTS + "test_l2_a_run_that_begins_as_the_one_before_it_fails_is_not_written",),
+    ),
+    Mutant(
+        name="run-begun-behind-a-failed-one",
+        fault="a lane goes on behind a failed run as long as one before it is under way",
+        harm="a later event of an order is published before an earlier one",
+        file="messaging/runtime/relay_lane.py",
+        old="        self.stops = self.stops or written.error is not None\n",
+        new="        self.stops = self.runs[0] is ended and written.error is not None\n",
+        tests=(
+            _TESTS
+            + "test_l4_nothing_is_begun_behind_a_failed_run_while_one_before_it_is_under_way",
+        ),
     ),
     Mutant(
         name="held-records-forgotten-at-an-error",

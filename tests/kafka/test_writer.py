@@ -183,6 +183,26 @@ async def test_record_that_the_broker_refuses_is_found_and_nothing_goes_past_it(
     assert ids == [str(each.id) for n, each in enumerate(sent) if n != 4]
 
 
+async def test_nothing_goes_past_the_first_record_of_a_producer_if_it_is_refused(
+    settings: KafkaSettings, small_topic: str, kafka: OtherBroker
+) -> None:
+    """Protocol L4: of a producer that it does not know yet a broker takes any batch as the first.
+
+    So one that was sent right behind a refused batch would be in the log.
+    """
+    # A batch holds the huge record and nothing else: the next one is a request of its own.
+    writer = KafkaLogWriter(replace(settings, partitions=1, record_bytes_max=REFUSED_BYTES + 1_000))
+    huge = a_message("k", topic=small_topic, value=b"x" * REFUSED_BYTES)
+    behind = [a_message("k", topic=small_topic, value=b"x" * 1_000) for _ in range(5)]
+    refused = await writer.write(records([huge, *behind]))
+    assert (refused.acknowledged, type(refused.error)) == (0, UnsendableError)
+    other = a_message("k", topic=small_topic)
+    assert (await writer.write(records([other]))).error is None
+    await writer.close()
+    found = await read(kafka.bootstrap, small_topic, 1)
+    assert [each.headers["eventId"].decode() for each in found] == [str(other.id)]
+
+
 async def test_other_lanes_go_on_behind_a_record_that_is_refused(
     writer: KafkaLogWriter, small_topic: str
 ) -> None:

@@ -100,6 +100,8 @@ class FirstRunWaits:
         self._log = log
         self.began = asyncio.Event()
         self.decided = asyncio.Event()
+        self.ended = 0
+        """Runs that have their answer."""
 
     async def reach(self, point: str, _: str) -> None:
         """See crash_points.Hook: called when a run is about to get a task of its own."""
@@ -111,7 +113,9 @@ class FirstRunWaits:
         if not self.began.is_set():
             self.began.set()
             await self.decided.wait()
-        return await self._log.write(records)
+        written = await self._log.write(records)
+        self.ended += 1
+        return written
 
     async def identity(self) -> str:
         """See LogWriter."""
@@ -147,6 +151,24 @@ async def test_l2_a_run_that_begins_as_the_one_before_it_fails_is_not_written(
     (second,) = await world.publish("k")
     await world.drained()
     world.assert_complete(but_for=[first, second] if is_for_good else [])
+
+
+async def test_l4_nothing_is_begun_behind_a_failed_run_while_one_before_it_is_under_way(
+    world: RelayWorld,
+) -> None:
+    """Protocol L2, L4: a log refuses a record at once, and answers for an earlier one later."""
+    writer = FirstRunWaits(world.log)
+    relay = await world.start(writer=writer)
+    await until(lambda: relay.owns_all)
+    await world.publish("k")
+    await writer.began.wait()
+    held = await world.publish("k", value=TOO_LARGE)
+    await until(lambda: writer.ended == 1)
+    held += await world.publish("k")
+    writer.decided.set()
+    await world.drained()
+    world.assert_complete(but_for=held)
+    assert await world.held() == [("k", "HELD"), ("k", "BEHIND")]
 
 
 async def test_l3_the_position_passes_acknowledged_records_only(world: RelayWorld) -> None:

@@ -47,6 +47,8 @@ class LogThatDawdles:
 
     async def write(self, records: Sequence[Record]) -> Written:
         """See LogWriter: who waits behind an error ends with it."""
+        if self._refuses(records[0]):
+            return Written(0, UnsendableError("never, as is plain to see"))
         lane = records[0].lane
         self._waiting[lane] += 1
         async with self._turns[lane]:
@@ -71,11 +73,14 @@ class LogThatDawdles:
         return Written(len(records))
 
     def _put(self, record: Record) -> None:
-        if record.message.value == NEVER and record.message.id not in self.takes_now:
+        if self._refuses(record):
             raise UnsendableError("never")
         if self._random.random() < SAYS_NO:
             raise TransientError("not now")
         self.arrived.append(record.message)
+
+    def _refuses(self, record: Record) -> bool:
+        return record.message.value == NEVER and record.message.id not in self.takes_now
 
     async def _give_way(self) -> None:
         for _ in range(self._random.randrange(YIELDS_MAX + 1)):

@@ -265,7 +265,7 @@ class Relay(Loop):
         self._rung, self._first_lane = True, (records[-1].lane + 1) % ALL_LANES
         for number, run in groupby(records, _LANE):
             lane = owned.get(number)
-            if lane is not None and lane.fetched == positions[number] and lane.failure is None:
+            if lane is not None and lane.fetched == positions[number] and not lane.stops:
                 await self._start(lane, list(run))
 
     def _could_not_read(self, error: TransientError) -> None:
@@ -282,8 +282,7 @@ class Relay(Loop):
             return
         run = lane.accept(records)
         if not run.records:
-            run.written = Written(0)
-            self._settle(lane)
+            self._settle(lane, run, Written(0))
             return
         if crash_points.hook is not None:
             await crash_points.hook("relay.before_write", self._source)
@@ -300,7 +299,7 @@ class Relay(Loop):
         by the writer: neither goes past the record that failed (L2, L4).
         """
         try:
-            if lane.gone or lane.failure is not None:
+            if lane.gone or lane.stops:
                 written = Written(0, TransientError("the lane was lost or stopped before this"))
             else:
                 written = await self._writer.write(run.records)
@@ -311,12 +310,11 @@ class Relay(Loop):
         finally:
             self.figures.in_flight -= len(run.records)
             self._in_flight_bytes -= run.size
-        run.written = written
-        self._settle(lane)
+        self._settle(lane, run, written)
 
-    def _settle(self, lane: Lane) -> None:
+    def _settle(self, lane: Lane, run: Run, written: Written) -> None:
         """A run of the lane has ended."""
-        self.figures.sent += lane.settle()
+        self.figures.sent += lane.settle(run, written)
         if lane.acked > lane.stored:
             self._positions.soon()
         if self._rung or lane.failure is not None:

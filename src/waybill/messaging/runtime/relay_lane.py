@@ -48,7 +48,10 @@ class Lane:
         self.held_keys = held_keys
         self.held: list[ToHold] = []
         """Goes to the held records together with the position that passes them."""
+        self.stops = False
+        """A run has failed, maybe behind others that are under way: nothing more is begun."""
         self.failure: Exception | None = None
+        """Of the first run that failed, once all before it have ended."""
         self.refused: Record | None = None
         """The record that the log takes never."""
         self.failures = 0
@@ -61,7 +64,7 @@ class Lane:
 
     def is_readable(self, now: float) -> bool:
         """Whether more of it may be sent."""
-        waits = self.leaving or self.releasing or self.failure is not None
+        waits = self.leaving or self.releasing or self.stops
         return not waits and self.look_at <= now
 
     @property
@@ -86,8 +89,10 @@ class Lane:
             for r in records
         ]
 
-    def settle(self) -> int:
+    def settle(self, ended: Run, written: Written) -> int:
         """Move over the runs that are done, up to the first error; how many records that were."""
+        ended.written = written
+        self.stops = self.stops or written.error is not None
         done = 0
         while self.runs and self.failure is None:
             run = self.runs[0]
@@ -131,6 +136,7 @@ class Lane:
         self.fetched = self.acked
         self.held = [each for each in self.held if each.seq <= self.acked]
         self.failure = self.refused = None
+        self.stops = False
 
     def hold(self, record: Record, reason: str) -> None:
         """Pass over a record that the log takes never: it and all of its key wait (L4)."""
