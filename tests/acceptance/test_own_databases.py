@@ -118,3 +118,15 @@ def test_a_process_without_its_source_says_so(data_directory: Path) -> None:
     assert ran.returncode == 1
     assert "KAFKA_BROKERS" in ran.stderr
     assert "_READER_PASSWORD" in ran.stderr
+
+
+def test_a_blueprint_that_cannot_run_there_says_so_first(data_directory: Path) -> None:
+    """A payment service has no tables on MariaDB: told at once, though the server is away."""
+    given = {
+        "WAYBILL_BLUEPRINT": "checkout",
+        "WAYBILL_ORDER_DATABASE_URL": "mysql://127.0.0.1:9/orderdb",
+        "WAYBILL_PORT_BASE": str(free_port_base()),
+    }
+    ran = waybill(given, "--data", str(data_directory), "serve", "order")
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("waybill: the blueprint checkout needs PostgreSQL"), ran.stderr

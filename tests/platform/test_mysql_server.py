@@ -9,16 +9,17 @@ from urllib.parse import urlsplit
 import pytest
 from tests.acceptance.engines import on_mariadb
 
-from waybill.blueprints.catalogue import blueprint_named
+from waybill.blueprints.catalogue import EVERY, blueprint_named
 from waybill.messaging.adapters.mysql.migrate import fetch_once
 from waybill.messaging.core.errors import ConfigurationError, TransientError
 from waybill.operations.audit import AuditOptions
 from waybill.platform.databases import urls_of
 from waybill.platform.mirror import audit_mirrored
 from waybill.platform.own_databases import OwnDatabases, database_of
-from waybill.platform.own_server import Administrator, provision_server, upgrade
+from waybill.platform.own_server import Administrator, prepare, provision_server, upgrade
 
 if TYPE_CHECKING:
+    from waybill.blueprints.definition import Blueprint
     from waybill.platform.databases import ServiceUrls
 
 MAY = {
@@ -64,6 +65,11 @@ async def own(mariadb_url: str) -> OwnDatabases:
     return made
 
 
+def databases_of_services(blueprint: Blueprint) -> set[str]:
+    """Whose databases its services have."""
+    return {service.database for service in blueprint.services.values()}
+
+
 def _url(urls: ServiceUrls, role: str) -> str:
     found: str = getattr(urls, role)
     return found
@@ -104,6 +110,24 @@ async def test_c42_a_database_remembers_its_blueprint(own: OwnDatabases) -> None
         await upgrade(own, "order", blueprint_named("reservation"))
     with pytest.raises(ConfigurationError, match="holds data of the blueprint 'reservation'"):
         await upgrade(own, "order", blueprint_named("choreography"))
+
+
+def _fails(line: str) -> None:
+    raise AssertionError(f"it waits, which cannot help: {line}")
+
+
+async def test_c42_no_database_is_claimed_for_a_blueprint_that_cannot_run_here(
+    own: OwnDatabases,
+) -> None:
+    """Each that needs payment is refused before anything is touched; another may have it then."""
+    paying = [each for each in EVERY.values() if "payment" in databases_of_services(each)]
+    assert {each.name for each in paying} == set(EVERY) - {"notify", "reservation"}
+    nowhere = replace(own, places={"orderdb": "mysql:///x?unix_socket=/nowhere"})
+    for blueprint in paying:
+        for databases in (own, nowhere):
+            with pytest.raises(ConfigurationError, match=f"{blueprint.name} needs PostgreSQL"):
+                await prepare(databases, ["order"], blueprint=blueprint, progress=_fails)
+    await prepare(own, ["order"], blueprint=blueprint_named("reservation"), progress=_fails)
 
 
 @pytest.mark.long

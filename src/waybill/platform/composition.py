@@ -41,7 +41,7 @@ from waybill.platform.http.server import HttpServer, bind
 from waybill.platform.looks import show_figures
 from waybill.platform.metrics import ServiceMetrics
 from waybill.platform.outside import Outside
-from waybill.platform.own_server import prepare
+from waybill.platform.own_server import check_engine, prepare
 from waybill.platform.paying import pays_inside
 from waybill.platform.provisioning import SIMULATOR, provision
 from waybill.platform.sampling import Hosted
@@ -263,6 +263,7 @@ class Platform:
             names = databases_of(self._blueprint)
             await provision(self._server, names, progress=self._progress)
         else:
+            check_engine(self._server, self._blueprint)  # before it asks for a URL of no use
             for name in self._names:
                 self._sources(self._plans[name])  # one that is not configured is told first (D8)
             await prepare(

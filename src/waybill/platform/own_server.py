@@ -92,6 +92,20 @@ def tables_of(services: Iterable[str]) -> Iterator[str]:
             yield SIMULATOR
 
 
+def check_engine(own: OwnDatabases, blueprint: Blueprint) -> None:
+    """That every service of the blueprint has tables on this kind of server; connects to none.
+
+    Raises ConfigurationError, whichever of its services this process runs.
+    """
+    lacking = {each.database for each in blueprint.services.values()} - set(own.services)
+    if lacking:
+        raise ConfigurationError(
+            f"the blueprint {blueprint.name} needs PostgreSQL: on MariaDB and MySQL there are no "
+            f"tables for {', '.join(sorted(lacking))}, and only blueprints run whose databases are "
+            f"among {', '.join(own.services)}"
+        )
+
+
 async def prepare(
     own: OwnDatabases,
     services: Iterable[str],
@@ -103,8 +117,10 @@ async def prepare(
 
     They are this blueprint's from now on (contracts C42).
 
-    Raises ConfigurationError if waiting cannot help.
+    Raises ConfigurationError if waiting cannot help; no database is claimed for a blueprint that
+    cannot run here.
     """
+    check_engine(own, blueprint)
     for service in tables_of(services):
         while True:
             try:
