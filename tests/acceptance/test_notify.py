@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -47,7 +48,7 @@ first_on_postgresql = pytest.mark.parametrize(
     indirect=True,
     scope="module",
 )
-"""What waits for time-outs; on MariaDB it is `make test-faults`."""
+"""What takes longest; on MariaDB it is in `make test-faults` alone, which its page tells."""
 
 
 @pytest.fixture(scope="module")
@@ -341,3 +342,11 @@ def test_the_audit_finds_stock_and_notices_that_are_wrong(platform: PlatformProc
         (line, *_) = [each for each in report.stdout.splitlines() if each.startswith(rule)]
         assert "clean" not in line, line
     assert order_id in report.stdout
+
+
+def test_what_make_test_leaves_out_on_mariadb_is_told() -> None:
+    """Each test that is long there alone stands on MariaDB's page by its name."""
+    page = (Path(__file__).parents[2] / "docs/library/mariadb.md").read_text()
+    told = set(re.findall(r"`(test_[a-z_]+)`", page))
+    found = {name: getattr(each, "pytestmark", []) for name, each in globals().items()}
+    assert told == {name for name, marks in found.items() if first_on_postgresql.mark in marks}
