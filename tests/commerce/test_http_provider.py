@@ -18,9 +18,10 @@ from waybill.commerce.payments.domain import CHARGE, ChargeRequest
 from waybill.commerce.payments.http_provider import HttpProvider
 from waybill.commerce.payments.provider import ChargeCalls
 from waybill.commerce.testing.http_server import Fault, Reply
-from waybill.commerce.testing.payment_provider import Wanted, charge, refund
+from waybill.commerce.testing.payment_provider import Wanted, charge, charged, refund, refunded
 from waybill.commerce.testing.provider_server import ProviderServer
 from waybill.messaging.adapters.memory import MemoryDeliveries
+from waybill.messaging.adapters.memory.deliveries import DeliveryState
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.core.identity import new_id
 from waybill.messaging.core.outcome import Delivered, Failed, NotFound, Refused, Unknown
@@ -75,7 +76,7 @@ async def test_no_fault_is_taken_for_an_answer(
     assert len(server.asked) == 1
     if isinstance(outcome, Failed):
         assert not server.captured
-    told = await provider.charged(wanted.key)
+    told = await charged(provider, wanted)
     assert isinstance(told, Delivered if server.captured else NotFound)
     assert isinstance(await charge(provider, wanted), Delivered)
     assert server.captured == 1
@@ -89,7 +90,7 @@ async def test_a_question_that_got_no_answer_says_nothing(
     wanted = Wanted(new_id())
     await charge(provider, wanted)
     server.faults.append(fault)
-    outcome = await provider.charged(wanted.key)
+    outcome = await charged(provider, wanted)
     if isinstance(outcome, Failed):
         assert not outcome.counts
     else:
@@ -102,7 +103,7 @@ async def test_a_provider_that_is_not_there_was_not_called(server: ProviderServe
     provider = HttpProvider(settings_for(server))
     await server.stop()
     assert isinstance(await charge(provider, Wanted(new_id())), Failed)
-    assert isinstance(await provider.charged("any"), Failed)
+    assert isinstance(await charged(provider, Wanted(new_id())), Failed)
     await server.start()
     assert isinstance(await charge(provider, Wanted(new_id())), Delivered)
     await provider.close()
@@ -139,6 +140,30 @@ async def test_an_answer_about_other_money_is_not_believed(
     outcome = await charge(provider, wanted)
     assert isinstance(outcome, Unknown)
     assert "29.99 EUR" in outcome.reason
+    told = await charged(provider, wanted)
+    assert isinstance(told, Unknown)
+    assert "told of 2999 EUR in place of 29.99 EUR" in told.reason
+    for answer in (await refund(provider, wanted), await refunded(provider, wanted)):
+        assert isinstance(answer, Unknown)
+
+
+async def test_other_money_than_was_asked_is_parked_however_often_it_is_asked(
+    server: ProviderServer, provider: HttpProvider
+) -> None:
+    """Through the deliverer: 2999 taken in place of 29.99 never stands in our books as paid."""
+    till = Till(provider, attempts_max=3)
+    wanted = Wanted(new_id())
+    server.reply = lambda asked: _other_amount(type(server).reply(server, asked))  # type: ignore[method-assign] # a provider that errs
+
+    async def ended() -> bool:
+        return bool(till.settled) or till.rows.rows[0].state is DeliveryState.PARKED
+
+    async with till.open():
+        await till.owe(wanted)
+        await eventually(ended)
+    assert not till.settled
+    assert [asked.method for asked in server.asked] == ["POST", "GET", "GET"]
+    assert "2999 EUR" in till.rows.rows[0].reason
 
 
 def _other_amount(reply: Any) -> Any:  # noqa: ANN401 - a Reply
@@ -149,7 +174,10 @@ async def test_a_wrong_token_refuses_no_order(server: ProviderServer) -> None:
     """Bad settings are an outage of ours: no customer is told that the payment was refused."""
     server._token = "another"  # noqa: S105 - not a secret
     provider = HttpProvider(settings_for(server))
-    for outcome in (await charge(provider, Wanted(new_id())), await provider.charged("key")):
+    for outcome in (
+        await charge(provider, Wanted(new_id())),
+        await charged(provider, Wanted(new_id())),
+    ):
         assert isinstance(outcome, Failed)
         assert "401" in outcome.reason
         assert "token" in outcome.reason
@@ -162,7 +190,10 @@ async def test_a_404_of_something_between_us_is_no_not_found(
 ) -> None:
     """Only the provider's own word says that a key never came; a wrong path would charge twice."""
     server.reply = lambda asked: Reply(404, body)  # type: ignore[method-assign]  # noqa: ARG005 - a proxy that errs
-    for outcome in (await provider.charged("key"), await provider.refunded("key")):
+    for outcome in (
+        await charged(provider, Wanted(new_id())),
+        await refunded(provider, Wanted(new_id())),
+    ):
         assert isinstance(outcome, Failed)
         assert not outcome.counts
 
@@ -198,12 +229,12 @@ async def test_a_pending_charge_is_asked_about_until_it_ends(
     one, other = Wanted(new_id()), Wanted(new_id())
     server.pends |= {str(one.order_id), str(other.order_id)}
     assert isinstance(await charge(provider, one), Unknown)
-    assert isinstance(await provider.charged(one.key), Unknown)
+    assert isinstance(await charged(provider, one), Unknown)
     server.decide(one.key, "captured")
-    assert isinstance(await provider.charged(one.key), Delivered)
+    assert isinstance(await charged(provider, one), Delivered)
     await charge(provider, other)
     server.decide(other.key, "declined", "Card expired")
-    assert await provider.charged(other.key) == Refused("payment_refused", "Card expired")
+    assert await charged(provider, other) == Refused("payment_refused", "Card expired")
 
 
 async def test_nothing_of_the_adapter_blocks_the_event_loop(
@@ -214,7 +245,7 @@ async def test_nothing_of_the_adapter_blocks_the_event_loop(
     with no_blocking_calls():
         server.faults.append(Fault.DROP_AFTER_WORK)
         assert isinstance(await charge(provider, wanted), Unknown)
-        assert isinstance(await provider.charged(wanted.key), Delivered)
+        assert isinstance(await charged(provider, wanted), Delivered)
         assert isinstance(await refund(provider, wanted), Delivered)
 
 
@@ -237,7 +268,7 @@ def test_settings_that_cannot_work_are_refused_at_start(fields: Any, words: str)
 class Till:
     """A deliverer of charges over the adapter, its rows in memory, in real time."""
 
-    def __init__(self, provider: HttpProvider) -> None:
+    def __init__(self, provider: HttpProvider, *, attempts_max: int = 40) -> None:
         service = MemoryService(CODEC)
         self.clock = SystemClock()
         self.ports = replace(service.ports, clock=self.clock)
@@ -256,6 +287,7 @@ class Till:
                 margin_seconds=0.05,
                 lease_seconds=10.0,
                 uncounted_seconds=0.02,
+                attempts_max=attempts_max,
                 backoff=Backoff(base_seconds=0.02, cap_seconds=0.1),
             ),
         )

@@ -13,7 +13,7 @@ import pytest
 
 from waybill.commerce.testing.payment_provider import PaymentProviderContract, Wanted
 from waybill.messaging.core.identity import new_id
-from waybill.messaging.core.outcome import Delivered, NotFound, Refused
+from waybill.messaging.core.outcome import Delivered, NotFound, Refused, Unknown
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -60,16 +60,23 @@ class Vouchers:
             self._refunds[key] = (money, Delivered(b"back-" + answer.result))
         return _first_answer(self._refunds[key], money)
 
-    async def charged(self, key: str) -> QueryOutcome:
-        return self._charges[key][1] if key in self._charges else NotFound()
+    async def charged(self, key: str, amount: Decimal, currency: str) -> QueryOutcome:
+        return _told(self._charges.get(key), Money(amount, currency))
 
-    async def refunded(self, key: str) -> QueryOutcome:
-        return self._refunds[key][1] if key in self._refunds else NotFound()
+    async def refunded(self, key: str, amount: Decimal, currency: str) -> QueryOutcome:
+        return _told(self._refunds.get(key), Money(amount, currency))
 
 
 def _first_answer(kept: tuple[Money, Outcome], asked: Money) -> Outcome:
     money, answer = kept
     return answer if money == asked else Refused("idempotency_key_reused")
+
+
+def _told(kept: tuple[Money, Outcome] | None, asked: Money) -> QueryOutcome:
+    if kept is None:
+        return NotFound()
+    money, answer = kept
+    return answer if money == asked else Unknown("this key stands for other money")
 
 
 class TestVouchers(PaymentProviderContract):

@@ -333,8 +333,8 @@ async def test_the_ledger_keeps_the_first_answer_to_a_key(provider: Service) -> 
     dearer = Charge("k-1", charge.order_id, Decimal("21.00"), "EUR")
     (refused,) = await ledger.charge([(dearer, True)])
     assert isinstance(refused, Refused)
-    assert await ledger.charged("k-1") == answer
-    assert await ledger.charged("k-2") == NotFound()
+    assert await ledger.charged("k-1", charge.amount, "EUR") == answer
+    assert await ledger.charged("k-2", charge.amount, "EUR") == NotFound()
     assert await provider.rows(LEDGER) == [(1, 0, 0)]
 
 
@@ -361,8 +361,8 @@ async def test_a_refund_is_at_most_the_capture_and_once(provider: Service) -> No
     assert await ledger.refund([Refund("r-5", "good", amount, "EUR")]) == [answers[-1]]
     (again,) = await ledger.refund([Refund("r-6", "good", amount, "EUR")])
     assert isinstance(again, Refused)
-    assert await ledger.refunded("r-5") == answers[-1]
-    assert await ledger.refunded("r-6") == NotFound()
+    assert await ledger.refunded("r-5", amount, "EUR") == answers[-1]
+    assert await ledger.refunded("r-6", amount, "EUR") == NotFound()
     assert await provider.rows(LEDGER) == [(1, 1, 1)]
 
 

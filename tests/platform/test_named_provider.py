@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
 import pytest
 from tests.commerce.test_own_provider import Vouchers
 
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.platform.named_provider import made_by
+
+if TYPE_CHECKING:
+    from waybill.messaging.core.outcome import QueryOutcome
 
 HERE = __name__
 
@@ -19,6 +25,19 @@ class Half:
 
     async def charged(self) -> None:
         """Tell."""
+
+
+class Short(Vouchers):
+    """Told nothing of the money when it is asked."""
+
+    async def charged(self, key: str) -> QueryOutcome:  # type: ignore[override] # what is tried
+        """Tell."""
+        return await super().charged(key, Decimal(1), "EUR")
+
+
+def short() -> Vouchers:
+    """A class that cannot be called as the port says."""
+    return Short(blocked=set())
 
 
 def vouchers() -> Vouchers:
@@ -54,6 +73,10 @@ async def test_it_is_what_the_factory_gives(name: str) -> None:
         (f"{HERE}:nothing", "has no function or class nothing"),
         (f"{HERE}:NOT_CALLABLE", "has no function or class NOT_CALLABLE"),
         (f"{HERE}:broken", r"broken\(\) raised KeyError: 'VOUCHERS_URL'"),
+        (
+            f"{HERE}:short",
+            r"the charged of Short is called with \(key, amount, currency\), and cannot be",
+        ),
         (f"{HERE}:Half", "a Half without refund, refunded"),
     ],
 )

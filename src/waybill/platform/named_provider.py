@@ -13,10 +13,18 @@ from waybill.commerce.payments.outside import FACTORY
 from waybill.messaging.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from waybill.commerce.payments.provider import PaymentProvider
 
 PAGE = "docs/library/payment-provider.md"
-METHODS = ("charge", "refund", "charged", "refunded")
+METHODS = {
+    "charge": ("key", "amount", "currency", "order_id"),
+    "refund": ("key", "charge_key", "amount", "currency"),
+    "charged": ("key", "amount", "currency"),
+    "refunded": ("key", "amount", "currency"),
+}
+"""Each with what it is called with, in this order."""
 
 
 async def made_by(name: str) -> PaymentProvider:
@@ -39,7 +47,23 @@ async def made_by(name: str) -> PaymentProvider:
             f"{FACTORY}={name}: it gave a {type(made).__name__} without {', '.join(lacking)}: "
             f"a provider has {', '.join(METHODS)} ({PAGE})"
         )
+    for method, given in METHODS.items():
+        if not _takes(getattr(made, method), given):
+            raise ConfigurationError(
+                f"{FACTORY}={name}: the {method} of {type(made).__name__} is called with "
+                f"({', '.join(given)}), and cannot be ({PAGE})"
+            )
     return cast("PaymentProvider", made)
+
+
+def _takes(method: Callable[..., object], given: Sequence[object]) -> bool:
+    try:
+        inspect.signature(method).bind(*given)
+    except TypeError:
+        return False
+    except ValueError:  # one of C without a signature: the first call will tell
+        return True
+    return True
 
 
 def _factory(name: str) -> Any:  # noqa: ANN401 - the user's

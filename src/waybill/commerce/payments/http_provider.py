@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -17,6 +17,7 @@ from waybill.commerce.http.client import NoAnswerError, NotSentError, OutsideCli
 from waybill.messaging.core.outcome import Delivered, Failed, NotFound, Refused, Unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from uuid import UUID
 
     from waybill.commerce.http.client import Answer, ClientSettings
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
 CHARGES, REFUNDS = "/charges", "/refunds"
 DETAIL_CHARS_MAX = 200
 _SERVER_ERRORS = HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+class _Money(NamedTuple):
+    """What a call is about."""
+
+    amount: Decimal
+    currency: str
 
 
 class _Movement(msgspec.Struct, frozen=True):
@@ -68,22 +76,24 @@ class HttpProvider:
     async def charge(self, key: str, amount: Decimal, currency: str, order_id: UUID) -> Outcome:
         """See PaymentProvider."""
         asked = {"orderId": order_id, "amount": amount, "currency": currency}
-        return await self._move(CHARGES, key, asked)
+        return await self._move(CHARGES, key, _Money(amount, currency), asked)
 
     async def refund(self, key: str, charge_key: str, amount: Decimal, currency: str) -> Outcome:
         """See PaymentProvider."""
         asked = {"chargeKey": charge_key, "amount": amount, "currency": currency}
-        return await self._move(REFUNDS, key, asked)
+        return await self._move(REFUNDS, key, _Money(amount, currency), asked)
 
-    async def charged(self, key: str) -> QueryOutcome:
+    async def charged(self, key: str, amount: Decimal, currency: str) -> QueryOutcome:
         """See PaymentProvider."""
-        return await self._ask(CHARGES, key)
+        return await self._ask(CHARGES, key, _Money(amount, currency))
 
-    async def refunded(self, key: str) -> QueryOutcome:
+    async def refunded(self, key: str, amount: Decimal, currency: str) -> QueryOutcome:
         """See PaymentProvider."""
-        return await self._ask(REFUNDS, key)
+        return await self._ask(REFUNDS, key, _Money(amount, currency))
 
-    async def _move(self, path: str, key: str, asked: dict[str, object]) -> Outcome:
+    async def _move(
+        self, path: str, key: str, wanted: _Money, asked: Mapping[str, object]
+    ) -> Outcome:
         headers = {"Idempotency-Key": key, "Content-Type": "application/json"}
         try:
             answer = await self._client.send("POST", path, _encode(asked), headers)
@@ -91,26 +101,21 @@ class HttpProvider:
             return Failed(f"payment provider not reached: {error}", counts=error.counts)
         except NoAnswerError as error:
             return Unknown(f"no answer from the payment provider: {error}")
-        return _moved(answer, asked)
+        return _moved(answer, wanted)
 
-    async def _ask(self, path: str, key: str) -> QueryOutcome:
+    async def _ask(self, path: str, key: str, wanted: _Money) -> QueryOutcome:
         try:
             answer = await self._client.send("GET", f"{path}/{quote(key, safe='')}")
         except (NotSentError, NoAnswerError) as error:
             return Failed(f"payment provider not reached: {error}", counts=False)
-        return _asked(answer)
+        return _asked(answer, wanted)
 
 
-def _moved(answer: Answer, asked: dict[str, object]) -> Outcome:
+def _moved(answer: Answer, wanted: _Money) -> Outcome:
     """What follows from the answer to a charge or a refund."""
     status = answer.status
     if status in _ANSWERED:
-        outcome, movement = _told(answer)
-        wanted = (asked["amount"], asked["currency"])
-        if movement is not None and (movement.amount, movement.currency) != wanted:
-            told = f"{movement.amount} {movement.currency}"
-            return Unknown(f"told of {told[:40]} in place of {wanted[0]} {wanted[1]}")
-        return outcome
+        return _told(answer, wanted)
     if status in _REFUSING:
         complaint = _complained(answer)
         reason = "payment_refused" if status == HTTPStatus.PAYMENT_REQUIRED else complaint.code
@@ -122,11 +127,11 @@ def _moved(answer: Answer, asked: dict[str, object]) -> Outcome:
     return Failed(_misconfigured(status))
 
 
-def _asked(answer: Answer) -> QueryOutcome:
+def _asked(answer: Answer, wanted: _Money) -> QueryOutcome:
     """What follows from the answer to a question."""
     status = answer.status
     if status in _ANSWERED:
-        return _told(answer)[0]
+        return _told(answer, wanted)
     if status == HTTPStatus.NOT_FOUND and _complained(answer).code == "not_found":
         return NotFound()  # a 404 of anything between us says nothing about the key
     if status == HTTPStatus.TOO_MANY_REQUESTS or status >= _SERVER_ERRORS:
@@ -135,17 +140,21 @@ def _asked(answer: Answer) -> QueryOutcome:
     return Failed(_misconfigured(status), counts=False)
 
 
-def _told(answer: Answer) -> tuple[Outcome, _Movement | None]:
+def _told(answer: Answer, wanted: _Money) -> Outcome:
+    """What a movement says; one of other money than was asked is believed in nothing."""
     try:
         movement = _movement(answer.body)
     except msgspec.MsgspecError as error:
-        return Unknown(f"the payment provider's answer cannot be read: {error}"), None
+        return Unknown(f"the payment provider's answer cannot be read: {error}")
+    if _Money(movement.amount, movement.currency) != wanted:
+        told = f"{movement.amount} {movement.currency}"
+        return Unknown(f"told of {told[:40]} in place of {wanted.amount} {wanted.currency}")
     if movement.status in _DONE:
-        return Delivered(movement.id.encode()), movement
+        return Delivered(movement.id.encode())
     if movement.status == "declined":
         detail = movement.reason or "Payment declined by provider"
-        return Refused("payment_refused", detail[:DETAIL_CHARS_MAX]), movement
-    return Unknown(f"the payment provider says {movement.status[:40]!r}"), movement
+        return Refused("payment_refused", detail[:DETAIL_CHARS_MAX])
+    return Unknown(f"the payment provider says {movement.status[:40]!r}")
 
 
 def _complained(answer: Answer) -> _Complaint:

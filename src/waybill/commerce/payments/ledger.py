@@ -11,12 +11,13 @@ import msgspec
 
 from waybill.messaging.core import crash_points
 from waybill.messaging.core.errors import OutcomeUnknownError, TransientError
-from waybill.messaging.core.outcome import Delivered, NotFound, Refused
+from waybill.messaging.core.outcome import Delivered, NotFound, Refused, Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
+    from waybill.messaging.core.outcome import QueryOutcome
     from waybill.messaging.core.ports import Database, Row, Settlement
 
 _INSERT_CHARGES = """
@@ -144,15 +145,13 @@ class Ledger:
         rows = await self._database.fetch(_TOTALS)
         return rows[0]["captured"], rows[0]["refunded"]
 
-    async def charged(self, key: str) -> Delivered | Refused | NotFound:
-        """What became of the charge under this key."""
-        rows = await self._database.fetch(_CHARGES, [key])
-        return _outcome(rows[0]) if rows else NotFound()
+    async def charged(self, key: str, amount: Decimal, currency: str) -> QueryOutcome:
+        """What became of the charge of so much under this key."""
+        return _told(await self._database.fetch(_CHARGES, [key]), amount, currency)
 
-    async def refunded(self, key: str) -> Delivered | Refused | NotFound:
-        """What became of the refund under this key."""
-        rows = await self._database.fetch(_REFUNDS, [key])
-        return _outcome(rows[0]) if rows else NotFound()
+    async def refunded(self, key: str, amount: Decimal, currency: str) -> QueryOutcome:
+        """What became of the refund of so much under this key."""
+        return _told(await self._database.fetch(_REFUNDS, [key]), amount, currency)
 
 
 @contextmanager
@@ -167,6 +166,16 @@ def _unknown_if_lost() -> Iterator[None]:
 def _answer(row: Row, asked: Charge | Refund) -> Settlement:
     if (row["amount"], row["currency"]) != (asked.amount, asked.currency):
         return KEY_REUSED
+    return _outcome(row)
+
+
+def _told(rows: Sequence[Row], amount: Decimal, currency: str) -> QueryOutcome:
+    if not rows:
+        return NotFound()
+    row = rows[0]
+    if (row["amount"], row["currency"]) != (amount, currency):
+        booked = f"{row['amount']} {row['currency']}"
+        return Unknown(f"the key stands for {booked} in place of {amount} {currency}")
     return _outcome(row)
 
 

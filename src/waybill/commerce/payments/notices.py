@@ -97,15 +97,16 @@ class ProviderNotices:
             return "known already"
         if recorded is not None:
             logger.warning("%s %s: a notice contradicts our books; asking", kind, data.key)
-            answer = await self._truth(kind, data.key)
+            answer = await self._truth(kind, data)
             if not isinstance(answer, Delivered | Refused):
                 raise TransientError(f"{kind} {data.key} cannot be asked about: {answer}")
             told = answer
         return "settled" if await self._settle(kind, delivery, told) else "known already"
 
-    async def _truth(self, kind: str, key: str) -> QueryOutcome:
+    async def _truth(self, kind: str, data: NoticeData) -> QueryOutcome:
+        """Whose money is the call's, or the notice would have been passed over."""
         ask = self._provider.charged if kind == CHARGE else self._provider.refunded
-        return await ask(key)
+        return await ask(data.key, data.amount, data.currency)
 
     async def _settle(self, kind: str, delivery: Delivery, told: Settlement) -> bool:
         """As the deliverer does: lock, record, and tell if this decided it (protocol C3, M6)."""

@@ -41,13 +41,14 @@ class PaymentProvider(Protocol):
     async def refund(self, key: str, charge_key: str, amount: Decimal, currency: str) -> Outcome:
         """Give back what was captured under `charge_key`, once a key, never more than that."""
 
-    async def charged(self, key: str) -> QueryOutcome:
-        """What became of a charge. NotFound only if this key was never seen.
+    async def charged(self, key: str, amount: Decimal, currency: str) -> QueryOutcome:
+        """What became of a charge of so much. NotFound only if this key was never seen.
 
-        A query changes nothing: what did not get through is Failed, with `counts=False`.
+        Unknown if other money moved under the key: neither yes nor no, an operator decides. A
+        query changes nothing: what did not get through is Failed, with `counts=False`.
         """
 
-    async def refunded(self, key: str) -> QueryOutcome:
+    async def refunded(self, key: str, amount: Decimal, currency: str) -> QueryOutcome:
         """What became of a refund; as `charged`."""
 
 
@@ -66,7 +67,8 @@ class ChargeCalls:
 
     async def query(self, delivery: Delivery) -> QueryOutcome:
         """What became of earlier attempts."""
-        return await self._provider.charged(delivery.key)
+        asked = _charge_of(delivery.request)
+        return await self._provider.charged(delivery.key, asked.amount, asked.currency)
 
 
 class RefundCalls:
@@ -84,4 +86,5 @@ class RefundCalls:
 
     async def query(self, delivery: Delivery) -> QueryOutcome:
         """What became of earlier attempts."""
-        return await self._provider.refunded(delivery.key)
+        asked = _refund_of(delivery.request)
+        return await self._provider.refunded(delivery.key, asked.amount, asked.currency)

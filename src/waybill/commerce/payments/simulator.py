@@ -103,13 +103,13 @@ class SimulatedProvider:
         """See PaymentProvider."""
         return await _submitted(self._refunds, Refund(key, charge_key, amount, currency))
 
-    async def charged(self, key: str) -> QueryOutcome:
+    async def charged(self, key: str, amount: Decimal, currency: str) -> QueryOutcome:
         """See PaymentProvider."""
-        return await self._ledger.charged(key)
+        return await self._ledger.charged(key, amount, currency)
 
-    async def refunded(self, key: str) -> QueryOutcome:
+    async def refunded(self, key: str, amount: Decimal, currency: str) -> QueryOutcome:
         """See PaymentProvider."""
-        return await self._ledger.refunded(key)
+        return await self._ledger.refunded(key, amount, currency)
 
     async def _write_charges(self, charges: Sequence[Charge]) -> Sequence[Settlement]:
         settings = self._settings
