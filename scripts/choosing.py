@@ -1,7 +1,8 @@
-"""Puts a comparison's figures into docs/choosing.md: `python -m scripts.choosing DIR [DIR …]`.
+"""Puts comparisons' figures into docs/choosing.md: `python -m scripts.choosing DIR DIR`.
 
-Each directory is one where `waybill bench --all-blueprints --out DIR` left its comparison.json, on
-the outboxes or on Kafka. What stands between the page's two marks is replaced, the rest is not.
+Each directory is one where `waybill bench --all-blueprints --out DIR` left its comparison.json: one
+on the outboxes, one on Kafka. What stands between the page's marks is replaced, tables and what is
+said of them; the rest is not.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from scripts.choosing_prose import retold
 
 from waybill.operations.bench.comparison import JSON_NAME, Comparison
 from waybill.operations.bench.outage import ROWS as OUTAGE_ROWS
@@ -62,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
     if not arguments:
         sys.stderr.write(f"{__doc__}")
         return 2
-    PAGE.write_text(replaced(PAGE.read_text(), [read(Path(each)) for each in arguments]))
+    PAGE.write_text(retold(replaced(PAGE.read_text(), [read(Path(each)) for each in arguments])))
     return 0
 
 

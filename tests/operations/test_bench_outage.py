@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.message import EmailMessage
@@ -13,6 +14,7 @@ import httpx2
 import msgspec
 import pytest
 from scripts import choosing
+from scripts.choosing_prose import CPU, retold, sections
 from tests.operations.test_bench_figures import RESULTS
 
 from waybill.blueprints.workload import MAIL_SERVER, OutsideTarget
@@ -147,6 +149,22 @@ def test_the_page_for_architects_takes_figures_from_a_run(tmp_path: Path) -> Non
     assert page.startswith(before)
     with pytest.raises(ValueError, match="lost its marks"):
         choosing.replaced("# Which blueprint", found)
+
+
+def test_what_is_said_of_the_figures_is_what_they_are() -> None:
+    """The sentences below the tables are made of the tables, and are refused where they err."""
+    page = choosing.PAGE.read_text()
+    assert retold(page) == page
+    row = re.compile(r"^\| commits an order \| 7\.2 ", re.MULTILINE)
+    changed = row.sub("| commits an order | 9.9 ", page)
+    assert "4.0 to 9.9 commits" in retold(changed)
+    outboxes, _ = sections(page)
+    told = " | ".join(outboxes[CPU].values())
+    cheap = " | ".join("0.1" if name == "notify" else cell for name, cell in outboxes[CPU].items())
+    with pytest.raises(ValueError, match="are not the most"):
+        retold(page.replace(told, cheap))
+    with pytest.raises(ValueError, match="lost its marks"):
+        retold("# Which blueprint")
 
 
 def test_one_blueprint_has_its_outage_on_its_own_page() -> None:
