@@ -19,6 +19,18 @@ MUTANTS = (
         tests=("kafka/test_writer.py::test_a_run_that_waits_ends_with_the_one_before_it",),
     ),
     Mutant(
+        name="left-behind-in-any-order",
+        fault="runs of a refused batch are sent again in the order of their last reports",
+        harm="a later event of an order is published before an earlier one",
+        file="messaging/adapters/kafka/writer.py",
+        old="            if first is run:\n",
+        new="            if first is not None:\n",
+        tests=(
+            "kafka/test_writer.py::"
+            "test_runs_that_a_refused_batch_leaves_behind_are_sent_in_the_order_of_their_calls",
+        ),
+    ),
+    Mutant(
         name="offset-before-the-database",
         fault="a partition counts as read as soon as its batch is begun",
         harm="what the database rolls back is never read again: orders hang",

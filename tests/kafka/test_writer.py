@@ -183,24 +183,22 @@ async def test_record_that_the_broker_refuses_is_found_and_nothing_goes_past_it(
     assert ids == [str(each.id) for n, each in enumerate(sent) if n != 4]
 
 
-async def test_nothing_goes_past_the_first_record_of_a_producer_if_it_is_refused(
-    settings: KafkaSettings, small_topic: str, kafka: OtherBroker
+async def test_runs_that_a_refused_batch_leaves_behind_are_sent_in_the_order_of_their_calls(
+    writer: KafkaLogWriter, small_topic: str, kafka: OtherBroker
 ) -> None:
-    """Protocol L4: of a producer that it does not know yet a broker takes any batch as the first.
-
-    So one that was sent right behind a refused batch would be in the log.
-    """
-    # A batch holds the huge record and nothing else: the next one is a request of its own.
-    writer = KafkaLogWriter(replace(settings, partitions=1, record_bytes_max=REFUSED_BYTES + 1_000))
+    """Protocol L2, L4: the last report of the first run comes behind those of the second."""
+    reported_late = a_message("k", topic=name_of("nowhere"))
     huge = a_message("k", topic=small_topic, value=b"x" * REFUSED_BYTES)
-    behind = [a_message("k", topic=small_topic, value=b"x" * 1_000) for _ in range(5)]
-    refused = await writer.write(records([huge, *behind]))
-    assert (refused.acknowledged, type(refused.error)) == (0, UnsendableError)
-    other = a_message("k", topic=small_topic)
-    assert (await writer.write(records([other]))).error is None
-    await writer.close()
+    written, behind = await asyncio.gather(
+        writer.write(records([reported_late, huge])),
+        writer.write(records([a_message("k", topic=small_topic)])),
+    )
+    assert (written.acknowledged, type(written.error)) == (0, TransientError)
+    assert (behind.acknowledged, type(behind.error)) == (0, TransientError)
+    last = a_message("k", topic=small_topic)
+    assert (await writer.write(records([last]))).error is None
     found = await read(kafka.bootstrap, small_topic, 1)
-    assert [each.headers["eventId"].decode() for each in found] == [str(other.id)]
+    assert [each.headers["eventId"].decode() for each in found] == [str(last.id)]
 
 
 async def test_other_lanes_go_on_behind_a_record_that_is_refused(

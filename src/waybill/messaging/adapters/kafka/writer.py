@@ -87,7 +87,7 @@ class KafkaLogWriter:
             async with self._order:
                 await self._send(run)
             await run.done.wait()
-            if isinstance(run.error, BatchRefusedError):
+            if await self._is_left_behind(run):
                 await self._one_by_one.send(run)
             return Written(run.from_start(), run.error)
         finally:
@@ -95,9 +95,12 @@ class KafkaLogWriter:
 
     async def purge(self) -> None:
         """See LogWriter.purge."""
+        dropped = TransientError("what was not sent yet has been dropped")
         for run in self._runs:
             if not run.has_begun:
-                run.cut(TransientError("what was not sent yet has been dropped"))
+                run.cut(dropped)
+            elif isinstance(run.error, BatchRefusedError):
+                run.fail(run.from_start(), dropped)
         self._room.set()
         self._one_by_one.purge()
         if self._producer is not None:
@@ -181,6 +184,16 @@ class KafkaLogWriter:
             waits = later.error is None or isinstance(later.error, BatchRefusedError)
             if later.lane == run.lane and waits:
                 later.fail(later.from_start(), error)
+
+    async def _is_left_behind(self, run: Run) -> bool:
+        """Whether it has to be sent one by one, once nothing before it in its lane is any more."""
+        while isinstance(run.error, BatchRefusedError):
+            first = next(each for each in self._runs if each.lane == run.lane)
+            if first is run:
+                return True
+            self._room.clear()
+            await self._room.wait()
+        return False
 
     async def _admit(self, run: Run) -> None:
         """Wait for room: memory is bounded while the broker is away."""
