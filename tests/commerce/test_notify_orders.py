@@ -24,9 +24,10 @@ from waybill.commerce.http.client import ClientSettings
 from waybill.commerce.notifications import http_notify
 from waybill.commerce.notifications.http_notify import POLICY, HttpNotifier, persistent
 from waybill.commerce.numbers import id_of
+from waybill.commerce.orders.deadlines import Deadlines
 from waybill.commerce.orders.domain import MAKERS
 from waybill.commerce.orders.handlers import OrderHandler
-from waybill.commerce.orders.notices import NoticeHandler, NoticesSettled
+from waybill.commerce.orders.notices import NoticeHandler, NoticesSettled, called
 from waybill.commerce.orders.request import KeyReused, NotTaken, Placed, PlaceOrder
 from waybill.commerce.orders.stocked_intake import StockedFlush
 from waybill.messaging.core import crash_points
@@ -345,6 +346,40 @@ async def test_asked_again_an_order_has_one_call(shop: Shop, calls: Calls, other
         await eventually(notified)
         await calls.hear()
     assert [each.headers["idempotency-key"] for each in other.asked] == [str(first.message.id)]
+
+
+async def test_what_is_owed_is_not_asked_for(shop: Shop, calls: Calls) -> None:
+    """M3: eight hours of outage publish nothing; only an order whose call is gone is asked about.
+
+    Others act on every event: one more would be one more notification to them.
+    """
+    service, seen = shop.service, []
+    deadlines = Deadlines(
+        shop.ports,
+        process=PROCESS,
+        store=service.stores.orders,
+        called=called(service.deliveries, http_notify.NOTIFY),
+    )
+
+    async def outage(hours: int) -> None:
+        end = service.clock.instant + timedelta(hours=hours)
+        while service.clock.instant < end:
+            service.clock.instant += timedelta(minutes=2)
+            seen.append(await deadlines.ask())
+
+    await shop.place(order_of(PHONE), order_of(PHONE))
+    await calls.hear()
+    await outage(8)
+    assert len(await shop.messages()) == 2
+    assert 10 < sum(seen) < 90
+    ((gone, key), _) = await service.rows("SELECT id, key FROM messaging.deliveries ORDER BY key")
+    async with service.unit() as unit:
+        gone_row = service.stores.orders.tables("DELETE FROM messaging.deliveries WHERE id = $1")
+        await unit.execute(gone_row, gone)
+    await outage(2)
+    again = [each.message.key for each in (await shop.messages())[2:]]
+    assert set(again) == {key.split(":")[0]}
+    assert len(again) < 20
 
 
 async def test_whatever_the_other_side_says_the_order_waits(

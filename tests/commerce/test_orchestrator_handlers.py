@@ -216,6 +216,16 @@ async def test_the_deadline_asks_until_it_is_answered(
     assert await orchestrator.published(after=seen) == [order]
     orchestrator.clock.instant += timedelta(seconds=61)
     assert await deadlines.ask() == 1, "the backoff's cap is a minute"
+    start = orchestrator.clock.instant
+    for questions in range(100):  # noqa: B007 - their number
+        ((next_at,),) = await orchestrator.rows(
+            "SELECT ask_at FROM app.sagas WHERE order_id = $1", order.order_id
+        )
+        if next_at > start + timedelta(hours=8):
+            break
+        orchestrator.clock.instant = next_at
+        assert await deadlines.ask() == 1
+    assert questions < 60, "the longer somebody is away, the more rarely"
 
 
 async def test_an_order_that_is_told_again_has_its_progress_told_again(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
+from random import Random
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -231,6 +232,23 @@ def test_the_deadline_asks_and_does_not_conclude() -> None:
     assert timedelta(seconds=59) < pause <= timedelta(seconds=ASK_BACKOFF.cap_seconds)
     desk.apply(rejected)
     assert ask(PROCESS, desk.order, NOT_AFTER, lambda: 0.5) is None
+
+
+def test_the_deadline_asks_ever_more_rarely() -> None:
+    """M3: a minute apart at first; a day of absence is no flood, and no day's pause."""
+    chance, desk, now = Random(7), Desk(), NOT_AFTER  # noqa: S311 - a repeatable one
+    pauses = []
+    while now < NOT_AFTER + timedelta(hours=24):
+        desk.write(ask(PROCESS, desk.order, now, chance.random))
+        pauses.append((now - NOT_AFTER, desk.order.ask_at - now))
+        now = desk.order.ask_at
+    hours = [sum(overdue < timedelta(hours=count) for overdue, _ in pauses) for count in (8, 24)]
+    assert hours[0] < 45
+    assert hours[1] < 85
+    minute = timedelta(minutes=1)
+    assert all(pause <= max(minute, overdue) for overdue, pause in pauses)
+    assert minute < max(pause for _, pause in pauses) <= timedelta(hours=1)
+    assert desk.status == "PENDING"
 
 
 def test_a_cancelled_order_asks_for_its_undos() -> None:

@@ -20,7 +20,7 @@ from waybill.commerce.notifications.http_notify import (
     HttpNotifier,
     persistent,
 )
-from waybill.commerce.orders.notices import NoticeHandler, NoticesSettled
+from waybill.commerce.orders.notices import NoticeHandler, NoticesSettled, called
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.platform.own_databases import secret
 from waybill.platform.sampling import follow_calls
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from waybill.blueprints.definition import Notices, ShopStock
     from waybill.commerce.contracts import Event
     from waybill.commerce.notifications.http_notify import Parked, TryAgain
+    from waybill.commerce.orders.deadlines import Called
     from waybill.commerce.orders.handlers import OrderHandler
     from waybill.commerce.orders.request import NotTaken
     from waybill.messaging.core.unit import Received, UnitOfWork
@@ -70,9 +71,10 @@ async def own_products(
 
 
 class NoticesOut:
-    """The order service's calls: `handle` owes them; `close` it at the end."""
+    """The order service's calls: `handle` owes them, `called` knows whose are owed; `close` it."""
 
-    def __init__(self, notifier: HttpNotifier, handler: NoticeHandler) -> None:
+    def __init__(self, notifier: HttpNotifier, handler: NoticeHandler, called: Called) -> None:
+        self.called = called
         self._notifier = notifier
         self._handler = handler
 
@@ -118,7 +120,7 @@ def notices_out(
     failed = FailedNotifications(*_parked_and_again(messaging))
     messaging.every(settings.notify_retry_interval_seconds, WHO, failed.retry_all)
     handler = NoticeHandler(kind=NOTIFY, calls=calls, new_id=ports.new_id)
-    return NoticesOut(notifier, handler)
+    return NoticesOut(notifier, handler, called(messaging.deliveries, NOTIFY))
 
 
 def _token() -> str:

@@ -21,7 +21,7 @@ from waybill.commerce.orchestrator.handlers import OrchestratorHandler, SagaDead
 from waybill.commerce.orders import api as order_api
 from waybill.commerce.orders import handlers as order_handlers
 from waybill.commerce.orders.cancellation import Cancellation
-from waybill.commerce.orders.deadlines import Deadlines
+from waybill.commerce.orders.deadlines import Deadlines, nobody_is_called
 from waybill.commerce.orders.domain import naming_customers
 from waybill.commerce.orders.intake import OrderFlush, OrderIntake
 from waybill.commerce.orders.paying import stopping
@@ -146,7 +146,8 @@ async def build_order(shop: Workshop) -> Built:
     messaging.add(intake.loop)
     notifier = notices_of(shop, handler)
     shop.consume(handler.handle if notifier is None else notifier.handle)
-    deadlines = Deadlines(ports, process=process, makers=shop.makers, store=store)
+    called = nobody_is_called if notifier is None else notifier.called
+    deadlines = Deadlines(ports, process=process, makers=shop.makers, store=store, called=called)
     messaging.every(DEADLINE_POLL_SECONDS, "order deadlines", deadlines.ask)
     surface = order_api.surface(
         # What a key is answered with is decided after its order: then only the row knows it.

@@ -81,6 +81,8 @@ class NotifyingOrderActor(OrderActor):
             given_up = self._folded(state, self._refused, late)
             yield Move("an operator gives the call up", Kind.OPTIONAL, given_up)
         for move in super().moves(state.order, late=late):
+            if move.kind is Kind.WHEN_QUIET and state.call != NONE:
+                continue  # its deadline asks for nothing that it owes already
             after = self._state(move.result, state)
             yield move._replace(result=Result(after, move.result.events))
 

@@ -7,7 +7,7 @@ and its events, numbered without a gap.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -31,7 +31,7 @@ from waybill.commerce.process import (
     unanswered,
 )
 from waybill.commerce.publication import Publication
-from waybill.commerce.timeline import ASK_BACKOFF, TimelineEntry
+from waybill.commerce.timeline import TimelineEntry, ask_pause
 from waybill.messaging.core.errors import PermanentError
 
 if TYPE_CHECKING:
@@ -138,10 +138,10 @@ def ask(
     if not questions or saga.asked is None:
         return None
     batch = _Batch(process, orchestration, now)
-    delay = ASK_BACKOFF.delay_seconds(saga.asks, random)
+    pause = ask_pause(saga.asks, now - (saga.asked.not_after or now), random)
     after = batch.tell(saga, questions, None)
     batch.decision.sagas[saga.order_id] = msgspec.structs.replace(
-        after, asks=saga.asks + 1, ask_at=now + timedelta(seconds=delay)
+        after, asks=saga.asks + 1, ask_at=now + pause
     )
     return batch.decision
 

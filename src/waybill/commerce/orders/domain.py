@@ -36,7 +36,7 @@ from waybill.commerce.process import (
     unanswered,
 )
 from waybill.commerce.publication import Publication
-from waybill.commerce.timeline import ASK_BACKOFF, TimelineEntry
+from waybill.commerce.timeline import TimelineEntry, ask_pause
 from waybill.messaging.core.errors import ConfigurationError, PermanentError
 
 if TYPE_CHECKING:
@@ -265,23 +265,27 @@ def ask(
     now: datetime,
     random: Callable[[], float],
     makers: Makers = MAKERS,
+    *,
+    is_called: bool = False,
 ) -> Decision | None:
     """The deadline's questions (M3): what is unanswered goes out again under a new id.
 
-    It never ends an order: only an answer does. Where a call is out, nothing is to be asked, and
-    the order is looked at again later. None for an order that is settled.
+    It never ends an order: only an answer does. Where a call is out (or `is_called`: the one that
+    the question is to bring about exists), nothing is to be asked, and the order is looked at
+    again later. None for an order that is settled.
     """
     if settled(process, order.progress):
         return None
     questions = unanswered(process, order.progress)
-    delay = ASK_BACKOFF.delay_seconds(order.asks, random)
+    if is_called:
+        questions = ()
     decision = Decision({}, [], [])
     _publish(makers, decision, order, questions, version=order.version, cause=None)
     decision.orders[order.id] = msgspec.structs.replace(
         order,
         version=order.version + len(questions),
         asks=order.asks + 1,
-        ask_at=now + timedelta(seconds=delay),
+        ask_at=now + ask_pause(order.asks, now - order.not_after, random),
     )
     return decision
 

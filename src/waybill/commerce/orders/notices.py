@@ -17,13 +17,14 @@ from waybill.messaging.core.ports import Delivery
 from waybill.messaging.core.unit import Received
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from waybill.commerce.contracts import Event
     from waybill.commerce.deliveries import Calls
+    from waybill.commerce.orders.deadlines import Called
     from waybill.commerce.orders.handlers import OrderHandler
     from waybill.commerce.orders.ports import OrderStore
-    from waybill.messaging.core.ports import Settlement
+    from waybill.messaging.core.ports import Deliveries, Settlement
     from waybill.messaging.core.unit import UnitOfWork
 
 _SEPARATOR: Final = ":"
@@ -36,6 +37,17 @@ def key_of(order_id: UUID, kind: str) -> str:
 
 def _order_of(delivery: Delivery) -> UUID:
     return UUID(delivery.key.split(_SEPARATOR)[0])
+
+
+def called(deliveries: Deliveries, kind: str) -> Called:
+    """Which orders have their call, whatever became of it: asked again, they get no other."""
+
+    async def existing(unit: UnitOfWork, order_ids: Sequence[UUID]) -> Collection[UUID]:
+        keys = {key_of(each, kind): each for each in order_ids}
+        found = await deliveries.existing(unit.transaction, kind, list(keys))
+        return {keys[key] for key in found}
+
+    return existing
 
 
 class NoticeHandler:

@@ -397,6 +397,9 @@ class Deliveries(Protocol):
     async def cancel(self, transaction: Transaction, kind: str, keys: Sequence[str]) -> set[str]:
         """Mark the unsettled ones: they are refused before their next call. Keys that exist."""
 
+    async def existing(self, transaction: Transaction, kind: str, keys: Sequence[str]) -> set[str]:
+        """Which of these keys are taken, in whatever state. Locks nothing."""
+
     async def find(
         self, kind: str, keys: Sequence[str]
     ) -> Sequence[tuple[Delivery, Settlement | None]]:

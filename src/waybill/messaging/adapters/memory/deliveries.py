@@ -92,6 +92,11 @@ class MemoryDeliveries:
                 await memory.put(DELIVERIES, (kind, key), cancelled)
         return found
 
+    async def existing(self, transaction: Transaction, kind: str, keys: Sequence[str]) -> set[str]:
+        """See Deliveries."""
+        memory = in_memory(transaction)
+        return {key for key in keys if memory.get(DELIVERIES, (kind, key)) is not None}
+
     async def find(
         self, kind: str, keys: Sequence[str]
     ) -> Sequence[tuple[Delivery, Settlement | None]]:

@@ -78,6 +78,7 @@ _FIND = f"""
 SELECT {COLUMNS}, IF(state IN ('DELIVERED', 'REFUSED'), outcome, NULL) AS outcome
 FROM messaging_deliveries WHERE kind = $1 AND `key` IN ($2) ORDER BY `key`
 """  # noqa: S608 - constants
+_EXISTING = "SELECT `key` FROM messaging_deliveries WHERE kind = $1 AND `key` IN ($2)"
 _MARKS = "SELECT id FROM messaging_deliveries WHERE id IN ($1) AND cancelled_at IS NOT NULL"
 _SETTLE = """
 UPDATE messaging_deliveries AS d JOIN ($1) AS s ON s.id = d.id
@@ -132,6 +133,10 @@ class MysqlDeliveries:
         rows = await transaction.fetch(_LOCK_KEYS, kind, wanted)
         await transaction.execute(_CANCEL, kind, wanted)
         return {row["key"] for row in rows}
+
+    async def existing(self, transaction: Transaction, kind: str, keys: Sequence[str]) -> set[str]:
+        """See Deliveries.existing."""
+        return {row[0] for row in await transaction.fetch(_EXISTING, kind, list(keys))}
 
     async def find(
         self, kind: str, keys: Sequence[str]

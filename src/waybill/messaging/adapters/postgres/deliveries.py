@@ -74,6 +74,7 @@ _FIND = f"""
 SELECT {DELIVERY}, CASE WHEN state IN ('DELIVERED', 'REFUSED') THEN outcome END AS outcome
 FROM messaging.deliveries WHERE kind = $1 AND key = ANY($2::text[]) ORDER BY key
 """  # noqa: S608 - constants
+_EXISTING = "SELECT key FROM messaging.deliveries WHERE kind = $1 AND key = ANY($2::text[])"
 _MARKS = """
 SELECT id FROM messaging.deliveries WHERE id = ANY($1::uuid[]) AND cancelled_at IS NOT NULL
 """
@@ -148,6 +149,10 @@ class PostgresDeliveries:
         rows = await transaction.fetch(_LOCK_KEYS, kind, wanted)
         await transaction.execute(_CANCEL, kind, wanted)
         return {row[0] for row in rows}
+
+    async def existing(self, transaction: Transaction, kind: str, keys: Sequence[str]) -> set[str]:
+        """See Deliveries.existing."""
+        return {row[0] for row in await transaction.fetch(_EXISTING, kind, list(keys))}
 
     async def find(
         self, kind: str, keys: Sequence[str]

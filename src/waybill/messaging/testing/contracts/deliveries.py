@@ -285,6 +285,19 @@ class DeliveriesContract:
         assert list(found) == [(owed, None), (done, DONE), (refused, NO)]
         assert list(await deliveries.find(KIND, [])) == []
 
+    async def test_a_key_exists_whatever_became_of_it(
+        self, database: Database, deliveries: Deliveries
+    ) -> None:
+        """Open, settled, or added by the same transaction; of this kind only."""
+        owed, done, other = a_delivery("a"), a_delivery("b"), a_delivery("c", kind="other")
+        await self._add(database, deliveries, owed, done, other)
+        await self._settle(database, deliveries, done, DONE)
+        async with database.transaction() as transaction:
+            added = [a_delivery("d")]
+            await deliveries.add(transaction, added, lease_token=None, lease_seconds=1)
+            found = await deliveries.existing(transaction, KIND, ["a", "b", "c", "d", "nobody"])
+        assert found == {"a", "b", "d"}
+
     async def test_nothing_to_do_is_no_error(
         self, database: Database, deliveries: Deliveries
     ) -> None:
@@ -293,5 +306,6 @@ class DeliveriesContract:
             assert await deliveries.settle(transaction, []) == set()
             await deliveries.postpone(transaction, [], lease_token=new_id())
             assert await deliveries.cancel(transaction, KIND, []) == set()
+            assert await deliveries.existing(transaction, KIND, []) == set()
         assert await self._add(database, deliveries) == set()
         assert await deliveries.marks([]) == set()
