@@ -23,7 +23,7 @@ from waybill.operations.bench.stand_ins import StandInProvider
 from waybill.operations.bench.target import OutagePlan
 from waybill.operations.history import read_history
 from waybill.platform.bench_runs import HISTORY_NAME
-from waybill.platform.bench_scratch import PREFIX
+from waybill.platform.bench_scratch import LOCK_NAME, PREFIX
 from waybill.platform.benched import target_of
 from waybill.platform.embedded.processes import processes_of
 from waybill.platform.settings import Settings
@@ -86,7 +86,10 @@ def test_a_platform_of_its_own_is_measured_and_nothing_is_left(
 def test_a_bench_that_is_killed_takes_its_platform_along(
     session_directory: Path, tmp_path: Path, apart: tuple[str, ...]
 ) -> None:
-    """SIGKILL: its processes and PostgreSQL end by themselves; the next bench drops the data."""
+    """SIGKILL: its processes and PostgreSQL end by themselves; the next bench drops the data.
+
+    Not what was kept for people, nor where somebody else may write.
+    """
     temporary, out = session_directory / f"killed{len(apart)}", tmp_path / "out"
     temporary.mkdir(mode=0o711)
     command = [sys.executable, "-m", "waybill", "bench", *SHORT, "--out", str(out), "--rate", "20"]
@@ -102,13 +105,16 @@ def test_a_bench_that_is_killed_takes_its_platform_along(
         doomed.wait(timeout=20)
     wait_for(lambda: not started_on(temporary), 20, "its platform has ended")
     wait_for(lambda: not processes_of(data), 40, "its PostgreSQL has ended")
-    kept = temporary / f"{PREFIX}kept"
-    kept.mkdir()
+    kept, stranger = temporary / f"{PREFIX}kept", temporary / f"{PREFIX}strangers"
+    for directory, mode in ((kept, 0o711), (stranger, 0o777)):
+        directory.mkdir()
+        directory.chmod(mode)
+    (stranger / LOCK_NAME).touch()
     again = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert again.returncode == 0, again.stdout + again.stderr
-    assert list(temporary.iterdir()) == [kept]
+    assert set(temporary.iterdir()) == {kept, stranger}
 
 
 def is_measured(temporary: Path) -> bool:

@@ -6,12 +6,13 @@ is kept for people has no lock, and is never touched.
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 from typing import Final
 
-from waybill.messaging.core.errors import ConfigurationError
 from waybill.platform.background import holders
 from waybill.platform.embedded.cluster import Cluster
 from waybill.platform.embedded.lock import FileLock
@@ -47,16 +48,23 @@ class Scratch:
 def sweep() -> None:
     """Drop what benches left that were killed, unless their platforms still end."""
     for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        if (directory / LOCK_NAME).is_file() and not directory.is_symlink():
+        if _is_ours(directory) and (directory / LOCK_NAME).is_file():
             _sweep(directory)
+
+
+def _is_ours(directory: Path) -> bool:
+    """Whether nobody else can have put anything there: what a link leads to would be dropped."""
+    try:
+        status = directory.lstat()
+    except OSError:
+        return False
+    is_closed = not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and is_closed
 
 
 def _sweep(directory: Path) -> None:
     lock = FileLock(directory / LOCK_NAME)
-    try:
-        if not lock.acquire():
-            return
-    except ConfigurationError:  # another user's
+    if not lock.acquire():
         return
     if not any(_is_used(data) for data in _platforms(directory)):
         _drop(directory)
