@@ -134,10 +134,12 @@ async def test_each_status_has_its_outcome(
 class Notifications:
     """The deliverer of notifications on a real database, in real time, faster than in earnest."""
 
-    def __init__(self, service: Service, notifier: HttpNotifier) -> None:
+    def __init__(
+        self, service: Service, notifier: HttpNotifier, *, open_seconds: float = 0.2
+    ) -> None:
         self.service = service
         self.breaker = Breaker(
-            BreakerPolicy(window_size=4, calls_min=4, open_seconds=0.2, open_jitter=0.0),
+            BreakerPolicy(window_size=4, calls_min=4, open_seconds=open_seconds, open_jitter=0.0),
             lambda: 0.5,
         )
         self.deliverer = Deliverer(
@@ -248,6 +250,29 @@ async def test_an_outage_opens_the_breaker_and_uses_up_no_tries(
         await eventually(all_told)
     assert notifications.breaker.calls["not_permitted"] > 0
     assert other.effects == {notice.key for notice in notices}
+
+
+async def test_an_open_breaker_makes_no_call(
+    other: Other, notifier: HttpNotifier, notification: Service
+) -> None:
+    """R169: four that failed open it; whoever comes while it is open is turned away uncalled."""
+    notifications = Notifications(notification, notifier, open_seconds=60.0)
+    other.status = 500
+    async with notifications.running():
+        await notifications.owe(*(a_notice() for _ in range(4)))
+
+        async def is_open() -> bool:
+            state = notifications.breaker.state(notification.clock.monotonic())
+            return state is BreakerState.OPEN
+
+        await eventually(is_open)
+        await notifications.owe(*(a_notice() for _ in range(10)))
+
+        async def all_turned_away() -> bool:
+            return notifications.breaker.calls["not_permitted"] >= 14
+
+        await eventually(all_turned_away)
+    assert len(other.asked) == 4
 
 
 class Receiver:

@@ -31,6 +31,7 @@ from waybill.commerce.orders.notices import NoticeHandler, NoticesSettled, calle
 from waybill.commerce.orders.request import KeyReused, NotTaken, Placed, PlaceOrder
 from waybill.commerce.orders.stocked_intake import StockedFlush
 from waybill.messaging.core import crash_points
+from waybill.messaging.core.errors import MessagingError
 from waybill.messaging.core.message import Message
 from waybill.messaging.core.outbox_row import as_uuid
 from waybill.messaging.core.outcome import Delivered, Refused
@@ -48,6 +49,7 @@ SELECT (SELECT count(*) FROM app.orders), (SELECT count(*) FROM app.reservations
        (SELECT count(*) FROM messaging.outbox)
 """
 STOCK = "SELECT id, stock FROM notify.product ORDER BY id"
+BETWEEN = ("intake.before_commit", "delivery.before_call", "settle.before_commit")
 KEYLESS = (f"none {number}" for number in range(10**9))
 
 
@@ -327,6 +329,49 @@ async def test_orders_are_notified_without_blocking_the_loop(
     )
     assert steps == [("NotifySucceeded", "PLACED", "NOTIFIED")] * 3
     assert shop.service.tally.counts["orders_confirmed_total"] == 3
+
+
+async def test_the_other_side_is_called_between_two_commits(
+    shop: Shop, calls: Calls, other: Other, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R288: stock, order and event are one commit; what is owed another; then the call is made.
+
+    However long the second takes. What became of the call is a commit of its own.
+    """
+    looked: dict[str, tuple[Any, ...]] = {}
+    passed: Counter[str] = Counter()
+    lock = "SELECT id FROM app.products WHERE name = 'Phone' FOR UPDATE NOWAIT"
+
+    async def look(point: str, _who: str) -> None:
+        passed[point] += 1
+        if point == "intake.before_commit":
+            with pytest.raises(MessagingError):
+                await shop.service.rows(lock)
+        if point in BETWEEN:
+            (counts,) = await shop.service.rows(COUNTS)
+            looked[point] = (counts, *await calls.statuses(), len(other.asked))
+
+    async def claimed() -> bool:
+        calls.deliverer.wake()
+        return passed["delivery.before_claim"] >= 3
+
+    async def notified() -> bool:
+        return await calls.statuses() == {"NOTIFIED": 1}
+
+    monkeypatch.setattr(crash_points, "hook", look)
+    await shop.place(order_of(PHONE))
+    async with calls.running():
+        async with shop.service.unit() as unit:
+            await calls.handler.handle(unit, await shop.messages())
+            await eventually(claimed)
+            assert passed["owe.after_insert"] == 1
+            assert passed["delivery.before_call"] == 0
+        await eventually(notified)
+    assert looked == {
+        "intake.before_commit": ((0, 0, 0), 0),
+        "delivery.before_call": ((1, 1, 1), "PLACED", 0),
+        "settle.before_commit": ((1, 1, 1), "PLACED", 1),
+    }
 
 
 async def test_asked_again_an_order_has_one_call(shop: Shop, calls: Calls, other: Other) -> None:

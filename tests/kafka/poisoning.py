@@ -41,7 +41,7 @@ def whole(kind: str, producer: str) -> dict[str, bytes]:
 
 
 def poison_is_a_dead_letter(
-    bootstrap: str, topic: str, kind: str, consumers: Collection[str]
+    bootstrap: str, topic: str, kind: str, consumers: Collection[str], *, suffix: str = ".dlq"
 ) -> None:
     """Each consumer's records in `<topic>.dlq`: key, value and headers as they were, and why.
 
@@ -57,7 +57,7 @@ def poison_is_a_dead_letter(
     for key, given in each_given.items():
         producer.produce(topic, VALUE, key=key, headers=list(given.items()))
     assert producer.flush(20) == 0
-    found = asyncio.run(read(bootstrap, f"{topic}.dlq", len(consumers) * len(each_given)))
+    found = asyncio.run(read(bootstrap, f"{topic}{suffix}", len(consumers) * len(each_given)))
     told = {
         (each.key, each.headers["kafka_dlt-original-consumer-group"].decode()) for each in found
     }

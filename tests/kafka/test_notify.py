@@ -16,6 +16,7 @@ from confluent_kafka import Consumer
 from tests.acceptance.engines import on_engine, provisioned, rows, value
 from tests.acceptance.test_notify import becomes, level, notify_platform, place
 from tests.kafka.broker import running_broker
+from tests.kafka.poisoning import poison_is_a_dead_letter
 from tests.mariadb import SERVERS
 
 if TYPE_CHECKING:
@@ -78,3 +79,10 @@ def test_an_order_goes_over_its_topic_to_the_receiver(platform: PlatformProcess)
     report = platform.run("audit", "--settle", "60")
     assert report.returncode == 0, report.stdout + report.stderr
     assert "I16   Q     clean" in report.stdout
+
+
+def test_what_is_no_such_event_is_in_the_dead_letter_topic(platform: PlatformProcess) -> None:
+    """R167: whole, with the reason; it is in nobody's way."""
+    brokers = platform.environment["KAFKA_BROKERS"]
+    poison_is_a_dead_letter(brokers, TOPIC, "ORDER_CREATED", ["order-service"], suffix=".DLT")
+    becomes(platform, place(platform, 1).json()["orderId"], "NOTIFIED")
