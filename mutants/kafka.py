@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mutants.mutant import Mutant
 
+_WRITER = "kafka/test_writer.py::"
 _LOG = "kafka/test_log_contract.py::TestKafkaLog::"
 _STARTS = "messaging/test_kafka_starts.py::"
 _POSITIONS = "messaging/postgres/test_partition_positions.py::TestPostgresPartitionPositions::"
@@ -16,7 +17,7 @@ MUTANTS = (
         file="messaging/adapters/kafka/writer.py",
         old="            if later.lane == run.lane and waits:\n",
         new="            if later.lane == run.lane and waits and later.has_begun:\n",
-        tests=("kafka/test_writer.py::test_a_run_that_waits_ends_with_the_one_before_it",),
+        tests=(_WRITER + "test_a_run_that_waits_ends_with_the_one_before_it",),
     ),
     Mutant(
         name="left-behind-in-any-order",
@@ -26,8 +27,8 @@ MUTANTS = (
         old="            if first is run:\n",
         new="            if first is not None:\n",
         tests=(
-            "kafka/test_writer.py::"
-            "test_runs_that_a_refused_batch_leaves_behind_are_sent_in_the_order_of_their_calls",
+            _WRITER
+            + "test_runs_that_a_refused_batch_leaves_behind_are_sent_in_the_order_of_their_calls",
         ),
     ),
     Mutant(
