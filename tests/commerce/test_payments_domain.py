@@ -34,6 +34,7 @@ from waybill.commerce.payments.domain import (
     refund_settled,
 )
 from waybill.commerce.payments.simulation import java_uuid_hash, simulated_success
+from waybill.messaging.core.identity import new_id
 from waybill.messaging.core.outcome import Delivered, Refused
 
 ASK = created()
@@ -262,6 +263,14 @@ def test_the_simulator_captures_as_seed_003_does(text: str, hashed: int, capture
     order_id = UUID(text)
     assert (java_uuid_hash(order_id) & 0x7FFF_FFFF) % 100 == hashed
     assert simulated_success(order_id, success_rate=0.8) is captured
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3, 0.8, 1.0])
+def test_of_our_orders_the_simulator_captures_its_share(rate: float) -> None:
+    """R213: of 10,000 ids as we make them, within six standard deviations; none and all exactly."""
+    captured = sum(simulated_success(new_id(), success_rate=rate) for _ in range(10_000))
+    deviation = (10_000 * rate * (1 - rate)) ** 0.5
+    assert abs(captured - 10_000 * rate) <= 6 * deviation
 
 
 def test_the_simulator_obeys_force_outcome() -> None:
