@@ -45,13 +45,17 @@ def poison_is_a_dead_letter(
 ) -> None:
     """Each consumer's records in `<topic>.dlq`: key, value and headers as they were, and why.
 
-    One with some headers of ours, one with all of them, and one whose version is none.
+    One with some headers of ours, one with all of them, and one whose versions are none.
     """
     some = {"eventId": str(new_id()).encode(), "eventType": kind.encode()}
     each_given = {
         str(new_id()): {**some, "correlationId": b"poisoned-4711", "x-of-a-stranger": b"\x00\xff"},
         str(new_id()): whole(kind, "order-service"),
-        str(new_id()): {**whole(kind, "order-service"), "eventVersion": b"newest"},
+        str(new_id()): {
+            **whole(kind, "order-service"),
+            "eventVersion": b"newest",
+            "aggregateVersion": b"9" * 30,
+        },
     }
     producer = Producer({"bootstrap.servers": bootstrap, "acks": "all"})
     for key, given in each_given.items():

@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from waybill.messaging.core.lanes import ALL_LANES, DEAD_LETTER_LANE
+from waybill.messaging.core.message import BIGINT_MAX
 from waybill.operations.audit import relayed, strangers
 from waybill.operations.audit.disk_index import disk_index, pages
 
@@ -192,7 +193,6 @@ def _found(record: Consumed, early: Ends) -> tuple[object, ...]:
     if ORIGINAL_TOPIC in headers:
         # Ours come first; behind them those of the original, which may be called the same.
         headers = dict(reversed(given))
-    version = _text(headers.get("aggregateVersion"))
     made_at = record.timestamp()[1] / 1000
     if time := _text(headers.get("ce_time")):
         with suppress(ValueError):  # a stranger's: when it was written, then
@@ -204,12 +204,18 @@ def _found(record: Consumed, early: Ends) -> tuple[object, ...]:
         _text(headers.get("producer")),
         _text(record.key()),
         _text(headers.get("aggregateType")),
-        int(version) if version.isdecimal() else None,
+        _version(_text(headers.get("aggregateVersion"))),
         made_at,
         record.offset() < early.get(place, 0),
         _text(headers.get(ORIGINAL_GROUP)),
         sha256(record.value() or b"").digest(),
     )
+
+
+def _version(text: str) -> int | None:
+    """None for what no aggregate has: a stranger may write any number."""
+    known = len(text) <= len(str(BIGINT_MAX)) and text.isdecimal() and int(text) <= BIGINT_MAX
+    return int(text) if known else None
 
 
 def _instant(text: str) -> float:
