@@ -104,10 +104,10 @@ MUTANTS = (
         fault="a dead letter leaves an inbox row",
         harm="an operator's redrive is swallowed: the message is never applied",
         file=_UNIT,
-        old="                await ports.dead_letters.add(transaction, part.letters)",
+        old="                await self._keep(transaction, part.letters)",
         new="                await ports.inbox.claim(transaction, self._consumer, "
         "[each.record.message.id for each in part.letters]); "
-        "await ports.dead_letters.add(transaction, part.letters)",
+        "await self._keep(transaction, part.letters)",
         tests=(_TESTS + "test_c4_poison_leaves_no_inbox_row",),
     ),
     Mutant(

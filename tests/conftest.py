@@ -19,7 +19,7 @@ import asyncpg
 import pytest
 from tests import environment
 from tests.acceptance.processes import PlatformProcess, free_port_base
-from tests.mariadb import never_skipped, running_mariadb
+from tests.mariadb import ENGINES, Databases, never_skipped, running_mariadb, server_url
 from tests.sharing import meeting_place, shared
 
 from waybill.commerce.migrations import migrate as commerce
@@ -195,6 +195,18 @@ def messaging_database(databases: TestDatabases, messaging_template: str) -> Ite
     name = databases.copy(messaging_template)
     yield databases.server.url(name)
     databases.drop(name)
+
+
+@pytest.fixture(params=ENGINES)
+def either_database(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The superuser's URL of a fresh database on each engine, for messaging's tables."""
+    if request.param == "postgresql":
+        yield request.getfixturevalue("messaging_database")
+        return
+    others = Databases(server_url(request, request.param))
+    url = asyncio.run(others.make())
+    yield url
+    asyncio.run(others.drop(url))
 
 
 @pytest.fixture

@@ -153,7 +153,12 @@ class Service:
             database=self.database,
             outbox=outbox,
             inbox=storage.inbox(),
-            dead_letters=storage.dead_letters(database, outbox, suffix=DEAD_LETTER_SUFFIX),
+            dead_letters=storage.dead_letters(
+                database,
+                outbox,
+                suffix=DEAD_LETTER_SUFFIX,
+                message_bytes_max=MESSAGE_BYTES_MAX,
+            ),
             codec=self.codec,
             producer=name,
             clock=self.clock,

@@ -10,10 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waybill.messaging.adapters.kafka.headers import to_headers, to_record
+from waybill.messaging.adapters.kafka.headers import (
+    ORIGINAL_KEY_HEADER,
+    to_headers,
+    to_record,
+)
 from waybill.messaging.core.codec import EventType, JsonCodec
 from waybill.messaging.core.errors import UndecodableMessageError
 from waybill.messaging.core.message import (
+    TEXT_CHARS_MAX,
     UNREADABLE_HEADER,
     UNREADABLE_TYPE,
     Batch,
@@ -37,6 +42,7 @@ class Raw:
     content: bytes | None = b"{}"
     name: bytes | None = b"order-1"
     place: tuple[str, int, int] = field(default=("order-events", 4, 77))
+    milliseconds: int = 1_700_000_000_123
 
     def topic(self) -> str:
         return self.place[0]
@@ -57,7 +63,7 @@ class Raw:
         return list(self.named) or None
 
     def timestamp(self) -> tuple[int, int]:
-        return (1, 1_700_000_000_123)
+        return (1, self.milliseconds)
 
 
 def sent(message: Message) -> Raw:
@@ -167,6 +173,10 @@ def test_record_that_nobody_understands_ends_as_a_dead_letter() -> None:
         ("eventVersion", b"99999999999"),
         ("aggregateVersion", b"99999999999999999999"),
         ("ce_time", b"yesterday"),
+        ("ce_time", b"0001-01-01T00:00:00+14:00"),
+        ("ce_time", b"9999-12-31T23:59:59-14:00"),
+        ("correlationId", b"c" * (TEXT_CHARS_MAX + 1)),
+        ("traceparent", b"t" * (TEXT_CHARS_MAX + 1)),
         ("causationId", b"\xff"),
         ("waybill-headers", b"{"),
     ],
@@ -178,6 +188,22 @@ def test_header_that_makes_no_sense_is_no_error_of_ours(name: str, value: bytes)
     message = to_record(raw).message
     assert message.type == UNREADABLE_TYPE
     assert message.headers[name] == value
+
+
+def test_key_that_no_column_holds_is_kept_in_a_header() -> None:
+    """The letter has its beginning as its key, and loses none of it; a shorter one is nothing."""
+    raw = sent(a_message("k" * TEXT_CHARS_MAX))
+    assert to_record(raw).message.key == "k" * TEXT_CHARS_MAX
+    raw.name = b"k" * (TEXT_CHARS_MAX + 1)
+    message = to_record(raw).message
+    assert (message.type, message.key) == (UNREADABLE_TYPE, "k" * 500)
+    assert message.headers[ORIGINAL_KEY_HEADER] == raw.name
+
+
+@pytest.mark.parametrize(("given", "year"), [(-(2**63), 1970), (2**63 - 1, 9000)])
+def test_any_number_is_a_record_s_time(given: int, year: int) -> None:
+    """A producer writes what it likes, and older brokers take it."""
+    assert to_record(Raw(milliseconds=given)).message.occurred_at.year == year
 
 
 @given(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import msgspec
 
+from waybill.blueprints.versions import Version
 from waybill.messaging.core.errors import UndecodableMessageError
 from waybill.messaging.core.message import Message, storable
 
@@ -37,7 +38,7 @@ class _Envelope(msgspec.Struct, rename="camel"):
     occurred_at: msgspec.Raw = msgspec.Raw(b"null")
     correlation_id: str | None = None
     causation_id: UUID | None = None
-    version: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 1
+    version: Version = 1
 
 
 _decode = msgspec.json.Decoder(_Envelope).decode

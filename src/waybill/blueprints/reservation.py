@@ -22,6 +22,7 @@ from waybill.blueprints.reservation_wire import (
     StockRejected,
     codec,
 )
+from waybill.blueprints.versions import Version
 from waybill.commerce.contracts import Reason, StockReleased, StockReleaseRequested, StockReserved
 from waybill.commerce.inventory.sku_api import sku_surface
 from waybill.commerce.notifications.domain import Notification
@@ -181,7 +182,7 @@ def tell(event: object) -> Notification | None:
 class _Flat(msgspec.Struct, rename="camel"):
     event_type: str
     order_id: str
-    version: int = 1
+    version: Version = 1
 
 
 _decode = msgspec.json.Decoder(_Flat).decode

@@ -7,12 +7,17 @@ version, with an upcast from the one before; readers are deployed before writers
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
+from waybill.messaging.core.message import INTEGER_MAX
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+Version = Annotated[int, msgspec.Meta(ge=0, le=INTEGER_MAX)]
+"""As a stranger's record tells it: what a column holds."""
 
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 """Turns the members of one version into those of the next; numbers are int or Decimal. Pure."""

@@ -204,7 +204,10 @@ class MessagingService:
             outbox=outbox,
             inbox=storage.inbox(),
             dead_letters=storage.dead_letters(
-                database, outbox, suffix=self.settings.dead_letter_suffix
+                database,
+                outbox,
+                suffix=self.settings.dead_letter_suffix,
+                message_bytes_max=self._message_bytes_max,
             ),
             codec=self._codec,
             producer=self.name,

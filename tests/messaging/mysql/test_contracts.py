@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
 import pytest
 
 from waybill.messaging.adapters.mysql.dead_letters import MysqlDeadLetters
@@ -14,7 +15,7 @@ from waybill.messaging.adapters.mysql.outbox import MysqlOutbox
 from waybill.messaging.adapters.mysql.partition_positions import MysqlPartitionPositions
 from waybill.messaging.adapters.mysql.schedule import MysqlSchedule
 from waybill.messaging.core.identity import new_id
-from waybill.messaging.testing.contracts.dead_letters import DeadLettersContract, Judge
+from waybill.messaging.testing.contracts.dead_letters import DeadLettersContract, Judge, a_letter
 from waybill.messaging.testing.contracts.deliveries import DeliveriesContract
 from waybill.messaging.testing.contracts.inbox import InboxContract
 from waybill.messaging.testing.contracts.outbox import OutboxContract, a_message
@@ -132,6 +133,20 @@ class TestMysqlDeadLetters(DeadLettersContract):
             )
 
         return give
+
+    async def test_letters_that_no_statement_carries_are_several(
+        self, database: MysqlDatabase, dead_letters: MysqlDeadLetters
+    ) -> None:
+        """A stranger's bytes, escaped, are twice as many; max_allowed_packet is 16 MiB here."""
+        letters = [a_letter(key=f"key-{n}") for n in range(12)]
+        for letter in letters:
+            message = msgspec.structs.replace(letter.record.message, value=bytes(900_000))
+            record = msgspec.structs.replace(letter.record, message=message)
+            letters[letters.index(letter)] = msgspec.structs.replace(letter, record=record)
+        async with database.transaction() as transaction:
+            await dead_letters.add(transaction, letters)
+        rows = await database.fetch("SELECT length(value) FROM messaging_dead_letters")
+        assert [row[0] for row in rows] == [900_000] * 12
 
 
 class TestMysqlDeliveries(DeliveriesContract):

@@ -21,6 +21,7 @@ from waybill.messaging.adapters.postgres.verdicts import list_dead_letters
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.core.identity import new_id
 from waybill.messaging.core.message import DEAD_LETTER_SUFFIX
+from waybill.messaging.core.outbox_limits import MESSAGE_BYTES_MAX
 from waybill.messaging.core.outcome import Delivered
 from waybill.messaging.testing.contracts.dead_letters import a_letter
 from waybill.messaging.testing.contracts.deliveries import a_delivery
@@ -59,7 +60,12 @@ async def consumers(world: LogWorld) -> Sequence[ConsumerInfo]:
 
 def letters(world: LogWorld, database: Database) -> DeadLetters:
     """Those of a database of this world."""
-    return world.engine.dead_letters(database, world.outbox, suffix=DEAD_LETTER_SUFFIX)
+    return world.engine.dead_letters(
+        database,
+        world.outbox,
+        suffix=DEAD_LETTER_SUFFIX,
+        message_bytes_max=MESSAGE_BYTES_MAX,
+    )
 
 
 async def test_topics_are_listed_with_what_is_retained(world: LogWorld) -> None:

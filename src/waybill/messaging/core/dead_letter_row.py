@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from waybill.messaging.core.dead_letter_record import (
     ERROR_MESSAGE_CHARS_MAX,
     STACKTRACE_CHARS_MAX,
     clipped,
 )
-from waybill.messaging.core.message import Message, Record
+from waybill.messaging.core.message import (
+    EPOCH,
+    UNREADABLE_HEADER,
+    UNREADABLE_TYPE,
+    Message,
+    Record,
+    storable,
+)
 from waybill.messaging.core.outbox_row import as_uuid, decode_headers, encode_headers
 from waybill.messaging.core.ports import DeadLetter
 
@@ -17,6 +26,11 @@ if TYPE_CHECKING:
     from waybill.messaging.core.ports import Row
 
 ERROR_TYPE_CHARS_MAX = 500
+
+ORIGINAL_ENVELOPE_HEADER = "waybill-original-envelope"
+"""What a reduced letter's message said of itself, as far as there is room for it."""
+_KEY_CHARS_MAX = 500
+_ENVELOPE_CHARS_MAX = 4_000
 
 ENVELOPE = (
     "consumer, message_id, source, topic, lane, seq, key, value, type, version, aggregate_type, "
@@ -63,4 +77,26 @@ def to_dead_letter(row: Row) -> DeadLetter:
         error_type=row["error_type"],
         error_message=row["error_message"],
         stacktrace=row["stacktrace"],
+    )
+
+
+def reduced(letter: DeadLetter, refusal: str) -> DeadLetter:
+    """The letter with nothing left that a database might refuse: id, place and value, and why.
+
+    It is unreadable: redriven, it must not be applied with an envelope that is not its own.
+    """
+    record, message = letter.record, letter.record.message
+    reason = clipped(f"{letter.error_message} (kept without its envelope: {refusal})", 1_000)
+    told = clipped(repr(msgspec.structs.replace(message, value=b"")), _ENVELOPE_CHARS_MAX)
+    kept = Message(
+        id=message.id,
+        topic=message.topic,
+        type=UNREADABLE_TYPE,
+        key=storable(message.key[:_KEY_CHARS_MAX]),
+        value=message.value,
+        occurred_at=EPOCH,
+        headers={UNREADABLE_HEADER: reason.encode(), ORIGINAL_ENVELOPE_HEADER: told.encode()},
+    )
+    return msgspec.structs.replace(
+        letter, record=msgspec.structs.replace(record, message=kept), error_message=reason
     )

@@ -40,6 +40,10 @@ class UndecodableMessageError(PermanentError):
     """The bytes are not a message of the type that the record claims."""
 
 
+class DeadLetterRefusedError(PermanentError):
+    """The database cannot hold a dead letter as it is: no message of the batch is at fault."""
+
+
 class DomainConstraintError(PermanentError):
     """A constraint of the user's own tables refused the unit (SQLSTATE 23xxx that names one).
 

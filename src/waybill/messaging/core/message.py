@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from operator import attrgetter
 from uuid import UUID
 
@@ -14,6 +14,13 @@ DEAD_LETTER_SUFFIXES = (DEAD_LETTER_SUFFIX, ".dlq")
 UNREADABLE_TYPE = "unreadable"
 UNREADABLE_HEADER = "waybill-unreadable"
 """Why nobody understands a message; one of UNREADABLE_TYPE has it and ends as a dead letter."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+TEXT_CHARS_MAX = 16_000
+"""Of each text of an envelope: a column of MariaDB has 65,535 bytes, a character up to four."""
+INTEGER_MAX, BIGINT_MAX = 2**31 - 1, 2**63 - 1
+YEARS = range(1000, 9001)
+"""Of `occurred_at`: every database has these, and in every time zone."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,3 +129,25 @@ class Batch(msgspec.Struct, frozen=True):
 def storable(text: str) -> str:
     """Without what a database's text refuses: U+0000 and lone surrogates."""
     return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
+
+
+def check_storable(message: Message) -> None:
+    """Raise ValueError for an envelope that not every database's columns hold, by its field.
+
+    Asked of every message that a stranger may have written: a dead letter stores all of it.
+    """
+    if message.occurred_at.year not in YEARS:
+        raise ValueError(f"occurred_at {message.occurred_at} is not of the years 1000 to 9000")
+    if not 0 <= message.version <= INTEGER_MAX:
+        raise ValueError(f"{message.version} is no version")
+    if message.aggregate_version is not None and not 0 <= message.aggregate_version <= BIGINT_MAX:
+        raise ValueError(f"{message.aggregate_version} is no aggregate_version")
+    for name in _TEXTS:
+        text = getattr(message, name)
+        if text is not None and (len(text) > TEXT_CHARS_MAX or "\x00" in text):
+            raise ValueError(f"{name} has U+0000, or more than {TEXT_CHARS_MAX} characters")
+        if text is not None and not text.isascii():
+            text.encode()  # a lone surrogate: UnicodeEncodeError is a ValueError
+
+
+_TEXTS = ("key", "type", "correlation_id", "traceparent", "producer", "aggregate_type")

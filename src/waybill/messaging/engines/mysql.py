@@ -95,9 +95,13 @@ class MysqlEngine:
         """See Engine.inbox."""
         return MysqlInbox()
 
-    def dead_letters(self, database: Database, outbox: Outbox, *, suffix: str) -> MysqlDeadLetters:
+    def dead_letters(
+        self, database: Database, outbox: Outbox, *, suffix: str, message_bytes_max: int
+    ) -> MysqlDeadLetters:
         """See Engine.dead_letters."""
-        return MysqlDeadLetters(database, outbox, suffix=suffix)
+        return MysqlDeadLetters(
+            database, outbox, suffix=suffix, message_bytes_max=message_bytes_max
+        )
 
     def deliveries(self, database: Database) -> MysqlDeliveries:
         """See Engine.deliveries."""

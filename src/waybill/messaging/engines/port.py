@@ -89,8 +89,10 @@ class Engine(Protocol):
     def inbox(self) -> Inbox:
         """See core.ports.Inbox."""
 
-    def dead_letters(self, database: Database, outbox: Outbox, *, suffix: str) -> DeadLetters:
-        """See core.ports.DeadLetters."""
+    def dead_letters(
+        self, database: Database, outbox: Outbox, *, suffix: str, message_bytes_max: int
+    ) -> DeadLetters:
+        """See core.ports.DeadLetters. Their records are no larger than the outbox takes."""
 
     def deliveries(self, database: Database) -> Deliveries:
         """See core.ports.Deliveries."""

@@ -93,10 +93,12 @@ class PostgresEngine:
         return PostgresInbox()
 
     def dead_letters(
-        self, database: Database, outbox: Outbox, *, suffix: str
+        self, database: Database, outbox: Outbox, *, suffix: str, message_bytes_max: int
     ) -> PostgresDeadLetters:
         """See Engine.dead_letters."""
-        return PostgresDeadLetters(database, outbox, suffix=suffix)
+        return PostgresDeadLetters(
+            database, outbox, suffix=suffix, message_bytes_max=message_bytes_max
+        )
 
     def deliveries(self, database: Database) -> PostgresDeliveries:
         """See Engine.deliveries."""

@@ -11,6 +11,7 @@ from waybill.messaging.core.errors import (
     ClaimRefusedError,
     ConcurrencyConflictError,
     ConfigurationError,
+    DeadLetterRefusedError,
     MessagingError,
     PermanentError,
     TransientError,
@@ -85,7 +86,8 @@ class ConsumerUnit:
 
         Without `move` the positions fence only, and come again with a later unit: a crash reads
         these messages again, and the inbox passes over them.
-        Raises PermanentError (isolate it) and everything that is no message's fault.
+        Raises PermanentError (isolate it), DeadLetterRefusedError (reduce the letter that it is)
+        and everything that is no message's fault.
         """
         part = _Part(received, letters, positions, redriven, move)
         for _ in range(self._policy.batch_tries_after_conflict_max):
@@ -147,7 +149,7 @@ class ConsumerUnit:
                 spans = self._tracing.start(fresh)
                 await self._decide(transaction, spans.received if spans else fresh)
             if part.letters:
-                await ports.dead_letters.add(transaction, part.letters)
+                await self._keep(transaction, part.letters)
             if part.redriven:
                 await ports.dead_letters.redriven(transaction, self._consumer, part.redriven)
             if crash_points.hook is not None:
@@ -179,6 +181,24 @@ class ConsumerUnit:
         except ConcurrencyConflictError as error:
             raise TransientError(str(error)) from error
         return None
+
+    async def refusal(self, letter: DeadLetter) -> DeadLetterRefusedError | None:
+        """Keep this letter and roll back: why the database cannot hold it, or None."""
+        try:
+            async with self._ports.database.transaction() as transaction:
+                await self._keep(transaction, [letter])
+                _roll_back()
+        except DeadLetterRefusedError as error:
+            return error
+        except _RehearsedError:
+            pass
+        return None
+
+    async def _keep(self, transaction: Transaction, letters: Sequence[DeadLetter]) -> None:
+        try:
+            await self._ports.dead_letters.add(transaction, letters)
+        except (PermanentError, ValueError, ArithmeticError) as error:
+            raise DeadLetterRefusedError(str(error)) from error
 
     async def _begin(
         self,

@@ -15,11 +15,15 @@ import msgspec
 
 from waybill.messaging.core.errors import PermanentError, UndecodableMessageError
 from waybill.messaging.core.message import (
+    BIGINT_MAX,
+    EPOCH,
+    INTEGER_MAX,
     UNREADABLE_HEADER,
     UNREADABLE_TYPE,
     ForeignRecord,
     Message,
     Record,
+    check_storable,
     storable,
 )
 
@@ -38,9 +42,11 @@ _encode = msgspec.json.Encoder().encode
 _decode_column = msgspec.json.Decoder(dict[str, bytes]).decode
 _decode_id = msgspec.json.Decoder(UUID).decode
 _decode_time = msgspec.json.Decoder(datetime).decode
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-INTEGER_MAX, BIGINT_MAX = 2**31 - 1, 2**63 - 1
-_REASON_CHARS_MAX = 500
+ORIGINAL_KEY_HEADER = "waybill-original-key"
+"""The bytes of a key that is too long for a dead letter's column."""
+_REASON_CHARS_MAX = _KEY_CHARS_MAX = 500
+_MILLISECONDS_MAX = 221_845_392_000_000
+"""Of the epoch, to the year 9000: a producer may write any number as its time."""
 _NAMES = frozenset(
     (
         *("eventId", "eventType", "eventVersion", "correlationId", "causationId", "traceparent"),
@@ -124,7 +130,8 @@ def to_record(raw: Consumed, read_foreign: ReadForeign | None = None) -> Record:
     """The record of a message of confluent-kafka without error. Never raises for what is in it.
 
     One without our headers is understood by `read_foreign`, if anybody does; ids of what nobody
-    understands follow from its place, so that a repeat has the same one.
+    understands follow from its place, so that a repeat has the same one. An envelope that some
+    database could not store counts as not understood, or its dead letter would stop the consumer.
     """
     topic, partition, offset = raw.topic(), raw.partition(), raw.offset()
     value, key = raw.value() or b"", raw.key() or b""
@@ -133,7 +140,8 @@ def to_record(raw: Consumed, read_foreign: ReadForeign | None = None) -> Record:
         message = _own(topic, key, value, headers)
         if message is None:
             message = _foreign(raw, read_foreign)
-    except (PermanentError, ValueError, TypeError) as error:
+        check_storable(message)
+    except (PermanentError, ValueError, TypeError, ArithmeticError) as error:
         message = _unreadable(raw, error)
     return Record(topic, partition, offset, message)
 
@@ -191,7 +199,7 @@ def _foreign(raw: Consumed, read_foreign: ReadForeign | None) -> Message:
             offset=raw.offset(),
             key=_text(raw.key()),
             value=raw.value() or b"",
-            headers={name: content or b"" for name, content in raw.headers() or ()},
+            headers=_others(dict(raw.headers() or ())),
             timestamp=_timestamp(raw),
         )
     )
@@ -201,15 +209,18 @@ def _unreadable(raw: Consumed, error: Exception) -> Message:
     """What stands for a record that nobody understands: it ends as a dead letter, whole."""
     topic, partition, offset = raw.topic(), raw.partition(), raw.offset()
     reason = f"{topic} partition {partition} offset {offset}: {error}"
+    key = _text(raw.key())
     try:
         headers = _others(dict(raw.headers() or ()))
     except ValueError:
         headers = {}
+    if len(key) > _KEY_CHARS_MAX:
+        key, headers[ORIGINAL_KEY_HEADER] = key[:_KEY_CHARS_MAX], raw.key() or b""
     return Message(
         id=uuid5(NAMESPACE_URL, f"kafka:{topic}/{partition}/{offset}"),
         topic=topic,
         type=UNREADABLE_TYPE,
-        key=_text(raw.key()),
+        key=key,
         value=raw.value() or b"",
         occurred_at=_timestamp(raw),
         headers={**headers, UNREADABLE_HEADER: storable(reason)[:_REASON_CHARS_MAX].encode()},
@@ -235,7 +246,7 @@ def _others(headers: dict[str, bytes | None]) -> dict[str, bytes]:
 
 
 def _timestamp(raw: Consumed) -> datetime:
-    return EPOCH + timedelta(milliseconds=max(0, raw.timestamp()[1]))
+    return EPOCH + timedelta(milliseconds=min(max(0, raw.timestamp()[1]), _MILLISECONDS_MAX))
 
 
 def _name(content: bytes | None) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from waybill.messaging.adapters.mysql.literals import seconds
+from waybill.messaging.adapters.mysql.parts import parts
 from waybill.messaging.core.argument_table import Table
 from waybill.messaging.core.dead_letter_record import dead_letter_record
 from waybill.messaging.core.dead_letter_row import ENVELOPE, to_dead_letter, values
@@ -110,8 +111,8 @@ class MysqlDeadLetters:
         ids = [letter.record.message.id for letter in letters]
         known = {UUID(bytes=row[0]): row for row in await transaction.fetch(_LOCK, consumer, ids)}
         new = [letter for letter in letters if letter.record.message.id not in known]
-        if new:
-            rows = [(self._new_id(), *values(letter)) for letter in new]
+        for start, stop in parts([letter.record.message for letter in new]) if new else ():
+            rows = [(self._new_id(), *values(letter)) for letter in new[start:stop]]
             await transaction.execute(_INSERT, rows)
         again = [letter for letter in letters if letter.record.message.id in known]
         if again:

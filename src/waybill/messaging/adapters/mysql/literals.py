@@ -106,7 +106,11 @@ def _bytes(value: bytes) -> str:
 def _instant(value: datetime) -> str:
     if value.tzinfo is None:
         raise ValueError(f"{value} has no time zone")
-    return f"'{value.astimezone(UTC).replace(tzinfo=None).isoformat(' ', 'microseconds')}'"
+    try:
+        in_utc = value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{value} is no time in UTC") from error
+    return f"'{in_utc.replace(tzinfo=None).isoformat(' ', 'microseconds')}'"
 
 
 def _number(value: Decimal | float) -> str:

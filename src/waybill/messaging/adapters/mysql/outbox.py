@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
+from waybill.messaging.adapters.mysql.parts import parts
 from waybill.messaging.core import crash_points
 from waybill.messaging.core.errors import PermanentError
 from waybill.messaging.core.message import Appended
@@ -31,14 +32,10 @@ from waybill.messaging.core.outbox_limits import (
 from waybill.messaging.core.outbox_row import encode_headers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from waybill.messaging.core.message import Message
     from waybill.messaging.core.ports import Transaction
-
-STATEMENT_ROWS_MAX = 500
-STATEMENT_BYTES_MAX = 2 * 1024 * 1024
-"""Values of one INSERT, but for its last: escaped they fit into max_allowed_packet (16 MiB)."""
 
 _LOCK = "SELECT lane FROM messaging_outbox_lock WHERE lane IN ($1) ORDER BY lane FOR UPDATE"
 _INSERT = """
@@ -116,7 +113,7 @@ class MysqlOutbox:
         """Number and store them; where each went, if anybody wants to hear it."""
         appended: list[Appended] = []
         last: dict[int, int] | None = None
-        for start, stop in _parts(messages):
+        for start, stop in parts(messages):
             part = list(zip(messages[start:stop], lanes[start:stop], strict=True))
             await transaction.execute(_INSERT, [_row(message, lane) for message, lane in part])
             if self._doorbell is None:
@@ -132,18 +129,6 @@ class MysqlOutbox:
                 appended.append(Appended(lane, last[lane], seq, message))
                 last[lane] = seq
         return appended
-
-
-def _parts(messages: Sequence[Message]) -> Iterator[tuple[int, int]]:
-    """Slices that one statement can carry."""
-    start = size = 0
-    for place, message in enumerate(messages):
-        full = place - start >= STATEMENT_ROWS_MAX or size >= STATEMENT_BYTES_MAX
-        if full:
-            yield start, place
-            start, size = place, 0
-        size += len(message.value)
-    yield start, len(messages)
 
 
 def _row(message: Message, lane: int) -> tuple[object, ...]:
