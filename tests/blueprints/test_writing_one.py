@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import httpx2
 import pytest
-from examples.screened_orders import LIMIT, PLAN, PROCESS, SCREENED, prove
+from examples.screened_orders import LIMIT, PLAN, PROCESS, SCREENED, OrderCleared, prove
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from tests.blueprints.mermaid import problems_of
@@ -21,13 +23,19 @@ from tests.state_machine.simulation import Simulation
 from tests.state_machine.virtual_time import VirtualLoop
 
 from waybill.blueprints import asyncapi, diagrams
+from waybill.blueprints.catalogue import EVERY
+from waybill.blueprints.definition import Service
 from waybill.commerce.checker import Limits
+from waybill.commerce.contracts import OrderCancelled, OrderConfirmed
+from waybill.commerce.notifications.domain import Notification, notification_of
 from waybill.platform import services
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import ServiceDatabases
+
+    from waybill.blueprints.definition import Blueprint
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/blueprints/writing-one.md").read_text()
@@ -69,14 +77,40 @@ def test_it_is_described_like_the_others() -> None:
         assert isinstance(read, event)
 
 
+def told(event: object) -> Notification | None:
+    """As everywhere, and of an event of its own."""
+    if not isinstance(event, OrderCleared):
+        return notification_of(event)
+    text = f"Order {event.order_id} may go out"
+    return Notification(event.order_id, "OrderCleared", text, text)
+
+
+TELLING = replace(
+    SCREENED,
+    tell=told,
+    services={
+        **SCREENED.services,
+        "notification-service": Service(
+            "notification-service",
+            (),
+            {"shop.orders": (OrderConfirmed, OrderCancelled), "shop.screening": (OrderCleared,)},
+        ),
+    },
+)
+
+
 @pytest.fixture
 def world(
-    service_databases: ServiceDatabases, messaging_database: str, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    service_databases: ServiceDatabases,
+    messaging_database: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Simulation]:
     """Its services in one process, each on a database of its own."""
+    blueprint = getattr(request, "param", SCREENED)
     monkeypatch.setitem(services.PLANS, "screening", PLAN)
     service_databases["screening"] = messaging_database
-    simulation = Simulation(VirtualLoop(), service_databases, monkeypatch, SCREENED)
+    simulation = Simulation(VirtualLoop(), service_databases, monkeypatch, blueprint)
     simulation.run(simulation.open())
     OrdersMachine.world = simulation
     yield simulation
@@ -107,6 +141,33 @@ def test_an_order_goes_its_way(
     timeline = "SELECT to_status FROM app.order_timeline WHERE to_status IS NOT NULL"
     passed = {row["to_status"] for row in world.run(world.databases.fetch("order", timeline))}
     assert way <= passed <= {*PROCESS.lifecycle}
+
+
+@pytest.mark.parametrize("world", [TELLING], indirect=True, ids=["telling"])
+def test_what_it_tells_of_its_own_is_shown(world: Simulation) -> None:
+    """GET /api/notifications has whatever the customer was told, be it of an event of its own."""
+    machine = OrdersMachine()
+    machine.begin(wanted=ONE)
+    machine.flow(order=0, fates=[Fate.ANSWERED] * 12)
+    (wish,) = machine.wishes
+
+    async def shown() -> Any:  # noqa: ANN401 - JSON
+        transport = httpx2.ASGITransport(app=world.lives["notification"].application)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://it") as client:
+            return (await client.get(f"/api/notifications?orderId={wish.order_id}")).json()
+
+    items = world.run(shown())["items"]
+    assert {each["eventType"] for each in items} == {"OrderCleared", "OrderConfirmed"}
+    world.run(world.end())  # the audit wants one an order
+
+
+@pytest.mark.parametrize("blueprint", [*EVERY.values(), SCREENED, TELLING], ids=lambda b: b.name)
+def test_a_notification_is_called_as_its_event(blueprint: Blueprint) -> None:
+    """By which it is found again: by what the service acts on, and no other name."""
+    for event in blueprint.service("notification").events:
+        notification = blueprint.tell(sample(event))
+        assert notification is not None
+        assert notification.kind == event.__name__
 
 
 @pytest.mark.usefixtures("world")

@@ -98,7 +98,9 @@ async def test_each_ending_is_told_with_the_documents_words(
         f"[EMAIL] Sending cancellation email for order {cancelled.order_id}: {cancelled.detail}",
         f"[EMAIL] Sending confirmation email for order {confirmed.order_id}",
     ]
-    pages = NotificationPages(notification.database, notification.stores.notifications_of_order)
+    kinds = ("OrderConfirmed", "OrderCancelled")
+    of_order = notification.stores.notifications_of_order
+    pages = NotificationPages(notification.database, kinds, of_order)
     (told,) = await pages.notifications(confirmed.order_id)
     assert told.message == (
         f"Order {confirmed.order_id} has been confirmed. Thank you for your purchase!"

@@ -24,6 +24,7 @@ from waybill.commerce.contracts import (
 from waybill.commerce.payments.domain import (
     CHARGE,
     REFUND,
+    Captured,
     ChargeRequest,
     Decision,
     Payment,
@@ -32,6 +33,7 @@ from waybill.commerce.payments.domain import (
     charge_settled,
     decide,
     refund_settled,
+    succeeded,
 )
 from waybill.commerce.payments.simulation import java_uuid_hash, simulated_success
 from waybill.messaging.core.identity import new_id
@@ -44,6 +46,18 @@ reserved = StockReserved(
 )
 cancelled = OrderCancelled(order_id=ORDER, reason=Reason.CUSTOMER_CANCELLED)
 refund = RefundRequested(order_id=ORDER, amount=TOTAL, reason=Reason.CUSTOMER_CANCELLED)
+
+
+@pytest.mark.parametrize("with_lines", [False, True])
+def test_a_charge_keeps_the_orders_lines_where_it_is_said_so(with_lines: bool) -> None:  # noqa: FBT001 - a table
+    """Whatever tells of the capture: how it is told and what it is told with are two things."""
+    told = Captured(lambda request: succeeded(request), with_lines=with_lines)  # noqa: PLW0108 - another function
+    asked = decide({}, [received(reserved)], now=NOW, new_id=new_ids(), captured=told)
+    (delivery,) = asked.deliveries
+    request = msgspec.json.decode(delivery.request, type=ChargeRequest)
+    kept = [(item.product_id, item.quantity) for item in request.items]
+    assert kept == ([(item.product_id, item.quantity) for item in ASK.items] if with_lines else [])
+    assert request.not_after == (NOT_AFTER if with_lines else None)
 
 
 class Books:

@@ -15,7 +15,7 @@ from waybill.commerce.inventory.domain import accept, reject, wants
 from waybill.commerce.notifications.domain import notification_of
 from waybill.commerce.orders.contract import SEED_003
 from waybill.commerce.orders.domain import MAKERS
-from waybill.commerce.payments.domain import captured, charges
+from waybill.commerce.payments.domain import CAPTURED, charges
 from waybill.messaging.core.codec import Codec
 from waybill.messaging.core.errors import ConfigurationError
 
@@ -150,7 +150,7 @@ class Payments:
     """What payments are told: what asks for a charge, and how a capture is told."""
 
     charges: Charges = charges
-    captured: Captured = captured
+    captured: Captured = CAPTURED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +188,7 @@ class Blueprint:
     workload: workload.Workload = workload.SEED_003
     """The orders that load, bench and demo place."""
     tell: Callable[[object], Notification | None] = notification_of
-    """What an ending tells the customer."""
+    """What an ending tells the customer; its `kind` is the name of the event."""
     known_by_address: bool = False
     """Whether its events say where mail to the customer goes; else contacts do (contracts C38)."""
     edge: bool = False

@@ -309,7 +309,8 @@ async def build_notification(shop: Workshop) -> Built:
         emails=emails, new_id=ports.new_id, tell=shop.blueprint.tell
     )
     shop.consume(handler.handle)
-    reads = NotificationPages(ports.database, shop.stores.notifications_of_order)
+    kinds = [event.__name__ for event in shop.blueprint.service("notification").events]
+    reads = NotificationPages(ports.database, kinds, shop.stores.notifications_of_order)
     return Built(surface=_notification_surface(shop.blueprint, reads, contacts))
 
 

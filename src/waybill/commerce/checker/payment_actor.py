@@ -52,7 +52,7 @@ class PaymentActor:
         unknowns: int = 1,
         strays: int = 1,
         charges: payments.Charges = payments.charges,
-        captured: payments.Captured = payments.captured,
+        captured: payments.Captured = payments.CAPTURED,
     ) -> None:
         self._decide = decide
         self._charges = charges
@@ -133,7 +133,9 @@ class PaymentActor:
 
     def _capture(self, state: PaymentState) -> Result:
         request = _charge_of(state.asked)
-        return _settled(state._replace(captured=True), Delivered(), lambda: self._captured(request))
+        return _settled(
+            state._replace(captured=True), Delivered(), lambda: self._captured.tell(request)
+        )
 
     def _unknown(self, state: PaymentState) -> Iterable[Move]:
         if state.captured:

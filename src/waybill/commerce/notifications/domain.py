@@ -45,11 +45,9 @@ class Notification(msgspec.Struct, frozen=True):
 _CONFIRMED, _CANCELLED = "OrderConfirmed", "OrderCancelled"
 
 
-def keys_of(order_id: UUID) -> list[str]:
-    """The keys of all the notifications that an order may have."""
-    return [
-        _key(order_id, kind) for kind in (_CONFIRMED, _CANCELLED, "OrderFailed", "OrderCreated")
-    ]
+def keys_of(order_id: UUID, kinds: Iterable[str]) -> list[str]:
+    """The keys of all the notifications that an order may have, of these kinds."""
+    return [_key(order_id, kind) for kind in kinds]
 
 
 def _key(order_id: UUID, kind: str) -> str:

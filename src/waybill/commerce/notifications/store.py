@@ -9,7 +9,7 @@ from waybill.commerce.notifications.views import NotificationView
 from waybill.messaging.core.outbox_row import as_uuid
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from uuid import UUID
 
     from waybill.messaging.core.ports import Database
@@ -21,10 +21,16 @@ FROM app.notifications WHERE key = ANY($1) ORDER BY created_at, kind
 
 
 class NotificationPages:
-    """The `NotificationReads` of the notification service's API."""
+    """The `NotificationReads` of the notification service's API.
 
-    def __init__(self, database: Database, of_order: str = OF_ORDER) -> None:
+    `kinds` are all that an order may be told of: names of events, as in `Notification`.
+    """
+
+    def __init__(
+        self, database: Database, kinds: Collection[str], of_order: str = OF_ORDER
+    ) -> None:
         self._database = database
+        self._kinds = kinds
         self._of_order = of_order
 
     async def notifications(self, order_id: UUID) -> Sequence[NotificationView]:
@@ -38,5 +44,5 @@ class NotificationPages:
                 status=row["status"],
                 created_at=row["created_at"],
             )
-            for row in await self._database.fetch(self._of_order, keys_of(order_id))
+            for row in await self._database.fetch(self._of_order, keys_of(order_id, self._kinds))
         ]

@@ -6,11 +6,12 @@ Cancelled and refused rows stay as tombstones, so that nothing late is ever char
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import msgspec
@@ -110,20 +111,29 @@ class Tombstone(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
 Charges = Callable[[object], OrderTerms | None]
 """The event as a wish for a charge, if it is one."""
 
-Captured = Callable[[ChargeRequest], PaymentSucceeded]
-"""How a capture is told."""
-
 
 def charges(event: object) -> OrderTerms | None:
     """Stock that is held is to be paid."""
     return event if isinstance(event, StockReserved) else None
 
 
-def captured(request: ChargeRequest) -> PaymentSucceeded:
+def succeeded(request: ChargeRequest) -> PaymentSucceeded:
     """With its amount, and no lines."""
     return PaymentSucceeded(
         order_id=request.order_id, payment_id=request.payment_id, amount=request.amount
     )
+
+
+@dataclass(frozen=True)
+class Captured:
+    """How a capture is told. `with_lines`: the charge keeps the order's lines until then."""
+
+    tell: Callable[[ChargeRequest], PaymentSucceeded] = succeeded
+    with_lines: bool = False
+
+
+CAPTURED: Final = Captured()
+"""With its amount alone."""
 
 
 class ChargeAsked(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,7 +171,7 @@ def decide(
     now: datetime,
     new_id: Callable[[], UUID],
     charges: Charges = charges,
-    captured: Captured = captured,
+    captured: Captured = CAPTURED,
 ) -> Decision:
     """Decide a batch over the locked rows of its orders; other events are passed over."""
     batch = _Batch(payments, now, new_id, captured)
@@ -305,7 +315,7 @@ class _Batch:
             payment.amount or bill.total_amount,
             bill.currency,
         )
-        if self._captured is captured:
+        if not self._captured.with_lines:
             return request
         items = with_skus(bill.items, map(sku_of, bill.items))
         return msgspec.structs.replace(request, items=items, not_after=bill.not_after)
@@ -313,7 +323,7 @@ class _Batch:
     def _repeat(self, cause: Message, known: Payment, bill: OrderTerms | None = None) -> None:
         """PENDING ones answer when their delivery settles."""
         if known.status is not PaymentStatus.PENDING:
-            tell = None if bill is None else partial(self._captured, self._asked(known, bill))
+            tell = None if bill is None else partial(self._captured.tell, self._asked(known, bill))
             payment, publication = _answered(known, cause, tell=tell)
             self.written[payment.order_id] = payment
             self.publications.append(publication)

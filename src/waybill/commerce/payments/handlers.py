@@ -61,7 +61,7 @@ class PaymentHandler:
         deliveries: Deliveries,
         new_id: Callable[[], UUID],
         asked_by: Charges = domain.charges,
-        captured: Captured = domain.captured,
+        captured: Captured = domain.CAPTURED,
     ) -> None:
         self._asked_by = asked_by
         self._captured = captured
@@ -135,7 +135,7 @@ class ChargesSettled(_Settled):
     def __init__(
         self,
         counters: Counters,
-        captured: Captured = domain.captured,
+        captured: Captured = domain.CAPTURED,
         *,
         tell: Callable[[Sequence[str]], None] = lambda _: None,
     ) -> None:
@@ -157,10 +157,8 @@ class ChargesSettled(_Settled):
         unit.on_commit(lambda: self._tell(keys))
 
     def _answer(self, payment: Payment, delivery: Delivery, settlement: Settlement) -> _Answer:
-        if self._captured is domain.captured:
-            return charge_settled(payment, settlement)
         request = delivery.request
-        return charge_settled(payment, settlement, lambda: self._captured(_charge_of(request)))
+        return charge_settled(payment, settlement, lambda: self._captured.tell(_charge_of(request)))
 
 
 class RefundsSettled(_Settled):
