@@ -17,7 +17,9 @@ from waybill.blueprints import checkout_http as http
 from waybill.blueprints.checkout import CHECKOUT, PROCESS, TOPICS, tell
 from waybill.blueprints.checkout_wire import (
     Level,
+    OrderCreated,
     StockRejected,
+    StockReserved,
     accept,
     codec,
     reject,
@@ -30,7 +32,6 @@ from waybill.commerce.checker.payment_actor import PaymentActor
 from waybill.commerce.contracts import (
     Line,
     OrderCancelled,
-    OrderCreated,
     PaymentFailed,
     PaymentRefunded,
     PaymentSucceeded,
@@ -281,6 +282,59 @@ def test_stock_is_sold_with_the_answer() -> None:
     assert [each.event for each in again.publications] == [told]
 
 
+PLACED_FOR = timedelta(minutes=15)
+
+
+def paid() -> tuple[domain.Order, contracts.Event]:
+    """An order that was paid within its deadline, and what is published of it."""
+    makers = CHECKOUT.orders.makers
+    order, _, _ = domain.place(
+        *(PROCESS, domain.PlaceOrder(CUSTOMER, LINES, "EUR"), ORDER),
+        now=NOW,
+        deadline=PLACED_FOR,
+        makers=makers,
+    )
+    payment = PaymentSucceeded(order_id=ORDER, payment_id=PAYMENT, amount=Decimal("59.98"))
+    decision = domain.answered(PROCESS, {ORDER: order}, [payment], NOW, makers)
+    (created,) = decision.publications
+    return decision.orders[ORDER], created.event
+
+
+def test_a_paid_order_gets_its_stock_however_late_inventory_is() -> None:
+    """C30: only stock that is not there gives the money back; no question has a deadline."""
+    order, created = paid()
+    late = NOW + PLACED_FOR + timedelta(minutes=1)
+    again = domain.ask(PROCESS, order, late, lambda: 0.5, CHECKOUT.orders.makers)
+    assert again is not None
+    (repeated,) = again.publications
+    for event in (created, repeated.event):
+        assert "notAfter" not in payload(event)
+        read = codec().decode(message(event))
+        levels = {PRODUCT: Stock(PRODUCT, "thing", 1000)}
+        decision = decide(
+            *(levels, {}, [Received(message(event), read)], late),
+            acceptance=accept,
+            sells_at_once=True,
+        )
+        (told,) = [each.event for each in decision.publications]
+        assert isinstance(told, StockReserved)
+
+
+def test_a_deadline_in_an_older_record_is_not_heeded() -> None:
+    """Topics hold order.created with `notAfter`: those orders are paid, and get their stock."""
+    before = msgspec.structs.replace(CREATED, not_after=NOW)
+    read = codec().decode(message(before))
+    decision = decide(
+        {PRODUCT: Stock(PRODUCT, "thing", 7)},
+        {},
+        [Received(message(before), read)],
+        NOW + timedelta(days=1),
+        acceptance=accept,
+        sells_at_once=True,
+    )
+    assert decision.reservations[ORDER].status is ReservationStatus.COMMITTED
+
+
 def test_a_customer_is_told_of_the_payment_and_of_a_cancellation() -> None:
     """Whoever has paid is told so; whose stock was refused then, is told that as well."""
     confirmed, cancelled = tell(CREATED), tell(EVENTS[1])
@@ -294,7 +348,12 @@ def test_a_customer_is_told_of_the_payment_and_of_a_cancellation() -> None:
 def participants(process: Process, limits: Limits, available: int) -> list[Actor]:
     """The services of this blueprint."""
     return [
-        PayingOrderActor(process, unknowns=limits.unknowns, strays=limits.strays),
+        PayingOrderActor(
+            process,
+            unknowns=limits.unknowns,
+            strays=limits.strays,
+            makers=CHECKOUT.orders.makers,
+        ),
         InventoryActor(available, partial(decide, acceptance=accept, sells_at_once=True)),
         PaymentActor(
             unknowns=limits.unknowns, strays=limits.strays, charges=CHECKOUT.payments.charges

@@ -6,6 +6,8 @@ the money goes back (C30). So CONFIRMED is the end only once the stock is sold.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from waybill.blueprints import checkout_http, workload
 from waybill.blueprints.checkout_wire import (
     FORMS,
@@ -14,6 +16,7 @@ from waybill.blueprints.checkout_wire import (
     ORDER_CREATED,
     PAYMENT_REFUNDS,
     PAYMENT_UPDATED,
+    OrderCreated,
     StockRejected,
     StockReserved,
     accept,
@@ -25,7 +28,6 @@ from waybill.blueprints.foreign import read_foreign
 from waybill.commerce.contracts import (
     Event,
     OrderCancelled,
-    OrderCreated,
     PaymentFailed,
     PaymentRefunded,
     PaymentSucceeded,
@@ -33,8 +35,12 @@ from waybill.commerce.contracts import (
     RefundRequested,
 )
 from waybill.commerce.notifications.domain import Notification, notification_of
+from waybill.commerce.orders.domain import MAKERS
 from waybill.commerce.payments.domain import asked_over_http
 from waybill.commerce.process import Ending, Process, Step
+
+if TYPE_CHECKING:
+    from waybill.commerce.orders.domain import Order
 
 PENDING, CONFIRMED, CANCELLED = "PENDING", "CONFIRMED", "CANCELLED"
 
@@ -112,6 +118,16 @@ SERVICES = {
 }
 
 
+def _created(order: Order) -> Event:
+    return OrderCreated(
+        order_id=order.id,
+        customer_id=order.customer_id,
+        items=order.items,
+        total_amount=order.total_amount,
+        currency=order.currency,
+    )
+
+
 def tell(event: object) -> Notification | None:
     """A paid order is confirmed to its customer; the rest is told as everywhere."""
     if not isinstance(event, OrderCreated):
@@ -135,7 +151,11 @@ CHECKOUT = Blueprint(
     services=SERVICES,
     codec=codec,
     read_foreign=read_foreign,
-    orders=Orders(contract=checkout_http.CONTRACT, personal=("customer", "deliveryAddress")),
+    orders=Orders(
+        contract=checkout_http.CONTRACT,
+        personal=("customer", "deliveryAddress"),
+        makers={**MAKERS, "OrderCreated": _created},
+    ),
     payments=Payments(charges=asked_over_http),
     stock=Stock(reject=reject, accept=accept, sells_at_once=True),
     workload=workload.SEED_002,

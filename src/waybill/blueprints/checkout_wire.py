@@ -16,7 +16,6 @@ from waybill.commerce import contracts
 from waybill.commerce.contracts import (
     Line,
     OrderCancelled,
-    OrderCreated,
     PaymentFailed,
     PaymentRefunded,
     PaymentSucceeded,
@@ -39,6 +38,13 @@ NO_CURRENCY = "XXX"
 """ISO 4217's code for that."""
 
 Left = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class OrderCreated(contracts.OrderCreated, frozen=True, kw_only=True):
+    """By orders, when an order is paid and so confirmed; again, with a new id, until answered.
+
+    Its stock follows, however late. `not_after` stands in older records, and nobody heeds it.
+    """
 
 
 class Level(msgspec.Struct, frozen=True, rename="camel"):

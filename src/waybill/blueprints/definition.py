@@ -135,7 +135,7 @@ class Orders:
 class Stock:
     """What inventory is told: what asks for stock, how it answers, and its HTTP.
 
-    `sells_at_once`: stock is sold with the answer, and waits for no confirmation.
+    `sells_at_once`: who asks is confirmed; stock is sold with the answer, after a deadline too.
     """
 
     wants: Wants = wants

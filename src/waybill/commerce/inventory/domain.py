@@ -137,9 +137,9 @@ def decide(
 ) -> Decision:
     """Decide a batch over the locked levels of every product that it names.
 
-    `sells_at_once`: what is there is sold with the answer, and waits for no confirmation. Other
-    events are passed over. Raises PermanentError, naming the message, for one that contradicts the
-    books (a confirmation of stock that was never held).
+    `sells_at_once`: what asks is confirmed, so what is there is sold with the answer, however late
+    that is. Other events are passed over. Raises PermanentError, naming the message, for one that
+    contradicts the books (a confirmation of stock that was never held).
     """
     batch = _Batch(stock, reservations, now, rejection or reject)
     batch.accept = acceptance or accept
@@ -300,7 +300,8 @@ class _Batch:
     def _refusal(
         self, ask: OrderTerms, quantities: Sequence[Quantity]
     ) -> tuple[Reason, str] | None:
-        if ask.not_after is not None and self._now > ask.not_after:
+        is_late = ask.not_after is not None and self._now > ask.not_after
+        if is_late and not self.sells_at_once:
             return Reason.DEADLINE, "The order's deadline passed before stock was reserved"
         for each in quantities:
             available = self._available.get(each.product_id)

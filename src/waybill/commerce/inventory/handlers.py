@@ -38,7 +38,7 @@ _MOVES = ((StockReleaseRequested, MoveKind.RELEASE), (OrderConfirmed, MoveKind.C
 class InventoryHandler:
     """Reserves, releases and sells. Two statements a batch, whatever its size.
 
-    `sells_at_once`: an order's stock is sold with the answer, and waits for no confirmation.
+    `sells_at_once`: who asks is confirmed; stock is sold with the answer, after a deadline too.
     """
 
     def __init__(
