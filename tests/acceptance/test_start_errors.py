@@ -72,6 +72,14 @@ def test_a_wrong_setting_is_named(
     assert name in line
 
 
+def test_prices_where_there_are_none_are_refused(new_platform: NewPlatform) -> None:
+    """The setting is named, and both ways out of it."""
+    with new_platform(WAYBILL_BLUEPRINT="notify") as platform:
+        line = refused(platform, WAYBILL_PRICES="catalogue")
+    assert "WAYBILL_PRICES=catalogue: orders of notify have no prices: unset it, or" in line
+    assert "WAYBILL_BLUEPRINT" in line
+
+
 @pytest.mark.parametrize("arguments", [("up",), ("up", "--detach")])
 def test_a_port_in_use_is_named(stopped: PlatformProcess, arguments: tuple[str, ...]) -> None:
     """Issue item 5: which one, and how to choose others."""

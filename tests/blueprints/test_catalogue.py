@@ -9,6 +9,7 @@ import pytest
 
 from waybill.blueprints.catalogue import BLUEPRINTS, DEFAULT, EVERY, blueprint_named
 from waybill.blueprints.choreography import CHOREOGRAPHY
+from waybill.blueprints.orchestration import ORCHESTRATION
 from waybill.cli import app
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.platform.blueprint_page import endpoints_of, page_of
@@ -78,6 +79,12 @@ def test_a_topic_that_nobody_writes_is_refused() -> None:
     """Its readers would wait for ever."""
     with pytest.raises(ConfigurationError, match="every topic needs one service that writes it"):
         replace(CHOREOGRAPHY, topics={**CHOREOGRAPHY.topics, "nobody's": ()})
+
+
+def test_an_orchestrator_that_is_told_nothing_is_refused() -> None:
+    """And the line says what to add, or what to leave out."""
+    with pytest.raises(ConfigurationError, match=r"say what with `orchestrator`, or leave that"):
+        replace(ORCHESTRATION, orchestrator=None)
 
 
 def test_an_unknown_name_is_told_with_those_that_there_are() -> None:

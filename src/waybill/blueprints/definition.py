@@ -210,6 +210,18 @@ class Blueprint:
                     f"blueprint {self.name!r}: others write into topics of {service.name} too, so "
                     "it must say which events it tells"
                 )
+        if any(each.database == "orchestrator" for each in self.services.values()):
+            _ = self.orchestration
+
+    @property
+    def orchestration(self) -> Orchestration:
+        """What the orchestrator is told. Raises ConfigurationError where nothing is."""
+        if self.orchestrator is None:
+            raise ConfigurationError(
+                f"blueprint {self.name!r}: its orchestrator is told nothing: say what with "
+                "`orchestrator`, or leave that service out of `services`"
+            )
+        return self.orchestrator
 
     @property
     def order_process(self) -> Process:

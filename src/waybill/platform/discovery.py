@@ -173,7 +173,7 @@ class RegistryServer:
     async def start(self) -> None:
         """Serve."""
         if self._socket is None:
-            raise ConfigurationError("the registry has no port")
+            raise ConfigurationError("the registry has no port: call bind() first")
         store = _store(Outside.from_environment(os.environ))
         self._store = store
 

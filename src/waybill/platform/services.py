@@ -185,7 +185,10 @@ def _holds_prices(shop: Workshop) -> bool:
         return False
     setting = f"{variable_of('prices')}={shop.settings.prices}"
     if shop.blueprint.orders.stock is not None:
-        raise ConfigurationError(f"{setting}: orders of {shop.blueprint.name} have no prices")
+        raise ConfigurationError(
+            f"{setting}: orders of {shop.blueprint.name} have no prices: unset it, or choose "
+            f"another blueprint with {variable_of('blueprint')}"
+        )
     if shop.stores is not POSTGRES:
         raise ConfigurationError(f"{setting} needs PostgreSQL: unset it, or move the orders there")
     return True
@@ -326,12 +329,10 @@ def _notification_surface(
 async def build_orchestrator(shop: Workshop) -> Built:
     """Sagas: facts, deadline, and who is told how each order ended."""
     messaging, ports, blueprint = shop.messaging, shop.messaging.ports, shop.blueprint
-    if blueprint.orchestrator is None:
-        raise ConfigurationError(f"{blueprint.name} has no orchestrator")
-    handler = OrchestratorHandler(blueprint.process, blueprint.orchestrator)
+    handler = OrchestratorHandler(blueprint.process, blueprint.orchestration)
     shop.consume(handler.handle)
     deadlines = SagaDeadlines(
-        ports, process=blueprint.process, orchestration=blueprint.orchestrator
+        ports, process=blueprint.process, orchestration=blueprint.orchestration
     )
     messaging.every(DEADLINE_POLL_SECONDS, "order deadlines", deadlines.ask)
     reads = SagaPages(ports.database)

@@ -52,7 +52,7 @@ class RouteSet:
             if self._by_prefix.setdefault(route.prefix, route) is not route:
                 raise ConfigurationError(f"route {route.prefix}: it stands in the table twice")
         if not self._by_prefix:
-            raise ConfigurationError("the gateway has no routes")
+            raise ConfigurationError("the gateway has no routes: give it one at least")
 
     def __iter__(self) -> Iterator[Route]:
         return iter(self._by_prefix.values())
