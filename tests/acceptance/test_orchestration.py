@@ -189,7 +189,8 @@ def test_an_order_without_stock_is_refunded(platform: PlatformProcess) -> None:
 def test_a_cancel_is_a_wish(platform: PlatformProcess) -> None:
     """M8: 202, the order as it stands; the orchestrator ends it, and nothing stays taken."""
     stock(platform, "SKU-5", 1)
-    order_id = place(platform, "SKU-5", 1).json()["orderId"]
+    named = {"X-Correlation-Id": "shop-4713"}
+    order_id = place(platform, "SKU-5", 1, **named).json()["orderId"]
     cancel = f"{platform.url(ORDER_SERVICE)}/api/v1/orders/{order_id}/cancel"
     answer = platform.client.post(cancel)
     assert answer.status_code == 202
@@ -202,6 +203,10 @@ def test_a_cancel_is_a_wish(platform: PlatformProcess) -> None:
         lambda: payment_of(platform, order_id) in {"FAILED", "REFUNDED"} or None, 20, "the money"
     )
     wait_for(lambda: level(platform, "SKU-5") == (1, 0) or None, 20, "the stock")
+    told = "SELECT type, correlation_id FROM messaging.outbox WHERE aggregateid = $1"
+    for service in ("order", "orchestrator", "payment"):
+        found = rows(platform.data, service, told, str(bare(order_id)))
+        assert {row["correlation_id"] for row in found} == {"shop-4713"}
 
 
 def test_a_confirmed_order_is_not_cancelled(platform: PlatformProcess) -> None:

@@ -206,9 +206,13 @@ def test_an_order_without_stock_fails(platform: PlatformProcess) -> None:
 
 
 def test_a_cancelled_order_gives_its_stock_back(platform: PlatformProcess) -> None:
-    """Even after it was confirmed: order.canceled, the stock released, and again no harm."""
+    """Even after it was confirmed: order.canceled, the stock released, and again no harm.
+
+    All that it leads to has the X-Correlation-Id that the order was placed with (R074).
+    """
     stock(platform, "SKU-4", 5)
-    order_id = place(platform, "SKU-4", 2).json()["orderId"]
+    named = {"X-Correlation-Id": "shop-4713"}
+    order_id = place(platform, "SKU-4", 2, **named).json()["orderId"]
     becomes(platform, order_id, "CONFIRMED")
     cancel = f"{platform.url(ORDER_SERVICE)}/api/orders/{order_id}/cancel"
     canceled = platform.client.post(cancel)
@@ -223,6 +227,11 @@ def test_a_cancelled_order_gives_its_stock_back(platform: PlatformProcess) -> No
     )
     moves = [tuple(row.values()) for row in rows(platform, "inventory", log, order_id)]
     assert moves == [("SKU-4", 2), ("SKU-4", -2)]
+    told = "SELECT type, correlation_id FROM messaging.outbox WHERE aggregateid = $1"
+    for service, last in (("order", "order.canceled"), ("inventory", "inventory.released")):
+        found = rows(platform, service, told, order_id)
+        assert last in {row["type"] for row in found}
+        assert {row["correlation_id"] for row in found} == {"shop-4713"}
 
 
 def test_what_is_not_valid_is_refused(platform: PlatformProcess) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
+from tests.commerce.mariadb_services import MariadbServices
 from tests.commerce.support import KEYBOARD, MOUSE, Service, created, lines
 from tests.commerce.test_orders_intake import place, request
 
@@ -14,6 +15,7 @@ from waybill.blueprints import choreography
 from waybill.commerce.inventory.handlers import InventoryHandler
 from waybill.commerce.migrations.migrate import REVISIONS, schema_state, upgrade
 from waybill.commerce.orders.intake import OrderFlush
+from waybill.messaging.adapters.mysql.migrate import fetch_once
 from waybill.messaging.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -103,6 +105,23 @@ async def test_tables_of_a_newer_release_are_refused_in_one_line(
     with pytest.raises(ConfigurationError, match="newer than this waybill") as error:
         await upgrade(url, "order")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("column_is_there", [False, True])
+async def test_on_mariadb_a_revision_that_was_cut_short_goes_on(
+    mariadb_url: str,
+    services_on: dict[str, MariadbServices],
+    column_is_there: bool,  # noqa: FBT001 - a parameter of pytest
+) -> None:
+    """Each ALTER commits there, and its revision's number after it: it may be there already."""
+    url = await services_on.setdefault("mariadb", MariadbServices(mariadb_url)).ready("order")
+    if not column_is_there:
+        await fetch_once(url, "ALTER TABLE app_orders DROP COLUMN correlation_id")
+    await fetch_once(url, "UPDATE app_schema_version SET version_num = 'order_mysql_0001'")
+    assert await schema_state(url, "order") == "older"
+    await upgrade(url, "order")
+    assert await schema_state(url, "order") == "current"
+    assert not await fetch_once(url, "SELECT correlation_id FROM app_orders")
 
 
 async def test_an_unknown_service_and_a_strange_role_are_refused(

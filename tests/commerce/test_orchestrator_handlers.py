@@ -7,8 +7,9 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
-from tests.commerce.support import NOW
+from tests.commerce.support import NOW, received
 
 from waybill.blueprints.orchestration import ORCHESTRATION
 from waybill.blueprints.orchestration_events import OrderCreated, PaymentSucceeded
@@ -27,6 +28,7 @@ from waybill.commerce.orchestrator.api import SagaPages
 from waybill.commerce.orchestrator.handlers import OrchestratorHandler, SagaDeadlines
 from waybill.commerce.sku import SkuLine, made_id, product_of
 from waybill.messaging.core.identity import new_id
+from waybill.messaging.core.unit import Received
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -226,6 +228,26 @@ async def test_the_deadline_asks_until_it_is_answered(
         orchestrator.clock.instant = next_at
         assert await deadlines.ask() == 1
     assert questions < 60, "the longer somebody is away, the more rarely"
+
+
+async def test_the_deadlines_question_keeps_the_orders_correlation_id(
+    orchestrator: Service, handler: OrchestratorHandler
+) -> None:
+    """R232: nothing led to it but the order, which its client called something; else its id."""
+    named, unnamed = created(), created()
+    message = msgspec.structs.replace(received(named).message, correlation_id="shop-4711")
+    async with orchestrator.unit() as unit:
+        await handler.handle(unit, [Received(message, named), received(unnamed)])
+    await orchestrator.handle(handler, [paid(named), paid(unnamed)])
+    orchestrator.clock.instant += timedelta(minutes=16)
+    seen = await orchestrator.last_seq()
+    deadlines = SagaDeadlines(orchestrator.ports, process=PROCESS, orchestration=ORCHESTRATOR)
+    assert await deadlines.ask() == 2
+    asked = "SELECT aggregateid, correlation_id FROM messaging.outbox WHERE seq > $1"
+    assert dict(await orchestrator.rows(asked, seen)) == {
+        str(named.order_id): "shop-4711",
+        str(unnamed.order_id): str(unnamed.order_id),
+    }
 
 
 async def test_an_order_that_is_told_again_has_its_progress_told_again(

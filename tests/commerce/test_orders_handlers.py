@@ -7,6 +7,7 @@ from datetime import timedelta
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from tests.commerce.support import KEYBOARD, MOUSE, NOW, Service, lines, received
 from tests.commerce.test_orders_intake import place, request
@@ -65,6 +66,10 @@ SELECT aggregateid FROM (
 ) v WHERE aggregate_version <> place
 """
 """I19: rows are violations."""
+
+CORRELATED = """
+SELECT aggregateid, correlation_id FROM messaging.outbox WHERE seq > $1 AND seq <= $2
+"""
 
 DURATION = "saga_duration_seconds{outcome=completed}"
 
@@ -355,6 +360,33 @@ async def test_the_deadline_asks_until_it_is_answered_and_never_concludes(
     reasons = await order.rows("SELECT DISTINCT reason FROM app.orders WHERE status = 'CANCELLED'")
     assert reasons == [("deadline",)]
     assert await order.rows(VERSION_GAPS) == []
+
+
+async def test_what_no_message_leads_to_keeps_the_clients_correlation_id(
+    order: Service, handler: OrderHandler, flush: OrderFlush
+) -> None:
+    """R074: a deadline's question and a cancel, whose own id comes first; else the order's own."""
+    named = [
+        msgspec.structs.replace(request(key), correlation_id="shop-4711") for key in ("a", "b")
+    ]
+    await place(flush, *named, request("c"))
+    asks: list[OrderCreated] = await order.published()
+    await order.handle(handler, [reserved(ask) for ask in asks])
+    ids = [ask.order_id for ask in asks]
+    cancellation = Cancellation(order.ports, handler)
+    for order_id, own in zip(ids, (None, "cart-7", None), strict=True):
+        await cancellation.cancel(order_id, traceparent="", correlation_id=own)
+    before = await order.last_seq()
+    order.clock.instant += timedelta(minutes=16)
+    await Deadlines(order.ports, process=choreography.PROCESS, store=order.stores.orders).ask()
+
+    async def told(low: int, high: int) -> list[set[str]]:
+        rows = await order.rows(CORRELATED, low, high)
+        return [{name for key, name in rows if key == str(each)} for each in ids]
+
+    assert await told(0, before) == [{"shop-4711"}, {"shop-4711", "cart-7"}, {str(ids[2])}]
+    asked = await told(before, await order.last_seq())
+    assert asked == [{"shop-4711"}, {"shop-4711"}, {str(ids[2])}]
 
 
 async def test_two_deadline_jobs_do_not_ask_about_one_order_twice(

@@ -12,13 +12,14 @@ class Publication(msgspec.Struct, frozen=True):
     """One event to publish in the unit that saves the decision; `cause` gives its causation.
 
     `aggregate_version` is the gapless number of the service's events about this order.
-    `traceparent` is for one that no message led to.
+    `traceparent` and `correlation_id` are for one that no message led to.
     """
 
     event: Event
     aggregate_version: int
     cause: Message | None = None
     traceparent: str | None = None
+    correlation_id: str | None = None
 
     @property
     def key(self) -> str:

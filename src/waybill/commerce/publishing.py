@@ -31,7 +31,8 @@ def publish(
 ) -> None:
     """Append them in the decision's order; they become visible with the commit.
 
-    `traceparent` and `correlation_id` (None: the order's id) are for those that no message led to.
+    `traceparent` and `correlation_id` are for those that no message led to, `correlation_id` before
+    the one that a publication has itself (neither: the order's id).
     """
     for publication in publications:
         unit.publish(
@@ -39,7 +40,7 @@ def publish(
             key=publication.key,
             cause=publication.cause,
             traceparent=publication.traceparent or traceparent,
-            correlation_id=correlation_id,
+            correlation_id=correlation_id or publication.correlation_id,
             aggregate_type=aggregate_type,
             aggregate_version=publication.aggregate_version,
         )

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 REVISIONS = {
-    "order": tuple(f"order_{number:04}" for number in range(1, 8)),
+    "order": tuple(f"order_{number:04}" for number in range(1, 9)),
     "inventory": ("inventory_0001", "inventory_0002", "inventory_0003"),
     "payment": ("payment_0001", "payment_0002"),
     "notification": ("notification_0001", "notification_0002", "notification_0003"),
     "provider": ("provider_0001",),
-    "orchestrator": ("orchestrator_0001",),
+    "orchestrator": ("orchestrator_0001", "orchestrator_0002"),
 }
 """Every revision that this release knows of each service, oldest first."""
 
@@ -38,7 +38,7 @@ OPTIONAL_REVISIONS = {"accounts": ("accounts_0001",)}
 """The same of services that stand beside a blueprint's, where they are wanted."""
 
 MYSQL_REVISIONS = {
-    "order": ("order_mysql_0001",),
+    "order": ("order_mysql_0001", "order_mysql_0002"),
     "inventory": ("inventory_mysql_0001",),
     "notification": ("notification_mysql_0001",),
 }

@@ -45,6 +45,7 @@ class Saga(msgspec.Struct, frozen=True, kw_only=True):
     """One order's process. `asked` is the order, once it is heard of; `version` counts its events.
 
     `ask_at` is when the deadline job looks at it next; None as long as nobody asked for anything.
+    What its deadline tells has the `correlation_id` of the order as it was heard of; None: its id.
     """
 
     order_id: UUID
@@ -58,6 +59,7 @@ class Saga(msgspec.Struct, frozen=True, kw_only=True):
     settled_at: datetime | None = None
     created_at: datetime
     updated_at: datetime
+    correlation_id: str | None = None
 
     @property
     def order(self) -> OrderCreated:
@@ -153,6 +155,11 @@ def _fact_of(event: Event) -> Fact:
     return Fact(name, getattr(event, "reason", None), getattr(event, "detail", None))
 
 
+def _own_correlation_id(event: Event, cause: Message) -> str | None:
+    given = cause.correlation_id
+    return given if given and given != str(event.order_id) else None
+
+
 class _Batch:
     """The working state of one decision."""
 
@@ -169,7 +176,12 @@ class _Batch:
                 after = self.tell(saga, self._progress_so_far(saga), cause)
                 self.decision.sagas[saga.order_id] = after
                 return
-            saga = msgspec.structs.replace(saga, asked=event, ask_at=event.not_after)
+            saga = msgspec.structs.replace(
+                saga,
+                asked=event,
+                ask_at=event.not_after,
+                correlation_id=_own_correlation_id(event, cause),
+            )
         elif isinstance(event, PaymentSucceeded) and saga.payment_id is None:
             saga = msgspec.structs.replace(saga, payment_id=event.payment_id)
         fact = _fact_of(event)
@@ -190,11 +202,12 @@ class _Batch:
 
     def tell(self, saga: Saga, names: Iterable[str], cause: Message | None) -> Saga:
         """Publish these events about a saga; the saga that counts them."""
-        version = saga.version
+        version, correlation_id = saga.version, None if cause else saga.correlation_id
         for name in names:
             version += 1
             event = self._orchestration.makers[name](saga)
-            self.decision.publications.append(Publication(event, version, cause))
+            told = Publication(event, version, cause, correlation_id=correlation_id)
+            self.decision.publications.append(told)
         return msgspec.structs.replace(saga, version=version)
 
     def _progress_so_far(self, saga: Saga) -> list[str]:

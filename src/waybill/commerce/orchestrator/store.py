@@ -29,7 +29,7 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 COLUMNS = """
     order_id, status, facts, reason, detail, asked, payment_id, version, step_count, ask_at, asks,
-    settled_at, created_at, updated_at
+    settled_at, created_at, updated_at, correlation_id
 """
 
 _MAKE = """
@@ -53,12 +53,13 @@ UPDATE app.sagas s
 SET status = u.status, facts = string_to_array(u.facts, ','), reason = u.reason,
     detail = u.detail, asked = coalesce(s.asked, u.asked::jsonb), payment_id = u.payment_id,
     version = u.version, step_count = u.step_count, ask_at = u.ask_at, asks = u.asks,
-    settled_at = u.settled_at, updated_at = u.updated_at, steps = s.steps || u.steps::jsonb
+    settled_at = u.settled_at, updated_at = u.updated_at, steps = s.steps || u.steps::jsonb,
+    correlation_id = u.correlation_id
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::uuid[],
             $8::bigint[], $9::int[], $10::timestamptz[], $11::int[], $12::timestamptz[],
-            $13::timestamptz[], $14::text[])
+            $13::timestamptz[], $14::text[], $15::text[])
     AS u (order_id, status, facts, reason, detail, asked, payment_id, version, step_count, ask_at,
-          asks, settled_at, updated_at, steps)
+          asks, settled_at, updated_at, steps, correlation_id)
 WHERE s.order_id = u.order_id AND s.order_id = ANY($1::uuid[])
 """
 
@@ -106,6 +107,7 @@ class Sagas:
             column(saga.settled_at for saga in sagas),
             [saga.updated_at for saga in sagas],
             [_encode(new[saga.order_id]).decode() for saga in sagas],
+            column(saga.correlation_id for saga in sagas),
         )
 
     def _saga(self, row: Row) -> Saga:
@@ -122,4 +124,5 @@ class Sagas:
             settled_at=row["settled_at"],
             created_at=row["created_at"],
             updated_at=row["updated_at"],
+            correlation_id=row["correlation_id"],
         )

@@ -57,12 +57,15 @@ class PlaceOrder(msgspec.Struct, frozen=True):
     currency: str
     particulars: bytes | None = None
     """What else a blueprint keeps of the request, as JSON that only it reads."""
+    correlation_id: str | None = None
+    """What its client calls the conversation, where a blueprint lets it."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """One order. `version` counts its events, `timeline_seq` its timeline entries.
 
-    `ask_at` is when the deadline job looks at it next, unless it is settled by then.
+    `ask_at` is when the deadline job looks at it next, unless it is settled by then. What no
+    message leads to (a cancel, a deadline) has its `correlation_id`; None: its id.
     """
 
     id: UUID
@@ -81,6 +84,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     particulars: bytes | None = None
+    correlation_id: str | None = None
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -176,9 +180,13 @@ def place(
         created_at=now,
         updated_at=now,
         particulars=command.particulars,
+        correlation_id=command.correlation_id,
     )
     entry = TimelineEntry(order_id, 1, first.ask, None, process.initial, now)
-    return order, entry, None if first.called else Publication(makers[first.ask](order), 1)
+    if first.called:
+        return order, entry, None
+    created = Publication(makers[first.ask](order), 1, correlation_id=order.correlation_id)
+    return order, entry, created
 
 
 def decide(
@@ -337,9 +345,11 @@ def _publish(
     version: int,
     cause: Message | None,
 ) -> None:
+    correlation_id = None if cause else order.correlation_id
     for name in names:
         make = makers.get(name)
         if make is None:
             raise ConfigurationError(f"the order service cannot make {name} events")
         version += 1
-        decision.publications.append(Publication(make(order), version, cause))
+        told = Publication(make(order), version, cause, correlation_id=correlation_id)
+        decision.publications.append(told)

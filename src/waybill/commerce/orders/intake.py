@@ -184,6 +184,7 @@ class OrderFlush:
             entry.request.items,
             entry.request.currency,
             entry.request.particulars,
+            entry.request.correlation_id,
         )
         order, first, created = domain.place(
             self._process,
@@ -222,7 +223,6 @@ class OrderFlush:
                 [draft.created],
                 aggregate_type="Order",
                 traceparent=draft.entry.request.traceparent,
-                correlation_id=draft.entry.request.correlation_id,
             )
         count(unit, self.counters, "orders_created_total", len(won))
         return records

@@ -99,7 +99,7 @@ class OrderPayments:
             key=str(order.id),
             request=_encode(Charge(order.id, order.total_amount, order.currency)),
             not_after=order.not_after,
-            correlation_id=str(order.id),
+            correlation_id=order.correlation_id or str(order.id),
             traceparent=traceparent,
         )
 

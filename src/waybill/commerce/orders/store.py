@@ -35,7 +35,7 @@ decode_lines = msgspec.json.Decoder(tuple[Line, ...]).decode
 COLUMNS = """
     id, customer_id, currency, total_amount, lines, status, facts, reason, detail, payment_id,
     version, timeline_seq, not_after, ask_at, asks, settled_at, created_at, updated_at,
-    particulars
+    particulars, correlation_id
 """
 
 # The facts stand in the order's own row, and FOR UPDATE returns its newest version: lock and load
@@ -74,18 +74,18 @@ _PLACE = """
 INSERT INTO app.orders
     (id, customer_id, currency, total_amount, lines, status, version, timeline_seq, timeline,
      not_after, ask_at, scope, route, idempotency_key, request_hash, response, created_at,
-     updated_at, particulars)
+     updated_at, particulars, correlation_id)
 SELECT u.id, u.customer_id, u.currency, u.total_amount, u.lines, $14, $16, 1,
        jsonb_build_array(jsonb_build_object(
            'seq', 1, 'event', $15::text, 'to_status', $14::text, 'at', u.created_at)),
        u.not_after, u.not_after, u.scope, u.route, u.key, u.request_hash, u.response, u.created_at,
-       u.created_at, u.particulars::jsonb
+       u.created_at, u.particulars::jsonb, u.correlation_id
 FROM unnest(
     $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::uuid[],
     $8::text[], $9::numeric[], $10::jsonb[], $11::timestamptz[], $12::timestamptz[],
-    $13::text[]
+    $13::text[], $17::text[]
 ) AS u (id, scope, route, key, request_hash, response, customer_id, currency, total_amount,
-        lines, created_at, not_after, particulars)
+        lines, created_at, not_after, particulars, correlation_id)
 ORDER BY u.scope, u.route, u.key
 ON CONFLICT (scope, route, idempotency_key) DO NOTHING RETURNING id
 """
@@ -161,6 +161,7 @@ async def place(
         first.to_status,
         first.event,
         placed[0][0].version,
+        column(order.correlation_id for order, _ in placed),
     )
     return {row["id"] for row in rows}
 
@@ -264,4 +265,5 @@ def order_of(row: Row | Mapping[str | int, Any]) -> Order:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         particulars=as_bytes(row["particulars"]),
+        correlation_id=row["correlation_id"],
     )

@@ -62,7 +62,7 @@ _PLACE = """
 INSERT INTO app_orders
     (id, customer_id, currency, total_amount, `lines`, status, facts, version, timeline_seq,
      timeline, not_after, ask_at, scope, route, idempotency_key, request_hash, response,
-     created_at, updated_at, particulars)
+     created_at, updated_at, particulars, correlation_id)
 VALUES $1 ON DUPLICATE KEY UPDATE repeats = repeats + 1
 """
 _PLACED = "SELECT id FROM app_orders WHERE id IN ($1) AND repeats = 0"
@@ -150,6 +150,7 @@ def _row(order: Order, record: KeyRecord, first: TimelineEntry) -> tuple[object,
         encode([first_entry(order, first)]).decode(), order.not_after, order.not_after,
         key.scope, key.route, key.key, record.request_hash, record.response, order.created_at,
         order.created_at, order.particulars and order.particulars.decode(),
+        order.correlation_id,
     )  # fmt: skip
 
 
