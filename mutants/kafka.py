@@ -32,6 +32,15 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        name="firsts-not-alone",
+        fault="a new producer sends several batches of a partition at once",
+        harm="an event of an order is published although an earlier one was refused",
+        file="messaging/adapters/kafka/writer.py",
+        old="            if place is not None and firsts.wait(place):\n",
+        new="            if place is None and firsts.wait((message.topic, 0)):\n",
+        tests=(_WRITER + "test_nothing_goes_past_the_first_record_of_a_producer_if_it_is_refused",),
+    ),
+    Mutant(
         name="offset-before-the-database",
         fault="a partition counts as read as soon as its batch is begun",
         harm="what the database rolls back is never read again: orders hang",

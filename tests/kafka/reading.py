@@ -52,13 +52,22 @@ async def read(bootstrap: str, topic: str, count: int) -> Sequence[Found]:
     return await asyncio.to_thread(_read, bootstrap, topic, count)
 
 
-def _read(bootstrap: str, topic: str, count: int) -> Sequence[Found]:
+async def read_all(bootstrap: str, topic: str) -> Sequence[Found]:
+    """All records of a topic, each partition's in order. Raises TimeoutError."""
+    return await asyncio.to_thread(_read, bootstrap, topic, None)
+
+
+def _read(bootstrap: str, topic: str, count: int | None) -> Sequence[Found]:
     consumer = Consumer(
         {"bootstrap.servers": bootstrap, "group.id": name_of("reader"), "fetch.wait.max.ms": 50}
     )
     try:
         partitions = consumer.list_topics(topic, timeout=READ_SECONDS_MAX).topics[topic].partitions
-        consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in partitions])
+        places = [TopicPartition(topic, p, OFFSET_BEGINNING) for p in partitions]
+        if count is None:
+            ends = [consumer.get_watermark_offsets(p, timeout=READ_SECONDS_MAX) for p in places]
+            count = sum(high - low for low, high in ends)
+        consumer.assign(places)
         found: list[Found] = []
         deadline = time.monotonic() + READ_SECONDS_MAX
         while len(found) < count:

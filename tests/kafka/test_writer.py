@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
-from tests.kafka.reading import name_of, read, settings_for
+from tests.kafka.reading import name_of, read, read_all, settings_for
 
 from waybill.messaging.adapters.kafka.admin import Admin
+from waybill.messaging.adapters.kafka.firsts import partition_of
 from waybill.messaging.adapters.kafka.runs import Run
 from waybill.messaging.adapters.kafka.topics import Topics
 from waybill.messaging.adapters.kafka.writer import KafkaLogWriter
@@ -37,6 +38,13 @@ if TYPE_CHECKING:
     from waybill.messaging.adapters.kafka.settings import KafkaSettings
 
 REFUSED_BYTES = 10_000
+HASHES = {
+    "21": -973932308,
+    "foobar": -790332482,
+    "a-little-bit-long-string": -985981536,
+    "a-little-bit-longer-string": -1486304829,
+    "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971,
+}
 
 
 def records(messages: Sequence[Message], lane: int = 3) -> list[Record]:
@@ -66,17 +74,10 @@ async def test_keys_are_where_a_java_client_looks_for_them(
     writer: KafkaLogWriter, topic: str, kafka: OtherBroker
 ) -> None:
     """The partition is `toPositive(murmur2(key)) % 6`, with the hashes of Kafka's own tests."""
-    hashes = {
-        "21": -973932308,
-        "foobar": -790332482,
-        "a-little-bit-long-string": -985981536,
-        "a-little-bit-longer-string": -1486304829,
-        "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971,
-    }
-    await writer.write(records([a_message(key, topic=topic) for key in hashes]))
-    found = await read(kafka.bootstrap, topic, len(hashes))
+    await writer.write(records([a_message(key, topic=topic) for key in HASHES]))
+    found = await read(kafka.bootstrap, topic, len(HASHES))
     assert {each.key: each.partition for each in found} == {
-        key: (number & 0x7FFFFFFF) % 6 for key, number in hashes.items()
+        key: (number & 0x7FFFFFFF) % 6 for key, number in HASHES.items()
     }
 
 
@@ -199,6 +200,27 @@ async def test_runs_that_a_refused_batch_leaves_behind_are_sent_in_the_order_of_
     assert (await writer.write(records([last]))).error is None
     found = await read(kafka.bootstrap, small_topic, 1)
     assert [each.headers["eventId"].decode() for each in found] == [str(last.id)]
+
+
+async def test_nothing_goes_past_the_first_record_of_a_producer_if_it_is_refused(
+    settings: KafkaSettings, small_topic: str, kafka: OtherBroker
+) -> None:
+    """Protocol L4: each record is a request of its own here, five of them are sent at once."""
+    alone = {"batch.num.messages": "1"}
+    writer = KafkaLogWriter(replace(settings, partitions=1, properties=alone))
+    huge = a_message("k", topic=small_topic, value=b"x" * REFUSED_BYTES)
+    behind = [a_message("k", topic=small_topic) for _ in range(5)]
+    refused = await writer.write(records([huge, *behind]))
+    await writer.close()
+    assert (refused.acknowledged, type(refused.error)) == (0, UnsendableError)
+    assert await read_all(kafka.bootstrap, small_topic) == []
+
+
+@pytest.mark.parametrize("partitions", [1, 3, 6])
+def test_keys_are_known_to_be_where_librdkafka_puts_them(partitions: int) -> None:
+    """The hashes of Kafka's own tests, by which `test_keys_are_where_a_java_client…` finds them."""
+    for key, number in HASHES.items():
+        assert partition_of(key.encode(), partitions) == (number & 0x7FFFFFFF) % partitions
 
 
 async def test_other_lanes_go_on_behind_a_record_that_is_refused(

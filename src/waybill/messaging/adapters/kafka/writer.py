@@ -22,6 +22,7 @@ from waybill.messaging.adapters.kafka.errors import (
     sending_error,
     served,
 )
+from waybill.messaging.adapters.kafka.firsts import Firsts
 from waybill.messaging.adapters.kafka.headers import to_headers
 from waybill.messaging.adapters.kafka.one_by_one import OneByOne
 from waybill.messaging.adapters.kafka.producer import (
@@ -34,8 +35,11 @@ from waybill.messaging.core.errors import TransientError
 from waybill.messaging.core.ports import Written
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from confluent_kafka import Message as KafkaMessage
+
+    from waybill.messaging.adapters.kafka.firsts import Place
     from waybill.messaging.adapters.kafka.settings import KafkaSettings
     from waybill.messaging.core.message import Record
 
@@ -57,6 +61,7 @@ class KafkaLogWriter:
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self._producer: Producer | None = None
+        self._firsts = Firsts(settings.partitions)
         self._runs: dict[Run, None] = {}
         """Those under way, in the order of their calls."""
         self._broken: Counter[tuple[str, int]] = Counter()
@@ -136,19 +141,27 @@ class KafkaLogWriter:
 
     async def _produce(self, run: Run, index: int) -> Exception | None:
         message = run.records[index].message
+        key = message.key.encode() or None
         while run.error is None:
+            firsts = self._firsts
+            place = firsts.place(message.topic, key)
+            if place is not None and firsts.wait(place):
+                await self._some_reports()
+                continue
+            reported = partial(run.reported, index)
+            if place is not None:
+                reported = partial(self._first_reported, firsts, place, reported)
             try:
                 self._open().produce(
                     message.topic,
                     message.value,
-                    message.key.encode() or None,
+                    key,
                     headers=to_headers(message),
-                    on_delivery=partial(run.reported, index),
+                    on_delivery=reported,
                 )
             except BufferError:
                 # More bytes are in flight than settings allow: wait for reports.
-                self._poll()
-                await asyncio.sleep(POLL_SECONDS_MIN)
+                await self._some_reports()
             except KafkaException as error:
                 found = error_of(error)
                 if found is None:
@@ -158,12 +171,29 @@ class KafkaLogWriter:
                     return outage(found)
                 return sending_error(found, message.topic)
             else:
+                if place is not None:
+                    firsts.begin(place)
                 run.sent += 1
                 run.in_flight += 1
                 self._in_flight += 1
                 self._expect_reports()
                 return None
         return run.error
+
+    def _first_reported(
+        self,
+        firsts: Firsts,
+        place: Place,
+        reported: Callable[[KafkaError | None, KafkaMessage], None],
+        error: KafkaError | None,
+        message: KafkaMessage,
+    ) -> None:
+        firsts.end(place, is_written=error is None and message.offset() is not None)
+        reported(error, message)
+
+    async def _some_reports(self) -> None:
+        self._poll()
+        await asyncio.sleep(POLL_SECONDS_MIN)
 
     def _failed(self, run: Run) -> None:
         """Later runs of the lane end with it: they may have been written or not."""
@@ -257,6 +287,7 @@ class KafkaLogWriter:
 
     def _drop(self, reason: Exception) -> Producer | None:
         producer, self._producer = self._producer, None
+        self._firsts = Firsts(self._settings.partitions)
         if producer is not None:
             producer.purge()
             served(partial(producer.poll, LAST_REPORTS_SECONDS))
