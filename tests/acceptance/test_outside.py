@@ -124,7 +124,7 @@ def test_the_cache_answers_what_was_answered(
         for service in ("inventory", "payment"):
             claimed = "SELECT message_id FROM messaging.inbox ORDER BY processed_at DESC LIMIT 1"
             (row,) = rows(platform.data, service, claimed)
-            name = f"dedupe:{row['message_id']}"
+            name = f"dedupe:{row['message_id']}:{service}-service"
             wait_for(partial(redis.exists, name), 20, f"{service}'s {name}")
 
 

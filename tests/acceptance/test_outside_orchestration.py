@@ -36,7 +36,7 @@ pytestmark = pytest.mark.acceptance
 SKU, MANY, CUSTOMERS = "SKU-123", 30, 4
 OVERLOADED = 503
 SENT = "SELECT order_id, kind FROM app.notifications WHERE status = 'SENT'"
-LAST = "SELECT message_id FROM messaging.inbox ORDER BY processed_at DESC LIMIT 1"
+LAST = "SELECT message_id, consumer FROM messaging.inbox ORDER BY processed_at DESC LIMIT 1"
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_a_repeated_key_is_refused_out_of_the_cache(
         becomes(platform, order_id, "CONFIRMED")
         for service in ("payment", "inventory", "orchestrator"):
             (row,) = rows(platform.data, service, LAST)
-            name = f"dedupe:{row['message_id']}"
+            name = f"dedupe:{row['message_id']}:{row['consumer']}"
             wait_for(partial(redis.exists, name), 20, f"{service}'s {name}")
 
 

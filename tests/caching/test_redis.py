@@ -14,7 +14,7 @@ from tests.redis_server import RedisServer
 
 from waybill.commerce.caching.cache import LATER_MAX, WriteBehind
 from waybill.commerce.caching.catalogue import CatalogueCache
-from waybill.commerce.caching.dedupe import DedupeCache
+from waybill.commerce.caching.dedupe import DedupeCache, name_of
 from waybill.commerce.caching.idempotency import Asked, IdempotencyCache
 from waybill.commerce.caching.redis_cache import RedisCache
 from waybill.commerce.caching.settings import RedisSettings
@@ -145,22 +145,26 @@ async def test_an_entry_of_others_is_no_answer(cache: RedisCache) -> None:
     """Whatever stands under the key: not ours to read is a miss, and no error."""
     async with writing(cache) as writes:
         for value in (b"", b"\xff", b'{"orderId":1}'):
-            await cache.put({"idem:key-1": value, f"dedupe:{new_id()}": value}, seconds=60)
+            await cache.put({"idem:key-1": value, name_of(new_id(), "c"): value}, seconds=60)
             assert await IdempotencyCache(cache, writes).answer(ASKED) is None
 
 
 async def test_an_event_is_remembered_after_its_commit_only(cache: RedisCache) -> None:
-    """Protocol C13: a unit that rolled back leaves no hint, one that committed does."""
+    """Protocol C13: a unit that rolled back leaves no entry, one that committed does.
+
+    Each consumer of an event has its own, though they share one Redis (R116).
+    """
     service = MemoryService(CODEC)
     async with writing(cache) as writes:
-        dedupe = DedupeCache(cache, writes, consumer="payment-service")
+        consumers = ("payment-service", "inventory-service")
+        first, second = (DedupeCache(writes, consumer=each) for each in consumers)
         messages = [service.message(Copied(name, 1), key=name) for name in ("failed", "done")]
         received = [[Received(each, Copied("x", 1))] for each in messages]
 
         async def handle(_: UnitOfWork, batch: Sequence[Received]) -> None:
             assert batch
 
-        remembering = dedupe.remembering(handle)
+        remembering = first.remembering(handle)
         for batch in received:
             with contextlib.suppress(LookupError):
                 async with service.database.transaction() as transaction:
@@ -169,12 +173,20 @@ async def test_an_event_is_remembered_after_its_commit_only(cache: RedisCache) -
                         raise LookupError
         failed, done = (message.id for message in messages)
 
-        async def is_remembered() -> bool:
-            return await dedupe.seen([failed, done]) == {done}
+        async def remembered() -> set[str]:
+            names = [name_of(each, who) for each in (failed, done) for who in consumers]
+            return set(await cache.get(names))
 
-        await until(is_remembered)
-        other = DedupeCache(cache, writes, consumer="inventory-service")
-        assert await other.seen([done]) == set()
+        async def by_the_first() -> bool:
+            return await remembered() == {f"dedupe:{done}:payment-service"}
+
+        await until(by_the_first)
+        second.remember([done])
+
+        async def by_both() -> bool:
+            return await remembered() == {f"dedupe:{done}:{each}" for each in consumers}
+
+        await until(by_both)
 
 
 async def test_the_catalogue_is_read_once_until_it_changes(cache: RedisCache) -> None:

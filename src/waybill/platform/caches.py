@@ -73,7 +73,7 @@ class RedisCaches(Caches):
 
     def remembering(self, consumer: str, handle: Handler) -> Handler:
         """See Caches."""
-        return DedupeCache(self._cache, self._writes, consumer=consumer).remembering(handle)
+        return DedupeCache(self._writes, consumer=consumer).remembering(handle)
 
     @property
     def checks(self) -> dict[str, Check]:
