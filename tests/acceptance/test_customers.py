@@ -275,7 +275,10 @@ OFFERED = ("order", "payment", "notification")
 
 
 def test_events_that_name_their_customer_are_erased_too(reservation: PlatformProcess) -> None:
-    """C38: the one document that puts an address into its events: outboxes, dead letters, mails."""
+    """C38: the one document that puts an address into its events: outboxes, dead letters, mails.
+
+    A client may put one into its X-Correlation-Id as well, which the order keeps.
+    """
     stocked = reservation.client.put(
         f"{reservation.url(3)}/api/inventory/SKU-1", json={"availableQty": 5}
     )
@@ -283,7 +286,10 @@ def test_events_that_name_their_customer_are_erased_too(reservation: PlatformPro
     for email in (EMAIL, "bob@example.org"):
         line = {"sku": "SKU-1", "quantity": 1, "unitPrice": 1299}
         body = {"customerEmail": email, "items": [line]}
-        placed = reservation.client.post(f"{reservation.url(1)}/api/orders", json=body)
+        named = {"X-Correlation-Id": f"cart-of-{email}"}
+        placed = reservation.client.post(
+            f"{reservation.url(1)}/api/orders", json=body, headers=named
+        )
         assert placed.status_code == 201
         order_id = placed.json()["orderId"]
         if email == EMAIL:

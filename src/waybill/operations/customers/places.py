@@ -33,7 +33,7 @@ MESSAGES: Final = (
     Place(
         "messaging.outbox",
         ("lane", "seq"),
-        (("payload", "bytes"),),
+        (("payload", "bytes"), ("correlation_id", "text")),
         f"aggregateid = ANY($2) OR {_holds('payload')}",
     ),
     Place(
@@ -42,6 +42,7 @@ MESSAGES: Final = (
         (
             ("value", "bytes"),
             ("headers", "json"),
+            ("correlation_id", "text"),
             ("error_message", "text"),
             ("stacktrace", "text"),
             ("verdict_reason", "text"),
@@ -53,6 +54,7 @@ MESSAGES: Final = (
         ("id",),
         (
             ("request", "bytes"),
+            ("correlation_id", "text"),
             ("outcome", "bytes"),
             ("verdict", "bytes"),
             ("reason", "text"),
@@ -68,7 +70,12 @@ OWN: Final = {
         Place(
             "app.orders",
             ("id",),
-            (("detail", "text"), ("timeline", "json"), ("response", "bytes")),
+            (
+                ("detail", "text"),
+                ("timeline", "json"),
+                ("response", "bytes"),
+                ("correlation_id", "text"),
+            ),
             "id = ANY($1)",
         ),
     ),
@@ -79,7 +86,7 @@ OWN: Final = {
         Place(
             "app.sagas",
             ("order_id",),
-            (("detail", "text"), ("steps", "json")),
+            (("detail", "text"), ("steps", "json"), ("correlation_id", "text")),
             "order_id = ANY($1)",
         ),
     ),
@@ -105,7 +112,7 @@ SHOWN: Final[dict[str, dict[str, str]]] = {
     "order": {
         "orders": """
 SELECT id, customer_id, status, reason, detail, total_amount, currency, lines, particulars,
-       timeline, route, idempotency_key, created_at, updated_at
+       timeline, route, idempotency_key, correlation_id, created_at, updated_at
 FROM app.orders WHERE id = ANY($1) ORDER BY id""",
         "orderEvents": _EVENTS,
     },
@@ -129,7 +136,7 @@ FROM app.notifications WHERE order_id = ANY($1) ORDER BY order_id, kind""",
     },
     "orchestrator": {
         "sagas": """
-SELECT order_id, status, reason, detail, steps, created_at, updated_at
+SELECT order_id, status, reason, detail, steps, correlation_id, created_at, updated_at
 FROM app.sagas WHERE order_id = ANY($1) ORDER BY order_id""",
         "orchestratorEvents": _EVENTS,
     },
