@@ -13,7 +13,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from tests.blueprints.mermaid import problems_of
 from tests.blueprints.samples import record, sample
 
-from waybill.blueprints import asyncapi
+from waybill.blueprints import asyncapi, diagrams
 from waybill.blueprints.catalogue import EVERY
 from waybill.blueprints.schemas import schema_of, schemas_of
 from waybill.commands.blueprints import Form, show
@@ -78,6 +78,35 @@ def test_its_diagrams_are_mermaid(blueprint: Blueprint) -> None:
 def test_a_diagram_that_cannot_be_drawn_is_found(broken: str) -> None:
     """An unclosed bracket or block, a stranger, an arrow of another grammar, a dead end."""
     assert problems_of(broken)
+
+
+@pytest.mark.parametrize(
+    ("name", "at_once", "all_the_same"),
+    [
+        ("checkout", [], ["PaymentSucceeded", "RefundRequested", "PaymentRefunded"]),
+        (
+            "choreography",
+            ["StockReleaseRequested", "StockReleased"],
+            ["PaymentSucceeded", "RefundRequested", "PaymentRefunded"],
+        ),
+        (
+            "orchestration",
+            ["RefundRequested", "PaymentRefunded"],
+            ["InventoryReserved", "InventoryReleaseRequested", "InventoryReleased"],
+        ),
+        ("reservation", ["inventory.release-requested", "inventory.released"], []),
+    ],
+)
+def test_a_cancel_undoes_what_can_be_done_by_then(
+    name: str, at_once: list[str], all_the_same: list[str]
+) -> None:
+    """An order of checkout that is paid cannot be cancelled: the refund is a late payment's."""
+    before, opened, after = diagrams.cancel(EVERY[name]).partition("    opt ")
+    told = re.findall(r"->>\w+: (.+)", before)
+    assert told[len(told) - len(at_once) :] == at_once
+    assert bool(opened) == bool(all_the_same)
+    assert re.findall(r"->>\w+: (.+)", after) == all_the_same
+    assert "Refund" not in before or "RefundRequested" in at_once
 
 
 @every_blueprint

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from waybill.commerce.process import CANCEL_REQUESTED, Fact, advance, begin, may_cancel
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from waybill.blueprints.definition import Blueprint, Service
-    from waybill.commerce.process import Ending, Step
+    from waybill.commerce.process import Ending, Process, Progress, Step
 
 _NOTICE = "POST /notify"
 
@@ -130,17 +132,46 @@ def _readers(blueprint: Blueprint, name: str) -> list[Service]:
 
 
 def cancel(blueprint: Blueprint) -> str:
-    """A customer cancels an order whose steps are all done; what is not done is never asked for."""
+    """A customer cancels as late as they may, and the step that is under way is done all the same.
+
+    What is told and undone is what the process itself owes then.
+    """
     process = blueprint.process
     lines = ["sequenceDiagram", "    participant client"]
     lines += [f"    participant {each.database}" for each in blueprint.services.values()]
     lines.append("    client->>order: cancel")
     wish = blueprint.order_process.wish
     lines += _told(blueprint, [wish] if wish else [])
-    ending = process.canceled or process.failed
-    lines += _told(blueprint, _told_of(ending))
-    for step in reversed(process.steps):
-        if step.undo and step.undone:
-            lines += _told(blueprint, [step.undo, step.undone])
-    lines.append(f"    Note over order: {ending.status}")
+    latest, under_way = _latest(process)
+    canceled = advance(process, latest, Fact(CANCEL_REQUESTED))
+    lines += _told(blueprint, _answered(process, canceled.emits))
+    lines.append(f"    Note over order: {canceled.progress.status}")
+    if under_way is not None:
+        late = advance(process, canceled.progress, Fact(under_way.done))
+        if late.emits:
+            lines.append(f"    opt {under_way.name} is done all the same")
+            lines += _told(blueprint, [under_way.done, *_answered(process, late.emits)])
+            lines.append("    end")
     return "\n".join(lines)
+
+
+def _latest(process: Process) -> tuple[Progress, Step | None]:
+    """As far as an order may be that can still be cancelled, and the step that is next then."""
+    progress = begin(process)
+    if process.taken is not None:
+        progress = advance(process, progress, Fact(process.taken)).progress
+    for step in process.steps:
+        later = advance(process, progress, Fact(step.done)).progress
+        if not may_cancel(process, later):
+            return progress, step
+        progress = later
+    return progress, None
+
+
+def _answered(process: Process, names: Iterable[str]) -> Iterator[str]:
+    """Each event, an undo with the answer to it."""
+    answers = {step.undo: step.undone for step in process.steps}
+    for name in names:
+        yield name
+        if answer := answers.get(name):
+            yield answer
