@@ -24,6 +24,7 @@ from waybill.messaging.core.errors import (
     UnsendableError,
 )
 from waybill.messaging.core.message import Message, Record
+from waybill.messaging.core.ports import Written
 from waybill.messaging.testing.contracts.outbox import a_message
 
 if TYPE_CHECKING:
@@ -315,6 +316,23 @@ async def test_a_run_before_one_that_fails_is_not_touched(
     await writer.close()
     assert isinstance(refused.error, UnsendableError)
     assert (before.acknowledged, before.error) == (1, None)
+
+
+async def test_what_no_header_can_carry_ends_the_runs_behind_it_too(
+    settings: KafkaSettings, topic: str
+) -> None:
+    """Protocol L2: an error that nobody foresaw is an error: nothing goes past its record."""
+    writer = KafkaLogWriter(replace(settings, in_flight_records_max=1))
+    odd = a_message("k", topic=topic, type="\udc80")
+    runs = [[a_message("k", topic=topic)], [odd], [a_message("k", topic=topic)]]
+    fits, failed, behind = await asyncio.gather(
+        *(writer.write(records(run)) for run in runs), return_exceptions=True
+    )
+    await writer.close()
+    assert isinstance(fits, Written)
+    assert isinstance(failed, UnicodeEncodeError)
+    assert isinstance(behind, Written)
+    assert (fits.error, behind.acknowledged, type(behind.error)) == (None, 0, TransientError)
 
 
 async def test_a_purge_ends_runs_that_wait_for_room() -> None:

@@ -95,6 +95,9 @@ class KafkaLogWriter:
             if await self._is_left_behind(run):
                 await self._one_by_one.send(run)
             return Written(run.from_start(), run.error)
+        except Exception as error:
+            run.fail(run.from_start(), error)
+            raise
         finally:
             self._ended(run)
 
@@ -192,8 +195,9 @@ class KafkaLogWriter:
         reported(error, message)
 
     async def _some_reports(self) -> None:
+        """As often as it is looked for them anyway: rarely while the broker is away."""
         self._poll()
-        await asyncio.sleep(POLL_SECONDS_MIN)
+        await asyncio.sleep(min(self._poll_seconds, POLL_SECONDS_MAX))
 
     def _failed(self, run: Run) -> None:
         """Later runs of the lane end with it: they may have been written or not."""
