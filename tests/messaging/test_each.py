@@ -6,7 +6,15 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.messaging.ledger import CONSUMER, Added, World, amount_of, apply, keys_of_one_lane
+from tests.messaging.ledger import (
+    CONSUMER,
+    Added,
+    World,
+    amount_of,
+    apply,
+    broken,
+    keys_of_one_lane,
+)
 
 from waybill.messaging.adapters.memory.dead_letters import Verdict
 from waybill.messaging.adapters.memory.outbox import MESSAGE_BYTES_MAX
@@ -203,7 +211,10 @@ def test_tries_below_one_are_refused() -> None:
 
 
 async def test_c7_an_error_that_names_nobody_is_searched_for_message_by_message() -> None:
-    """C7, L4: while a key waits, a neighbour that only fails at the flush is found all the same."""
+    """C5, C7, L4: while a key waits, a neighbour that only fails at the flush is found.
+
+    And what was known to be a dead letter before the search is one behind it.
+    """
 
     async def handle(unit: UnitOfWork, received: Received) -> None:
         await apply(unit, received)
@@ -219,10 +230,12 @@ async def test_c7_an_error_that_names_nobody_is_searched_for_message_by_message(
             raise PermanentError("more than a flush takes")
 
     world = World(handler=each({Added: handle}))
-    messages = world.amounts(count=5)
+    messages = world.amounts(count=6)
+    messages[4] = broken(messages[4])
     await world.consume(messages)
-    assert set(world.effects) == {messages[1].id, messages[3].id, messages[4].id}
-    assert {letter for letter, _ in world.letters} == {messages[0].id, messages[2].id}
+    assert set(world.effects) == {messages[1].id, messages[3].id, messages[5].id}
+    refused = {messages[0].id, messages[2].id, messages[4].id}
+    assert {letter for letter, _ in world.letters} == refused
 
 
 async def test_c7_a_permanent_error_while_another_key_waits() -> None:

@@ -154,12 +154,18 @@ class PatientBatch:
             except PermanentError as error:
                 named = self._batch.index_of(error.message_ids, 0, len(self._batch.received))
                 if not named:
+                    await self._known_letters()
                     await self._one_by_one(others)
                     return
                 for index in named:
                     await self._condemn(index, error)
             else:
                 return
+
+    async def _known_letters(self) -> None:
+        """What can never be decoded: no message of the search brings it along."""
+        if self._batch.letters:
+            await self._commit((), list(self._batch.letters.values()))
 
     async def _one_by_one(self, indexes: Sequence[int]) -> None:
         """Something failed and names nobody (the flush, a constraint): each alone, in order."""
