@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from waybill.messaging.core.dead_letter_row import reduced
 from waybill.messaging.core.errors import (
     DeadLetterLimitExceededError,
-    DeadLetterRefusedError,
     DomainConstraintError,
     PermanentError,
     TransientError,
@@ -85,7 +83,6 @@ class Isolation:
         self._sorter = sorter
         self._guard = guard
         self._condemned = 0
-        self._reduced: set[int] = set()
         self.move = move
         """Whether positions are stored with it; always, once some of it is a dead letter."""
         self.searched = False
@@ -124,8 +121,6 @@ class Isolation:
                 )
             except HandlerFailedError:
                 raise
-            except DeadLetterRefusedError as error:
-                await self._reduce(start, stop, error)
             except PermanentError as error:
                 if not live:
                     raise TransientError(f"positions cannot be stored: {error}") from error
@@ -135,22 +130,6 @@ class Isolation:
             else:
                 return None
         return None
-
-    async def _reduce(self, start: int, stop: int, error: DeadLetterRefusedError) -> None:
-        """Leave out of a letter what the database cannot hold: a loop would tell nobody of it.
-
-        Asked of each letter, once: its neighbours stay whole. Raises TransientError if that is
-        not it.
-        """
-        letters, before = self._batch.letters, len(self._reduced)
-        for i in sorted(letters):
-            if start <= i < stop and i not in self._reduced:
-                refusal = await self._unit.refusal(letters[i])
-                if refusal is not None:
-                    letters[i] = reduced(letters[i], str(refusal))
-                    self._reduced.add(i)
-        if len(self._reduced) == before:
-            raise TransientError(f"dead letters cannot be stored: {error}") from error
 
     def _letters(self, start: int, stop: int) -> Sequence[DeadLetter]:
         letters = self._batch.letters

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from waybill.messaging.core import crash_points
+from waybill.messaging.core.dead_letter_row import reduced
 from waybill.messaging.core.errors import (
     ClaimRefusedError,
     ConcurrencyConflictError,
@@ -86,10 +87,22 @@ class ConsumerUnit:
 
         Without `move` the positions fence only, and come again with a later unit: a crash reads
         these messages again, and the inbox passes over them.
-        Raises PermanentError (isolate it), DeadLetterRefusedError (reduce the letter that it is)
-        and everything that is no message's fault.
+        A letter that the database cannot hold is kept with less of it: else it would come again
+        for ever, and nobody would be told (protocol C5).
+        Raises PermanentError (isolate it) and everything that is no message's fault.
         """
         part = _Part(received, letters, positions, redriven, move)
+        try:
+            await self._commit_again(subscription, part)
+        except DeadLetterRefusedError:
+            smaller = [await self._storable(letter) for letter in letters]
+            try:
+                await self._commit_again(subscription, part._replace(letters=smaller))
+            except DeadLetterRefusedError as error:
+                raise TransientError(f"dead letters cannot be stored: {error}") from error
+
+    async def _commit_again(self, subscription: Subscription, part: _Part) -> None:
+        """Commit; again after a concurrency conflict."""
         for _ in range(self._policy.batch_tries_after_conflict_max):
             try:
                 await self._commit(subscription, part)
@@ -182,17 +195,17 @@ class ConsumerUnit:
             raise TransientError(str(error)) from error
         return None
 
-    async def refusal(self, letter: DeadLetter) -> DeadLetterRefusedError | None:
-        """Keep this letter and roll back: why the database cannot hold it, or None."""
+    async def _storable(self, letter: DeadLetter) -> DeadLetter:
+        """The letter, if the database can hold it (tried and rolled back); else less of it."""
         try:
             async with self._ports.database.transaction() as transaction:
                 await self._keep(transaction, [letter])
                 _roll_back()
         except DeadLetterRefusedError as error:
-            return error
+            return reduced(letter, str(error))
         except _RehearsedError:
             pass
-        return None
+        return letter
 
     async def _keep(self, transaction: Transaction, letters: Sequence[DeadLetter]) -> None:
         try:
