@@ -397,10 +397,7 @@ FAULTS = (Limits(duplicates=1), Limits(dead_letters=1, losses=1), Limits(unknown
 """Five actors have many more orders of events than three: one fault at a time."""
 
 
-@pytest.mark.parametrize(
-    "limits",
-    [FAULTS[0], *(pytest.param(each, marks=pytest.mark.long) for each in FAULTS[1:])],
-)
+@pytest.mark.parametrize("limits", FAULTS, ids=str)
 def test_the_checker_finds_nothing(limits: Limits) -> None:
     """Every interleaving ends, paid and in stock, or undone; told once."""
     walk = checker.check(PROCESS, participants, (limits,), may_lose=may_lose)

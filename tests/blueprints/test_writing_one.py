@@ -12,8 +12,6 @@ from uuid import UUID
 import httpx2
 import pytest
 from examples.screened_orders import LIMIT, PLAN, PROCESS, SCREENED, OrderCleared, prove
-from hypothesis import HealthCheck, settings
-from hypothesis.stateful import run_state_machine_as_test
 from tests.blueprints.mermaid import problems_of
 from tests.blueprints.samples import record, sample
 from tests.state_machine.gates import Fate, Grant
@@ -21,6 +19,7 @@ from tests.state_machine.machine import OrdersMachine
 from tests.state_machine.scripts import ONE
 from tests.state_machine.simulation import Simulation
 from tests.state_machine.virtual_time import VirtualLoop
+from tests.state_machine.walking import SHORTER, walk
 
 from waybill.blueprints import asyncapi, diagrams
 from waybill.blueprints.catalogue import EVERY
@@ -171,14 +170,6 @@ def test_a_notification_is_called_as_its_event(blueprint: Blueprint) -> None:
 
 
 @pytest.mark.usefixtures("world")
-def test_its_books_add_up_after_every_step() -> None:
+def test_its_books_add_up_after_every_step(request: pytest.FixtureRequest) -> None:
     """P1-P9 under any sequence of rules, as for the blueprints of the catalogue."""
-    short = settings(
-        max_examples=3,
-        stateful_step_count=40,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    run_state_machine_as_test(OrdersMachine, settings=short)
+    walk(request, SHORTER)

@@ -6,14 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis.stateful import run_state_machine_as_test
 from tests.commerce.mariadb_services import MariadbServices
 from tests.mariadb import SERVERS, server_url
 from tests.state_machine.machine import OrdersMachine
 from tests.state_machine.mariadb import MariadbSide
 from tests.state_machine.simulation import Simulation
-from tests.state_machine.test_state_machine import LONGER, SHORTER, chosen, come_to_both_ends
+from tests.state_machine.test_state_machine import come_to_both_ends
 from tests.state_machine.virtual_time import VirtualLoop
+from tests.state_machine.walking import LONGER, SHORTER, walk
 
 from waybill.blueprints.catalogue import BLUEPRINTS
 from waybill.platform.services import plans_of
@@ -56,14 +56,16 @@ def test_an_order_is_confirmed_and_another_cancelled(world: Simulation) -> None:
     come_to_both_ends(world)
 
 
-def test_the_books_add_up_at_rest(world: Simulation) -> None:
+def test_the_books_add_up_at_rest(world: Simulation, request: pytest.FixtureRequest) -> None:
     """P1-P9 after any sequence of rules: connections break, processes die at any statement."""
     OrdersMachine.world = world
-    run_state_machine_as_test(OrdersMachine, settings=chosen(SHORTER))
+    walk(request, SHORTER)
 
 
 @pytest.mark.long
-def test_the_books_add_up_at_rest_after_many_runs(world: Simulation) -> None:
+def test_the_books_add_up_at_rest_after_many_runs(
+    world: Simulation, request: pytest.FixtureRequest
+) -> None:
     """The same, as often as the default blueprint's."""
     OrdersMachine.world = world
-    run_state_machine_as_test(OrdersMachine, settings=chosen(LONGER))
+    walk(request, LONGER)

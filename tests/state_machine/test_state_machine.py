@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis.stateful import run_state_machine_as_test
-from tests.state_machine.conftest import LONG
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
 from tests.state_machine.gates import Fate, Grant
 from tests.state_machine.machine import OrdersMachine
 from tests.state_machine.scripts import ONE, SCRIPTS
 from tests.state_machine.simulation import Simulation
 from tests.state_machine.virtual_time import VirtualLoop
+from tests.state_machine.walking import LONGER, SHORT, SHORTER, walk, walk_by
 
 from waybill.blueprints.catalogue import BLUEPRINTS, DEFAULT, EVERY
 from waybill.blueprints.notify import NOTIFY
@@ -27,18 +28,6 @@ if TYPE_CHECKING:
     from waybill.blueprints.definition import Blueprint
 
     World = Callable[[Blueprint], Simulation]
-
-SHORT: dict[str, Any] = {
-    "max_examples": 6,
-    "stateful_step_count": 40,
-    "derandomize": True,
-    "database": None,
-}
-"""About a quarter of a minute on two cores."""
-SHORTER = {**SHORT, "max_examples": 2}
-"""For the other blueprints: the services are the same."""
-LONGER = {**SHORT, "max_examples": 24, "derandomize": False}
-"""Other runs each time: a failure prints the blob that repeats it (`reproduce_failure`)."""
 
 
 @pytest.fixture
@@ -80,11 +69,12 @@ def world(new_world: World) -> Simulation:
 
 
 @pytest.mark.parametrize("blueprint", BLUEPRINTS.values(), ids=list(BLUEPRINTS))
-def test_the_books_add_up_after_every_step(new_world: World, blueprint: Blueprint) -> None:
+def test_the_books_add_up_after_every_step(
+    new_world: World, blueprint: Blueprint, request: pytest.FixtureRequest
+) -> None:
     """P1-P9 under any sequence of rules: kind A after each one, kind Q after healing and rest."""
     OrdersMachine.world = new_world(blueprint)
-    short = SHORT if blueprint is DEFAULT else SHORTER
-    run_state_machine_as_test(OrdersMachine, settings=chosen(short))
+    walk(request, SHORT if blueprint is DEFAULT else SHORTER)
 
 
 @pytest.mark.parametrize("blueprint", BLUEPRINTS.values(), ids=list(BLUEPRINTS))
@@ -97,12 +87,14 @@ def test_an_order_is_confirmed_and_another_cancelled(
 
 @pytest.mark.long
 @pytest.mark.parametrize("blueprint", EVERY.values(), ids=list(EVERY))
-def test_the_books_add_up_in_many_runs(new_world: World, blueprint: Blueprint) -> None:
+def test_the_books_add_up_in_many_runs(
+    new_world: World, blueprint: Blueprint, request: pytest.FixtureRequest
+) -> None:
     """P1-P9 of each blueprint in runs that nobody has seen before."""
     world = OrdersMachine.world = new_world(blueprint)
     if blueprint.name not in BLUEPRINTS:  # a variant: each run of `make test` has the others
         come_to_both_ends(world)
-    run_state_machine_as_test(OrdersMachine, settings=chosen(LONGER))
+    walk(request, LONGER)
 
 
 def come_to_both_ends(world: Simulation) -> None:
@@ -169,10 +161,23 @@ def test_the_books_add_up_in_runs_that_chance_rarely_finds(
     machine.teardown()
 
 
-def chosen(short: dict[str, Any]) -> settings:
-    """The same short run each time; a long one, never the same, by `--hypothesis-profile=long`."""
-    long = settings.get_current_profile_name() == LONG
-    profile = settings() if long else settings(**short)
-    return settings(
-        profile, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
-    )
+def test_a_walk_is_another_each_time_and_is_repeated_by_its_seed() -> None:
+    """What a run of CI found can be found again: its failure says how."""
+    steps: list[int] = []
+
+    class Walker(RuleBasedStateMachine):
+        @rule(number=st.integers())
+        def step(self, number: int) -> None:
+            steps.append(number)
+            assert number < 1_000
+
+    def failed(number: int) -> tuple[str, list[int]]:
+        steps.clear()
+        with pytest.raises(AssertionError) as told:
+            walk_by(number, Walker, settings(**SHORT), repeat="pytest x")
+        return told.value.__notes__[-1], [*steps]
+
+    note, first = failed(4711)
+    assert note == "These steps again: pytest x --hypothesis-seed=4711"
+    assert failed(4711) == (note, first)
+    assert failed(4712)[1] != first
