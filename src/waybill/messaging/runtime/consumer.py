@@ -148,7 +148,7 @@ class Consumer(Loop):
         try:
             async with asyncio.timeout(self._policy.close_seconds_max):
                 await subscription.close()
-        except (TransientError, TimeoutError) as error:
+        except (TransientError, OutcomeUnknownError, TimeoutError) as error:
             logger.warning("%s: lease not handed back, it will expire: %s", self.name, error)
 
     async def _turn_or_rewind(self, subscription: Subscription) -> None:
