@@ -20,11 +20,15 @@ from waybill.messaging.runtime.policy import ConsumerPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
     from waybill.messaging.core.message import Message
+    from waybill.messaging.core.ports import Transaction
     from waybill.messaging.core.unit import Received, UnitOfWork
 
 ROUNDS = 6
+FAILURES_MAX = 3
+"""A handler of one message at a time is asked four times before its message is a dead letter."""
 NOTES = ["", "", "", "", "raises", "constraint", "shown", "bytes"]
 MANY = 10_000
 
@@ -35,6 +39,7 @@ class Trouble:
     def __init__(self, random: Random, left: int) -> None:
         self._random = random
         self.left = left
+        self._failed: Counter[UUID] = Counter()
 
     def strikes(self, share: float) -> bool:
         """Whether it fails now."""
@@ -67,14 +72,24 @@ class Trouble:
     async def one(self, unit: UnitOfWork, received: Received) -> None:
         """As a handler of one message at a time."""
         self._struck()
+        message = received.message
+        if self._failed[message.id] < FAILURES_MAX and self.strikes(0.1):
+            self._failed[message.id] += 1
+            raise OSError("try this one again")
+        if getattr(received.event, "note", "") == "flush":
+            unit.transaction.buffer(_refuse).append(message)
         await apply(unit, received)
 
 
-def some(world: World, random: Random, keys: Sequence[str]) -> list[Message]:
-    """A few messages, poison among them, and now and then one that came before."""
+async def _refuse(_transaction: Transaction, _messages: Sequence[Message]) -> None:
+    raise PermanentError("more than a flush takes")
+
+
+def some(world: World, random: Random, keys: Sequence[str], notes: Sequence[str]) -> list[Message]:
+    """A few messages, poison among them."""
     made = []
     for _ in range(random.randrange(1, 12)):
-        note = random.choice(NOTES)
+        note = random.choice(notes)
         key = random.choice(keys)
         message = world.message(Added(key, 1, note), key=key)
         made.append(broken(message) if note == "bytes" else message)
@@ -100,7 +115,7 @@ async def test_each_message_has_its_effect_once_or_is_a_dead_letter(
     keys = keys_of_one_lane(4)
     sent: list[Message] = []
     for _ in range(ROUNDS):
-        messages = some(world, random, keys)
+        messages = some(world, random, keys, [*NOTES, "flush"] if is_each else NOTES)
         repeats = random.sample(sent, k=min(len(sent), random.randrange(3)))
         await world.feed([*messages, *repeats])
         sent += messages
