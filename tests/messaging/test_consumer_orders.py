@@ -124,6 +124,7 @@ async def test_each_message_has_its_effect_once_or_is_a_dead_letter(
         world.consumer = world.new_consumer()
     trouble.left = 0
     async with world.running(world.consumer):
+        await world.clock.settle()
         await world.clock.until(lambda: world.done(sent), within_seconds=600.0)
     poison = {
         each.id for each in sent if each.value == b"\x00not json" or b'"note":"' in each.value
