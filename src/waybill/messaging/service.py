@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from waybill.messaging.runtime.delivery import DeliveryPolicy
     from waybill.messaging.runtime.each import MessageHandler
     from waybill.messaging.runtime.loop import Loop
-    from waybill.messaging.runtime.outside import Call, Query
+    from waybill.messaging.runtime.outside import Call, Query, Rejected
     from waybill.messaging.runtime.relay import Relay
     from waybill.messaging.runtime.settlement import Lock, Settled
     from waybill.messaging.runtime.unit import Handler
@@ -352,6 +352,7 @@ class MessagingService:
         query: Query | None = None,
         lock: Lock | None = None,
         policy: DeliveryPolicy | None = None,
+        rejected: Rejected | None = None,
     ) -> Deliverer:
         """Make the outside calls of this kind from `start` on; owe them with `Deliverer.owe`."""
         loop = Deliverer(
@@ -363,6 +364,7 @@ class MessagingService:
             query=query,
             lock=lock,
             policy=policy,
+            rejected=rejected,
         )
         self._loops.append(loop)
         return loop

@@ -130,6 +130,7 @@ class RequestPayments:
             payments.settled,
             query=self._client.query,
             lock=payments.lock,
+            rejected=payments.rejected,
             policy=DeliveryPolicy(
                 concurrency_max=settings.batch_size_max, backoff=Backoff(base_seconds=RETRY_SECONDS)
             ),

@@ -126,6 +126,10 @@ class OrderPayments:
         keys = [each.key for each, _ in here]
         unit.on_commit(lambda: self._waiting.tell(keys))
 
+    def rejected(self, delivery: Delivery) -> None:
+        """The breaker let no call through: whoever waits for its end would wait in vain."""
+        self._waiting.tell([delivery.key])
+
     def _answer(self, order: Order, traceparent: str | None) -> Answer:
         progress = order.progress
         if progress.status in self._process.failures and progress.reason == Reason.PAYMENT_REFUSED:
@@ -171,7 +175,8 @@ class PayingIntake:
 
     Who placed the order waits, and is given the key's answer. A replay meanwhile is told 202 at
     once, and decides nothing: it may come to another process (protocol M9). `rejects` tells that
-    no call would be made now (breaker open): then nobody waits for one.
+    surely no call would be made now (breaker open): then nobody waits for one. Whose call is turned
+    away at its turn (half open, all permits taken) stops waiting then (`OrderPayments.rejected`).
     """
 
     def __init__(

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from waybill.messaging.core.ports import Deliveries
     from waybill.messaging.core.unit import UnitOfWork
     from waybill.messaging.runtime.delivery import Verdict
-    from waybill.messaging.runtime.outside import Call, Query
+    from waybill.messaging.runtime.outside import Call, Query, Rejected
     from waybill.messaging.runtime.ports import ServicePorts
     from waybill.messaging.runtime.settlement import Lock, Settled
 
@@ -58,7 +58,8 @@ class Deliverer(Loop):
     an exception or a timeout means Unknown, TransientError means Failed. `query` asks what became
     of a key; without one, a call of unknown outcome is repeated, so the other side must honour
     the key. `settled` applies final outcomes in the transaction that records them, each once;
-    `lock` runs before it, for rows that come first in the order of locks.
+    `lock` runs before it, for rows that come first in the order of locks. `rejected` is told of
+    each turn in which the breaker let no call through; it must not raise.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Deliverer(Loop):
         lock: Lock | None = None,
         policy: DeliveryPolicy | None = None,
         breaker: Breaker | None = None,
+        rejected: Rejected | None = None,
     ) -> None:
         super().__init__(f"deliver {kind}", ports.clock, ports.observer)
         policy = policy or DeliveryPolicy()
@@ -87,6 +89,7 @@ class Deliverer(Loop):
             breaker=self.breaker,
             budget=self.budget,
             timeout_seconds=policy.timeout_seconds,
+            rejected=rejected,
         )
         self._call = call
         self._query = query

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 Call = Callable[[Delivery], Awaitable[Outcome]]
 Query = Callable[[Delivery], Awaitable[QueryOutcome]]
+Rejected = Callable[[Delivery], None]
+"""Told that the breaker let no call through: none is under way, and none comes soon."""
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +51,10 @@ class Outside:
         breaker: Breaker,
         budget: RetryBudget,
         timeout_seconds: float,
+        rejected: Rejected | None = None,
     ) -> None:
         self._kind = kind
+        self._rejected = rejected
         self._random = ports.random
         self._clock = ports.clock
         self._observer = ports.observer
@@ -80,6 +84,8 @@ class Outside:
         start = self._clock.monotonic()
         permit = self._breaker.permit(start)
         if permit is None:
+            if self._rejected is not None:
+                self._rejected(delivery)
             wait = self._breaker.wait_seconds(start)
             return Failed("breaker open", counts=False, retry_after_seconds=wait)
         if retries and not self._budget.take(start, after_timeout=after_timeout):
