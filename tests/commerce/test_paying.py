@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -41,7 +42,7 @@ class Till:
     """An order service that pays inside its requests, at a payment service that hangs."""
 
     def __init__(self, order: Service) -> None:
-        ports = replace(order.ports, codec=CHECKOUT.codec())
+        self.ports = ports = replace(order.ports, codec=CHECKOUT.codec())
         self.called: asyncio.Queue[str] = asyncio.Queue()
         self.answers = asyncio.Event()
         self.breaker = Breaker(
@@ -140,3 +141,21 @@ async def test_while_a_probe_hangs_nobody_waits_but_whose_probe_it_is(till: Till
         till.answers.set()
         paid = await asyncio.gather(*together)
     assert {(each.status, status_of(each)) for each in paid} == {(201, "CONFIRMED")}
+
+
+async def test_an_order_that_was_cancelled_meanwhile_is_no_202(till: Till) -> None:
+    """C31: 202 is PENDING alone. Cancelled before it was paid: 409, for a repeated key too."""
+    async with asyncio.timeout(WAIT_SECONDS / 2):
+        placing = till.place("cancelled")
+        order_id = UUID(await till.called.get())
+        async with till.ports.database.transaction() as transaction:
+            assert await till.handler.cancel(till.ports.unit(transaction), order_id) is not None
+        till.answers.set()
+        placed = await placing
+        again = await till.place("cancelled")
+    told = msgspec.json.decode(placed.body)
+    assert (placed.status, told["code"], told["orderId"]) == (
+        *(409, "order_cancelled"),
+        str(order_id),
+    )
+    assert (again.status, again.body, again.replayed) == (409, placed.body, True)

@@ -212,7 +212,11 @@ def _placing() -> dict[str, Any]:
             **answers(202, Checkout, "Not paid yet: the order is PENDING")[202],
             "headers": {"Location": location},
         },
-        **refuses(_402="The payment was refused: the order is CANCELLED, its id is in orderId"),
+        **refuses(
+            _402="The payment was refused: the order is CANCELLED, its id is in orderId",
+            _409="The key was used with another payload; a price is not that of today; or "
+            "order_cancelled: it was cancelled before it was paid, its id is in orderId",
+        ),
     }
     return operation
 

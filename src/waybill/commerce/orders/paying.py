@@ -132,15 +132,18 @@ class OrderPayments:
 
     def _answer(self, order: Order, traceparent: str | None) -> Answer:
         progress = order.progress
-        if progress.status in self._process.failures and progress.reason == Reason.PAYMENT_REFUSED:
-            detail = progress.detail or "The payment was refused"
-            problem = Problem(402, "payment_refused", detail, order_id=str(order.id))
+        if progress.status in self._process.failures:
+            if progress.reason == Reason.PAYMENT_REFUSED:
+                status, code, usual = 402, "payment_refused", "The payment was refused"
+            else:
+                status, code, usual = 409, "order_cancelled", "The order was cancelled"
+            problem = Problem(status, code, progress.detail or usual, order_id=str(order.id))
             body = problem.body(
                 path=self._contract.path,
                 trace_id=trace_id_of(traceparent or ""),
                 timestamp=order.updated_at.isoformat(timespec="milliseconds"),
             )
-            return Answer(402, body)
+            return Answer(status, body)
         status = 201 if progress.status == self._process.confirmed.status else 202
         shown = self._contract.placed(view_as_placed(order), order.particulars)
         return Answer(status, encoded(shown))
