@@ -99,7 +99,7 @@ def test_poison_is_a_dead_letter_of_each_subscriber(
 
 def test_messages_after_it_go_on(shared_platform: PlatformProcess, poison: dict[str, Any]) -> None:
     """R179: later orders of the very same lane end, and are told to their customers."""
-    shared_platform.raise_stock()  # only one order in seventeen is of that lane
+    shared_platform.raise_stock(5_000)  # only one order in seventeen is of that lane
     placed = (shared_platform.place(str(new_id())).json()["id"] for _ in range(500))
     behind = next(order_id for order_id in placed if lane_of(order_id) == poison["lane"])
     ended = shared_platform.ended(behind)

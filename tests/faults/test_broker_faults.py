@@ -63,7 +63,8 @@ def test_an_owner_is_paused_past_its_session_and_woken(kafka_site: Site, service
     endures(kafka_site, partial(owners.paused, kafka_site, service))
 
 
-@pytest.mark.parametrize(("changes", "extras_max"), [(2, 1), pytest.param(30, 3, marks=ON_REQUEST)])
+@ON_REQUEST
+@pytest.mark.parametrize(("changes", "extras_max"), [(30, 3)])
 def test_instances_join_and_die_all_the_time(
     kafka_site: Site, changes: int, extras_max: int
 ) -> None:
