@@ -64,17 +64,14 @@ def test_an_owner_is_paused_past_its_session_and_woken(kafka_site: Site, service
 
 
 @ON_REQUEST
-@pytest.mark.parametrize(("changes", "extras_max"), [(30, 3)])
-def test_instances_join_and_die_all_the_time(
-    kafka_site: Site, changes: int, extras_max: int
-) -> None:
+def test_instances_join_and_die_all_the_time(kafka_site: Site) -> None:
     """P3: partitions and lanes change hands every 2 s, and nothing is lost or done twice."""
     storm = partial(
         storms.storm,
         *(kafka_site, "inventory"),
-        changes=changes,
+        changes=30,
         every_seconds=2.0,
-        extras_max=extras_max,
+        extras_max=3,
     )
     endures(kafka_site, storm)
 
