@@ -2,7 +2,8 @@
 
 A broker refuses a batch behind one that it has refused, since a sequence number is missing; but of
 a producer that it has nothing of in a partition it takes any batch as the first. So a record would
-be in the log before, or without, the refused one of its key that was sent just ahead of it.
+be in the log before, or without, the refused one of its key that was sent just ahead of it. (A
+broker forgets who has written nothing for a day, `producer.id.expiration.ms`; we do not.)
 """
 
 from __future__ import annotations
