@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 from confluent_kafka import Producer
 from tests.kafka.reading import name_of, read, settings_for
+from tests.messaging.test_refused_letters import Watching
 
 from waybill.blueprints.catalogue import BLUEPRINTS
 from waybill.blueprints.notify_wire import ORDER_CREATED
@@ -19,7 +20,6 @@ from waybill.messaging import ConsumerPolicy, EventType, JsonCodec, MessagingSer
 from waybill.messaging.adapters.kafka.topics import Topics
 from waybill.messaging.core.dead_letter_row import ORIGINAL_ENVELOPE_HEADER
 from waybill.messaging.core.identity import new_id
-from waybill.messaging.runtime.ports import SilentObserver
 from waybill.messaging.service import MessagingSettings
 
 if TYPE_CHECKING:
@@ -126,18 +126,6 @@ def strange() -> Iterator[Strange]:
         yield Strange(b'{"number": 1}', {**OWN, name: content})
     yield Strange(b'{"number": 2}', OWN, key=LONG.encode())
     yield Strange(b'{"number": 3}', OWN, key=b"\xff" * 900_000)
-
-
-class Watching(SilentObserver):
-    """Hears of every rewind."""
-
-    def __init__(self) -> None:
-        self.retries: list[str] = []
-
-    def retried(self, consumer: str, reason: str) -> None:
-        """A batch is tried again."""
-        del consumer
-        self.retries.append(reason)
 
 
 def read_foreign(record: ForeignRecord) -> Message:

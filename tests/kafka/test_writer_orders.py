@@ -11,19 +11,21 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from tests.kafka.reading import name_of, read_all
+from tests.messaging.postgres.conftest import world
 from tests.messaging.postgres.relay_world import FAST, RelayWorld, by_key
 from tests.messaging.postgres.test_relay import same_lane
 
 from waybill.messaging.adapters.kafka.writer import KafkaLogWriter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
 
     from tests.kafka.broker import OtherBroker
 
     from waybill.messaging.adapters.kafka.settings import KafkaSettings
-    from waybill.messaging.core.message import Message, Record
-    from waybill.messaging.core.ports import Written
+    from waybill.messaging.core.message import Message
+
+__all__ = ["world"]
 
 TOPIC_BYTES_MAX = 2_000
 OURS_BYTES_MAX = 20_000
@@ -32,36 +34,12 @@ COMMITS = 80
 pytestmark = pytest.mark.long
 
 
-class ToKafka:
-    """See LogWriter. Kafka's, under the name of the log that this world's outbox feeds."""
-
-    def __init__(self, settings: KafkaSettings) -> None:
-        self._writer = KafkaLogWriter(settings)
+class ToKafka(KafkaLogWriter):
+    """Kafka's, under the name of the log that this world's outbox feeds."""
 
     async def identity(self) -> str:
         """See LogWriter."""
         return "memory"
-
-    async def write(self, records: Sequence[Record]) -> Written:
-        """See LogWriter."""
-        return await self._writer.write(records)
-
-    async def purge(self) -> None:
-        """See LogWriter."""
-        await self._writer.purge()
-
-    async def close(self) -> None:
-        """See LogWriter."""
-        await self._writer.close()
-
-
-@pytest.fixture
-async def world(messaging_database: str) -> AsyncIterator[RelayWorld]:
-    """An outbox in relay mode."""
-    made = RelayWorld(messaging_database)
-    await made.open()
-    yield made
-    await made.close()
 
 
 @pytest.fixture
@@ -70,8 +48,7 @@ async def topics(kafka: OtherBroker) -> list[str]:
     client = AdminClient({"bootstrap.servers": kafka.bootstrap})
     small = NewTopic(name_of("small"), 1, config={"max.message.bytes": str(TOPIC_BYTES_MAX)})
     wide = NewTopic(name_of("wide"), 3)
-    for name, made in client.create_topics([small, wide]).items():
-        del name
+    for made in client.create_topics([small, wide]).values():
         await asyncio.wrap_future(made)
     return [small.topic, wide.topic]
 

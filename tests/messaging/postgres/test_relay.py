@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.messaging.postgres.relay_world import FAST, RelayWorld, until
 
+from waybill.messaging.adapters.memory import MemoryLogWriter
 from waybill.messaging.core import crash_points
 from waybill.messaging.core.errors import ConfigurationError, TransientError
 from waybill.messaging.core.lanes import ALL_LANES, lane_of
@@ -19,7 +20,6 @@ from waybill.messaging.runtime.relay_settings import RelaySettings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from waybill.messaging.adapters.memory import MemoryLogWriter
     from waybill.messaging.core.message import Record
     from waybill.messaging.core.ports import Written
 
@@ -93,18 +93,18 @@ async def test_l2_an_error_stops_its_lane_which_is_read_again(world: RelayWorld)
     assert await world.held() == []
 
 
-class FirstRunWaits:
-    """See LogWriter. The first run reaches the log when the relay has decided on the second."""
+class FirstRunWaits(MemoryLogWriter):
+    """The first run reaches the log when it is told so; `value_bytes_max` is the world's."""
 
-    def __init__(self, log: MemoryLogWriter) -> None:
-        self._log = log
+    def __init__(self) -> None:
+        super().__init__(value_bytes_max=1_000)
         self.began = asyncio.Event()
         self.decided = asyncio.Event()
         self.ended = 0
         """Runs that have their answer."""
 
     async def reach(self, point: str, _: str) -> None:
-        """See crash_points.Hook: called when a run is about to get a task of its own."""
+        """See crash_points.Hook: a second run has been chosen, and gets a task of its own next."""
         if point == "relay.before_write" and self.began.is_set():
             self.decided.set()
 
@@ -113,21 +113,9 @@ class FirstRunWaits:
         if not self.began.is_set():
             self.began.set()
             await self.decided.wait()
-        written = await self._log.write(records)
+        written = await super().write(records)
         self.ended += 1
         return written
-
-    async def identity(self) -> str:
-        """See LogWriter."""
-        return await self._log.identity()
-
-    async def purge(self) -> None:
-        """See LogWriter."""
-        await self._log.purge()
-
-    async def close(self) -> None:
-        """See LogWriter."""
-        await self._log.close()
 
 
 @pytest.mark.parametrize("is_for_good", [True, False])
@@ -141,10 +129,10 @@ async def test_l2_a_run_that_begins_as_the_one_before_it_fails_is_not_written(
         if record.message.id == first.id and failures and not is_for_good:
             raise failures.pop()
 
-    writer = FirstRunWaits(world.log)
-    world.log.fault = fault
+    world.log = writer = FirstRunWaits()
+    writer.fault = fault
     monkeypatch.setattr(crash_points, "hook", writer.reach)
-    relay = await world.start(writer=writer)
+    relay = await world.start()
     await until(lambda: relay.owns_all)
     (first,) = await world.publish("k", value=TOO_LARGE if is_for_good else b"1")
     await writer.began.wait()
@@ -157,8 +145,8 @@ async def test_l4_nothing_is_begun_behind_a_failed_run_while_one_before_it_is_un
     world: RelayWorld,
 ) -> None:
     """Protocol L2, L4: a log refuses a record at once, and answers for an earlier one later."""
-    writer = FirstRunWaits(world.log)
-    relay = await world.start(writer=writer)
+    world.log = writer = FirstRunWaits()
+    relay = await world.start()
     await until(lambda: relay.owns_all)
     await world.publish("k")
     await writer.began.wait()
