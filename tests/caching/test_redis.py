@@ -196,7 +196,7 @@ async def test_the_catalogue_is_read_once_until_it_changes(cache: RedisCache) ->
     catalogue = CatalogueCache(cache, products.load, random=lambda: 0.5)
     readers = [asyncio.create_task(catalogue.products(["p-1", "p-2", "none"])) for _ in range(9)]
     gone = asyncio.create_task(catalogue.products(["p-1"]))
-    await until(lambda: products.loads["p-1"] > 0)
+    await until(lambda: cache.counts["miss"] == len(readers) * 3 + 1)  # all have asked the cache
     gone.cancel()
     products.gate.set()
     assert [await reader for reader in readers] == [products.names] * 9
