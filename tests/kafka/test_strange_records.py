@@ -5,21 +5,30 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import msgspec
+import pytest
 from confluent_kafka import Producer
 from tests.kafka.reading import name_of, read, settings_for
 from tests.messaging.test_refused_letters import Watching
 
 from waybill.blueprints.catalogue import BLUEPRINTS
 from waybill.blueprints.notify_wire import ORDER_CREATED
-from waybill.messaging import ConsumerPolicy, EventType, JsonCodec, MessagingService
+from waybill.messaging import (
+    ConsumerPolicy,
+    EventType,
+    JsonCodec,
+    MessagingService,
+    UndecodableMessageError,
+)
 from waybill.messaging.adapters.kafka.topics import Topics
+from waybill.messaging.core.dead_letter_record import OMITTED_HEADER
 from waybill.messaging.core.dead_letter_row import ORIGINAL_ENVELOPE_HEADER
 from waybill.messaging.core.identity import new_id
+from waybill.messaging.runtime.batch import Sorter
 from waybill.messaging.service import MessagingSettings
 
 if TYPE_CHECKING:
@@ -35,8 +44,12 @@ BLUEPRINT = "blueprint"
 """Names who is to understand a record."""
 LONG = "\u20ac" * 30_000
 """In UTF-8 more than a `text` of MariaDB has."""
+RECORD_BYTES_MAX = 10_000_000
 BYTES_MAX = 100_000
 """What the service sends at most; a stranger's record may be larger."""
+HUGE = bytes(9_000_000)
+"""An operator lets topics have such records: escaped, more than MariaDB takes in a statement."""
+POLICY = ConsumerPolicy(dead_letters_max=100_000, same_error_share_max=1.0)
 TIMES = (
     "0001-01-01T00:00:00+14:00",
     "0001-01-01T00:00:00Z",
@@ -133,6 +146,11 @@ def read_foreign(record: ForeignRecord) -> Message:
     return BLUEPRINTS[record.headers[BLUEPRINT].decode()].read_foreign(record)
 
 
+def codec_of(topic: str) -> JsonCodec:
+    """What the consumer of this topic understands."""
+    return JsonCodec([EventType(Told, topic, "Told"), EventType(Placed, topic, ORDER_CREATED)])
+
+
 @asynccontextmanager
 async def running(
     url: str, bootstrap: str, topic: str, observer: Watching, numbers: asyncio.Queue[int]
@@ -143,13 +161,12 @@ async def running(
         for each in received:
             unit.on_commit(partial(numbers.put_nowait, cast("Told", each.event).number))
 
-    policy = ConsumerPolicy(dead_letters_max=100_000, same_error_share_max=1.0)
     made = MessagingService(
         "parcels",
         url=url,
-        codec=JsonCodec([EventType(Told, topic, "Told"), EventType(Placed, topic, ORDER_CREATED)]),
-        kafka=settings_for(bootstrap),
-        settings=MessagingSettings(consumer=policy, message_bytes_max=BYTES_MAX),
+        codec=codec_of(topic),
+        kafka=replace(settings_for(bootstrap), record_bytes_max=RECORD_BYTES_MAX),
+        settings=MessagingSettings(consumer=POLICY, message_bytes_max=BYTES_MAX),
         observer=observer,
         read_foreign=read_foreign,
         publishes=[topic],
@@ -166,13 +183,21 @@ async def running(
 
 def write(bootstrap: str, topic: str, records: Sequence[Strange]) -> None:
     """All into one partition."""
-    producer = Producer({"bootstrap.servers": bootstrap, "acks": "all"})
+    producer = Producer(
+        {"bootstrap.servers": bootstrap, "acks": "all", "message.max.bytes": RECORD_BYTES_MAX}
+    )
     for each in records:
         own = {"eventId": str(new_id()).encode()} if "ce_time" in each.headers else {}
         producer.produce(
             topic, each.value, key=each.key, headers={**own, **each.headers}, partition=0
         )
     assert producer.flush(20) == 0
+
+
+async def prepare(bootstrap: str, topic: str) -> None:
+    """A topic for records as large as the operator wants them."""
+    settings = replace(settings_for(bootstrap), record_bytes_max=RECORD_BYTES_MAX)
+    await Topics(settings).prepare([topic])
 
 
 async def test_what_no_column_holds_is_a_dead_letter_and_stops_nobody(
@@ -185,7 +210,7 @@ async def test_what_no_column_holds_is_a_dead_letter_and_stops_nobody(
     """
     topic, records = name_of("strange"), list(strange())
     observer, numbers = Watching(), asyncio.Queue[int]()
-    await Topics(settings_for(kafka.bootstrap)).prepare([topic])
+    await prepare(kafka.bootstrap, topic)
     last = Strange(b'{"number": 7}', {**OWN, "eventId": ORDER.encode()})
     write(kafka.bootstrap, topic, [*records, last])
     async with running(either_database, kafka.bootstrap, topic, observer, numbers) as made:
@@ -200,3 +225,41 @@ async def test_what_no_column_holds_is_a_dead_letter_and_stops_nobody(
         assert ORIGINAL_ENVELOPE_HEADER not in each.letter.record.message.headers
     years = {each.letter.record.message.occurred_at.year for each in letters}
     assert {999, 9001} < years
+
+
+@pytest.mark.long
+async def test_what_no_statement_carries_is_a_dead_letter_and_stops_nobody(
+    either_database: str, kafka: OtherBroker
+) -> None:
+    """C5, C7: MariaDB's max_allowed_packet is no outage; PostgreSQL keeps all, MariaDB what fits.
+
+    Records of the usual size are kept whole by both, however many there are: no statement has all
+    of them. The one that none can carry is kept without its value, and says where that is.
+    """
+    topic, observer, numbers = name_of("huge"), Watching(), asyncio.Queue[int]()
+    await prepare(kafka.bootstrap, topic)
+    records = [Strange(b"no JSON", {**OWN, "x-large": bytes(900_000)}) for _ in range(20)]
+    records.append(Strange(HUGE, {**OWN, "correlationId": b"the-conversation"}))
+    last = Strange(b'{"number": 7}', {**OWN, "eventId": ORDER.encode()})
+    write(kafka.bootstrap, topic, [*records, last])
+    async with running(either_database, kafka.bootstrap, topic, observer, numbers) as made:
+        async with asyncio.timeout(60):
+            assert await numbers.get() == 7
+        assert observer.retries == []
+        found = await made.storage.verdicts.list_dead_letters(made.ports.database)
+        *_, told = await read(kafka.bootstrap, f"{topic}.DLT", len(records))
+    letters = sorted((each.letter for each in found), key=lambda letter: letter.record.seq)
+    assert len(letters) == len(records)
+    for letter in letters[:-1]:
+        assert letter.record.message.value == b"no JSON"
+        assert letter.record.message.headers["x-large"] == bytes(900_000)
+    huge = letters[-1].record
+    assert told.headers[OMITTED_HEADER] == b"%d" % len(HUGE)
+    if either_database.startswith("postgresql"):
+        assert huge.message.value == HUGE
+        return
+    assert (huge.message.value, huge.seq) == (b"", len(records) - 1)
+    assert huge.message.headers[OMITTED_HEADER] == b"%d" % len(HUGE)
+    assert b"the-conversation" in huge.message.headers[ORIGINAL_ENVELOPE_HEADER]
+    with pytest.raises(UndecodableMessageError, match=r"its value of 9000000 bytes.*max_allowed_"):
+        Sorter(topic, codec_of(topic), [Told], POLICY).decode(huge)

@@ -17,6 +17,7 @@ from waybill.messaging.adapters.postgres.upkeep import UpkeepSettings
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.core.message import DEAD_LETTER_SUFFIX
 from waybill.messaging.core.outbox_limits import MESSAGE_BYTES_MAX
+from waybill.messaging.core.outbox_row import VALUE_BYTES_MAX
 from waybill.messaging.engines import engine_of
 from waybill.messaging.reading.settings import LogSettings, SourceSpec
 from waybill.messaging.runtime.consumer import Consumer
@@ -74,6 +75,11 @@ class MessagingSettings:
     drain_seconds_max: float = 15.0
 
     def __post_init__(self) -> None:
+        if not 0 < self.message_bytes_max <= VALUE_BYTES_MAX:
+            raise ConfigurationError(
+                f"message_bytes_max is {self.message_bytes_max}: readers take a value of at most "
+                f"{VALUE_BYTES_MAX} bytes out of an outbox"
+            )
         if self.inbox_retention_seconds <= self.upkeep.outbox_retention_seconds:
             raise ConfigurationError(
                 "inbox_retention_seconds must exceed outbox_retention_seconds: a message that is "
@@ -186,13 +192,15 @@ class MessagingService:
     async def connect(self) -> None:
         """Open the database. Raises TransientError (it is down) or ConfigurationError.
 
-        The latter also for an outbox that goes the other way and is not drained (protocol L6).
+        The latter also for an outbox that goes the other way and is not drained (protocol L6), and
+        for messages that the database has no room for.
         """
         database, storage = await self._open(), self.storage
-        if self._kafka is None:
-            await storage.require_direct(database, self.name)
-        else:
-            await storage.require_relay(database, self.name, self.settings.relay.mode)
+        try:
+            await self._check(database)
+        except BaseException:
+            await database.close()
+            raise
         self._hints = storage.hints(database) if self._notify else None
         outbox = storage.outbox(
             message_bytes_max=self._message_bytes_max,
@@ -215,6 +223,13 @@ class MessagingService:
         )
         if self._kafka is not None:
             self._relaying = self._relayed(self._kafka)
+
+    async def _check(self, database: Database) -> None:
+        if self._kafka is None:
+            await self.storage.require_direct(database, self.name)
+        else:
+            await self.storage.require_relay(database, self.name, self.settings.relay.mode)
+        await self.storage.require_message_bytes(database, self._message_bytes_max)
 
     @property
     def _message_bytes_max(self) -> int:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
 from tests.messaging.ledger import CODEC, Added, Copied
 
-from waybill.messaging.service import MessagingService
+from waybill.messaging.adapters.mysql.server import ENVELOPE_ROOM_BYTES
+from waybill.messaging.core.errors import ConfigurationError
+from waybill.messaging.core.outbox_limits import size_of
+from waybill.messaging.service import MessagingService, MessagingSettings
+from waybill.messaging.testing.contracts.outbox import a_message
 
 if TYPE_CHECKING:
+    from waybill.messaging.adapters.mysql.connection import MysqlDatabase
     from waybill.messaging.runtime.message_unit import MessageUnit
 
 CREATE = "CREATE TABLE amounts (place bigint AUTO_INCREMENT PRIMARY KEY, amount int)"
@@ -47,3 +53,27 @@ async def test_a_service_publishes_and_consumes(empty_database: str) -> None:
         assert service.supervisor.halted == {}
     finally:
         await service.stop()
+
+
+async def test_a_message_must_fit_into_a_statement(
+    messaging_database: str, plain: MysqlDatabase
+) -> None:
+    """What message_bytes_max lets in, the server takes whatever its bytes are: said at the start.
+
+    Each byte here takes two in a statement.
+    """
+    limit = (plain.server.packet_bytes_max - ENVELOPE_ROOM_BYTES) // 2
+    for size in (limit, limit + 1):
+        settings = MessagingSettings(message_bytes_max=size)
+        service = MessagingService("ledger", url=messaging_database, codec=CODEC, settings=settings)
+        try:
+            if size > limit:
+                with pytest.raises(ConfigurationError, match="raise max_allowed_packet of"):
+                    await service.connect()
+                continue
+            await service.connect()
+            message = a_message(value=bytes(size - size_of(a_message(value=b""))))
+            async with service.ports.database.transaction() as transaction:
+                service.ports.outbox.append(transaction, [a_message(), message, a_message()])
+        finally:
+            await service.stop()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -85,6 +87,33 @@ async def test_what_is_no_value_is_permanent(database: MysqlDatabase, value: obj
     """Protocol C6: what cannot be encoded is a fault of the message, and nothing was sent."""
     with pytest.raises(PermanentError, match="cannot encode"):
         await database.fetch("SELECT $1", value)
+
+
+async def test_a_statement_above_max_allowed_packet_is_permanent(database: MysqlDatabase) -> None:
+    """Protocol C6, L4: up to the limit it is sent; above it no try is in vain, nothing is sent.
+
+    Left to the server, one byte too many is an error, and twice the limit a broken connection.
+    """
+    await database.fetch("CREATE TABLE t (a longblob)")
+    insert, limit = "INSERT INTO t VALUES ($1)", database.server.packet_bytes_max
+    assert limit < 2**26, "the tests' servers have their defaults"
+    room = limit - 1 - len(insert.replace("$1", "_binary''")) - 1
+    async with database.transaction() as transaction:
+        await transaction.execute(insert, b"a" * room)
+    for large in (b"a" * (room + 1), b"\0" * limit):
+        with pytest.raises(PermanentError, match="max_allowed_packet"):
+            async with database.transaction() as transaction:
+                with suppress(PermanentError):
+                    await transaction.execute(insert, large)
+    assert [row[0] for row in await database.fetch("SELECT length(a) FROM t")] == [room]
+
+
+async def test_a_server_that_takes_less_by_now_refuses_for_good(database: MysqlDatabase) -> None:
+    """Protocol C6: max_allowed_packet became smaller after the pool was opened: error 1153."""
+    limit = database.server.packet_bytes_max
+    database.server = replace(database.server, packet_bytes_max=2**30)
+    with pytest.raises(PermanentError, match="1153"):
+        await database.fetch("SELECT length($1)", b"a" * limit)
 
 
 @pytest.mark.usefixtures("probe")

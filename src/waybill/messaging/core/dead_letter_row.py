@@ -8,6 +8,7 @@ import msgspec
 
 from waybill.messaging.core.dead_letter_record import (
     ERROR_MESSAGE_CHARS_MAX,
+    OMITTED_HEADER,
     STACKTRACE_CHARS_MAX,
     clipped,
 )
@@ -80,22 +81,27 @@ def to_dead_letter(row: Row) -> DeadLetter:
     )
 
 
-def reduced(letter: DeadLetter, refusal: str) -> DeadLetter:
+def reduced(letter: DeadLetter, refusal: str, *, has_value: bool = True) -> DeadLetter:
     """The letter with nothing left that a database might refuse: id, place and value, and why.
 
-    It is unreadable: redriven, it must not be applied with an envelope that is not its own.
+    It is unreadable: redriven, it must not be applied with an envelope that is not its own. Without
+    its value, which is too large, its place tells where the log has it.
     """
     record, message = letter.record, letter.record.message
-    reason = clipped(f"{letter.error_message} (kept without its envelope: {refusal})", 1_000)
+    left_out = "envelope" if has_value else f"envelope and its value of {len(message.value)} bytes"
+    reason = clipped(f"{letter.error_message} (kept without its {left_out}: {refusal})", 1_000)
     told = clipped(repr(msgspec.structs.replace(message, value=b"")), _ENVELOPE_CHARS_MAX)
+    headers = {UNREADABLE_HEADER: reason.encode(), ORIGINAL_ENVELOPE_HEADER: told.encode()}
+    if not has_value:
+        headers[OMITTED_HEADER] = str(len(message.value)).encode()
     kept = Message(
         id=message.id,
         topic=message.topic,
         type=UNREADABLE_TYPE,
         key=storable(message.key[:_KEY_CHARS_MAX]),
-        value=message.value,
+        value=message.value if has_value else b"",
         occurred_at=EPOCH,
-        headers={UNREADABLE_HEADER: reason.encode(), ORIGINAL_ENVELOPE_HEADER: told.encode()},
+        headers=headers,
     )
     return msgspec.structs.replace(
         letter, record=msgspec.structs.replace(record, message=kept), error_message=reason

@@ -26,6 +26,7 @@ from waybill.messaging.adapters.mysql.partition_positions import MysqlPartitionP
 from waybill.messaging.adapters.mysql.relay_store import MysqlRelayStore
 from waybill.messaging.adapters.mysql.retention import purge_outbox
 from waybill.messaging.adapters.mysql.schedule import MysqlSchedule
+from waybill.messaging.adapters.mysql.server import check_message_bytes, read_server
 from waybill.messaging.adapters.mysql.source import MysqlSource
 from waybill.messaging.adapters.mysql.topics import TOPICS
 from waybill.messaging.adapters.mysql.verdicts import VERDICTS
@@ -78,6 +79,10 @@ class MysqlEngine:
     async def connect(self, url: str, settings: PostgresSettings) -> Database:
         """See Engine.connect."""
         return await MysqlDatabase.connect(url, limits(settings))
+
+    async def require_message_bytes(self, database: Database, message_bytes_max: int) -> None:
+        """See Engine.require_message_bytes."""
+        check_message_bytes(await read_server(database), message_bytes_max)
 
     def outbox(
         self,

@@ -77,6 +77,9 @@ class Engine(Protocol):
     async def require_relay(self, database: Database, service: str, mode: str) -> None:
         """Raise ConfigurationError if consumers read this outbox themselves (protocol L6)."""
 
+    async def require_message_bytes(self, database: Database, message_bytes_max: int) -> None:
+        """Raise ConfigurationError if a message of so many bytes is more than it carries."""
+
     def outbox(
         self,
         *,

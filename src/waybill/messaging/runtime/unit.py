@@ -196,16 +196,26 @@ class ConsumerUnit:
         return None
 
     async def _storable(self, letter: DeadLetter) -> DeadLetter:
-        """The letter, if the database can hold it (tried and rolled back); else less of it."""
+        """The letter, if the database can hold it; else as much of it as it does hold."""
+        refusal = await self._refusal(letter)
+        if refusal is None:
+            return letter
+        smaller = reduced(letter, refusal)
+        if (refusal := await self._refusal(smaller)) is None:
+            return smaller
+        return reduced(letter, refusal, has_value=False)
+
+    async def _refusal(self, letter: DeadLetter) -> str | None:
+        """Why the database cannot hold the letter, tried and rolled back; None if it can."""
         try:
             async with self._ports.database.transaction() as transaction:
                 await self._keep(transaction, [letter])
                 _roll_back()
         except DeadLetterRefusedError as error:
-            return reduced(letter, str(error))
+            return str(error)
         except _RehearsedError:
             pass
-        return letter
+        return None
 
     async def _keep(self, transaction: Transaction, letters: Sequence[DeadLetter]) -> None:
         try:

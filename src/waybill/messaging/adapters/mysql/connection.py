@@ -154,7 +154,7 @@ class MysqlDatabase:
                 except BaseException:
                     self._free.release()
                     raise
-        session = MysqlSession(connection, self._answer_seconds)
+        session = MysqlSession(connection, self._answer_seconds, self.server.packet_bytes_max)
         if task and task.cancelling() > asked:
             # On Python 3.11 connecting swallows a cancellation that comes as it is done.
             await self.release(session)

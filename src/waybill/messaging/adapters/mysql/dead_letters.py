@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from waybill.messaging.adapters.mysql.literals import seconds
-from waybill.messaging.adapters.mysql.parts import parts
+from waybill.messaging.adapters.mysql.parts import parts, row_bytes
 from waybill.messaging.core.argument_table import Table
 from waybill.messaging.core.dead_letter_record import dead_letter_record
 from waybill.messaging.core.dead_letter_row import ENVELOPE, to_dead_letter, values
@@ -111,13 +111,14 @@ class MysqlDeadLetters:
         ids = [letter.record.message.id for letter in letters]
         known = {UUID(bytes=row[0]): row for row in await transaction.fetch(_LOCK, consumer, ids)}
         new = [letter for letter in letters if letter.record.message.id not in known]
-        for start, stop in parts([letter.record.message for letter in new]) if new else ():
+        for start, stop in parts([_row_bytes(letter) for letter in new]):
             rows = [(self._new_id(), *values(letter)) for letter in new[start:stop]]
             await transaction.execute(_INSERT, rows)
         again = [letter for letter in letters if letter.record.message.id in known]
-        if again:
-            names = "message_id, error_type, error_message, stacktrace"
-            errors = [(each.record.message.id, *values(each)[_ERROR]) for each in again]
+        names = "message_id, error_type, error_message, stacktrace"
+        for start, stop in parts([_error_bytes(letter) for letter in again]):
+            part = again[start:stop]
+            errors = [(each.record.message.id, *values(each)[_ERROR]) for each in part]
             await transaction.execute(_AGAIN, consumer, Table(names, errors))
         self._outbox.append(
             transaction,
@@ -133,6 +134,14 @@ class MysqlDeadLetters:
                 if (redrives := _told(known.get(letter.record.message.id))) is not None
             ],
         )
+
+
+def _row_bytes(letter: DeadLetter) -> int:
+    return row_bytes(letter.record.message) + _error_bytes(letter)
+
+
+def _error_bytes(letter: DeadLetter) -> int:
+    return 4 * (len(letter.error_type) + len(letter.error_message)) + len(letter.stacktrace)
 
 
 def _told(known: Row | None) -> int | None:

@@ -30,6 +30,9 @@ OWN_TABLES = "messaging_"
 DATA = frozenset({1264, 1265, 1292, 1366, 1367, 1406, 1411, 1416, 1690, 3140, 3141, 4038})
 """A value that its column cannot hold: SQLSTATE 22xxx, or what the servers call HY000 or 01000."""
 
+TOO_LARGE = 1153
+"""Above max_allowed_packet, which became smaller since the pool was opened: no outage (L4)."""
+
 CONSTRAINTS = frozenset({1048, 1062, 1216, 1217, 1364, 1451, 1452, 1586, 1761, 1762, 3819, 4025})
 """Broken keys, NOT NULL and CHECK: SQLSTATE 23000, or HY000 (3819, 1364)."""
 
@@ -57,7 +60,7 @@ def translate(error: BaseException) -> MessagingError:
         return TransientError(f"database: {detail}")
     number, sqlstate = errno(error), error.sqlstate or ""
     reason = f"database refused ({number}, {sqlstate or 'no SQLSTATE'}): {detail}"
-    if number in DATA or str(sqlstate).startswith(DATA_EXCEPTION):
+    if number in DATA or number == TOO_LARGE or str(sqlstate).startswith(DATA_EXCEPTION):
         return PermanentError(reason)
     if number in CONSTRAINTS and not _names_our_own(detail):
         return DomainConstraintError(reason)

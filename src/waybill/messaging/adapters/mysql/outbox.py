@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
-from waybill.messaging.adapters.mysql.parts import parts
+from waybill.messaging.adapters.mysql.parts import parts, row_bytes
 from waybill.messaging.core import crash_points
 from waybill.messaging.core.errors import PermanentError
 from waybill.messaging.core.message import Appended
@@ -113,7 +113,7 @@ class MysqlOutbox:
         """Number and store them; where each went, if anybody wants to hear it."""
         appended: list[Appended] = []
         last: dict[int, int] | None = None
-        for start, stop in parts(messages):
+        for start, stop in parts([row_bytes(message) for message in messages]):
             part = list(zip(messages[start:stop], lanes[start:stop], strict=True))
             await transaction.execute(_INSERT, [_row(message, lane) for message, lane in part])
             if self._doorbell is None:

@@ -20,10 +20,14 @@ OLDEST_MARIADB = (10, 6)
 OLDEST_MYSQL = (8, 0)
 """SKIP LOCKED, and columns whose default is an expression."""
 
+ENVELOPE_ROOM_BYTES = 1024 * 1024
+"""Of a statement, beside the value, key and headers of its one message."""
+
 _VARIABLES = """
 SHOW GLOBAL VARIABLES WHERE Variable_name IN (
     'version', 'read_only', 'innodb_flush_log_at_trx_commit', 'server_uid', 'server_uuid',
-    'wsrep_on', 'group_replication_group_name', 'group_replication_single_primary_mode'
+    'max_allowed_packet', 'wsrep_on',
+    'group_replication_group_name', 'group_replication_single_primary_mode'
 )
 """
 
@@ -46,6 +50,8 @@ class Server:
     is_durable: bool
     has_many_writers: bool
     """Galera, or group replication with several primaries: locks hold on one node only."""
+    packet_bytes_max: int
+    """Its max_allowed_packet: of a statement with all its values, and of a row."""
 
     @property
     def name(self) -> str:
@@ -99,6 +105,7 @@ async def read_server(connection: Fetching) -> Server:
         read_only=variables.get("read_only", "OFF") != "OFF",
         is_durable=variables.get("innodb_flush_log_at_trx_commit") == "1",
         has_many_writers=variables.get("wsrep_on") == "ON" or many_primaries,
+        packet_bytes_max=int(variables["max_allowed_packet"]),
     )
 
 
@@ -109,6 +116,17 @@ async def checked_server(connection: Fetching) -> Server:
     if problem is not None:
         raise ConfigurationError(problem)
     return server
+
+
+def check_message_bytes(server: Server, message_bytes_max: int) -> None:
+    """Raise ConfigurationError if a statement cannot carry such a message, all of it escaped."""
+    needed = 2 * message_bytes_max + ENVELOPE_ROOM_BYTES
+    if needed > server.packet_bytes_max:
+        raise ConfigurationError(
+            f"message_bytes_max is {message_bytes_max}, and a statement with such a message may "
+            f"take {needed} bytes: raise max_allowed_packet of {server.name}, now "
+            f"{server.packet_bytes_max}"
+        )
 
 
 def refusal(server: Server) -> str | None:

@@ -15,7 +15,7 @@ from asyncmy.converters import conversions, convert_datetime
 
 from waybill.messaging.adapters.mysql.errors import DRIVER_ERRORS
 from waybill.messaging.adapters.mysql.literals import render
-from waybill.messaging.core.errors import ConfigurationError
+from waybill.messaging.core.errors import ConfigurationError, PermanentError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 SCHEMES = ("mysql", "mariadb")
 DEFAULT_PORT = 3306
 OPTIONS = frozenset({"unix_socket", "ssl_ca", "ssl_cert", "ssl_key"})
+
+_CHARACTER_BYTES_MAX = 4
+_COMMAND_BYTES = 1
 
 
 class MysqlRow:
@@ -54,11 +57,14 @@ class MysqlRow:
 class MysqlSession:
     """A connection of asyncmy. One statement at a time."""
 
-    __slots__ = ("_answer_seconds", "connection")
+    __slots__ = ("_answer_seconds", "_packet_bytes_max", "connection")
 
-    def __init__(self, connection: Connection, answer_seconds: float) -> None:
+    def __init__(
+        self, connection: Connection, answer_seconds: float, packet_bytes_max: int | None = None
+    ) -> None:
         self.connection = connection
         self._answer_seconds = answer_seconds
+        self._packet_bytes_max = packet_bytes_max
 
     @property
     def is_open(self) -> bool:
@@ -71,11 +77,17 @@ class MysqlSession:
         return self.is_open and bool(self.connection.get_transaction_status())
 
     async def run(self, statement: str, *arguments: object) -> tuple[int, list[MysqlRow]]:
-        """The number of rows touched (or found), and the rows. Raises DRIVER_ERRORS, ValueError."""
+        """The number of rows touched (or found), and the rows.
+
+        Raises DRIVER_ERRORS, ValueError; PermanentError, unsent, for more than the server takes.
+        """
+        rendered = render(statement, arguments)
+        if self._packet_bytes_max is not None:
+            check_packet(rendered, self._packet_bytes_max)
         # Not the driver's own read_timeout: on Python 3.11 its wait_for() swallows a cancellation
         # that comes together with the answer, and a loop that was cancelled would run on.
         async with asyncio.timeout(self._answer_seconds), self.connection.cursor() as cursor:
-            count = await cursor.execute(render(statement, arguments))
+            count = await cursor.execute(rendered)
             description: tuple[Any, ...] | None = cursor.description  # None without a result
             if description is None:
                 return count, []
@@ -95,6 +107,21 @@ class MysqlSession:
         """Say goodbye and close."""
         with suppress(*DRIVER_ERRORS):
             await self.connection.ensure_closed()
+
+
+def check_packet(statement: str, bytes_max: int) -> None:
+    """Raise PermanentError for a statement that the server would end the connection for.
+
+    It may do so in the middle of it, which looks like an outage: then nobody would give up.
+    """
+    if len(statement) * _CHARACTER_BYTES_MAX < bytes_max:
+        return
+    size = len(statement.encode(errors="surrogateescape")) + _COMMAND_BYTES
+    if size >= bytes_max:
+        raise PermanentError(
+            f"a statement of {size} bytes is too large for this server, whose max_allowed_packet "
+            f"is {bytes_max}"
+        )
 
 
 def utc(text: str) -> datetime | str:

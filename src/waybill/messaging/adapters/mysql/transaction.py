@@ -16,7 +16,7 @@ from waybill.messaging.adapters.mysql.errors import DRIVER_ERRORS, outcome_is_un
 from waybill.messaging.core import crash_points
 from waybill.messaging.core.at_once import RunsAtOnce
 from waybill.messaging.core.commit_acts import CommitActs, cannot, refuse_control
-from waybill.messaging.core.errors import MessagingError, OutcomeUnknownError
+from waybill.messaging.core.errors import MessagingError, OutcomeUnknownError, PermanentError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -83,7 +83,7 @@ class MysqlTransaction(RunsAtOnce):
                 self._begun = True
                 await self._session.run("BEGIN")
             result = await self._session.run(statement, *arguments)
-        except (*DRIVER_ERRORS, ValueError) as error:
+        except (*DRIVER_ERRORS, ValueError, PermanentError) as error:
             raise self._doom(error) from error
         if not self._session.is_in_transaction:
             # What stood among other statements cannot be taken back: stop here, loudly.
