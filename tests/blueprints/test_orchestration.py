@@ -22,6 +22,7 @@ from waybill.blueprints.orchestration_events import (
     OrderCancelled,
     OrderConfirmed,
     OrderCreated,
+    PaymentFailed,
     PaymentSucceeded,
     Shortage,
     StockRejected,
@@ -133,11 +134,18 @@ def test_a_record_has_the_documented_headers() -> None:
 def test_answers_are_written_as_documented() -> None:
     """The document's members first; `items` tells inventory what to hold."""
     paid = PaymentSucceeded(
-        order_id=ORDER, payment_id=PAYMENT, amount=Decimal(2400), currency="LKR", items=(HELD,)
+        order_id=ORDER,
+        payment_id=PAYMENT,
+        amount=Decimal(2400),
+        currency="LKR",
+        items=(HELD,),
+        provider="Stripe",
+        auth_code="A1B2C3",
     )
     data = written(paid)["data"]
     assert list(data)[:5] == ["orderId", "paymentId", "amount", "provider", "authCode"]
     assert (data["paymentId"], data["amount"]) == (f"pay_{PAYMENT}", 2400)
+    assert (data["provider"], data["authCode"]) == ("Stripe", "A1B2C3")
     assert data["items"] == [{"sku": "SKU-123", "qty": 2}]
     reserved = contracts.StockReserved(
         order_id=ORDER, items=(HELD,), total_amount=Decimal(0), currency="XXX"
@@ -179,14 +187,18 @@ def test_both_endings_are_one_event() -> None:
 
 def test_refusals_are_written_as_decided() -> None:
     """Contracts 7: PaymentFailed and InventoryFailed with all of their members, reason too."""
-    refused = contracts.PaymentFailed(
-        order_id=ORDER, reason=Reason.PAYMENT_REFUSED, amount=Decimal(2400), detail="no"
+    refused = PaymentFailed(
+        order_id=ORDER,
+        reason=Reason.PAYMENT_REFUSED,
+        amount=Decimal(2400),
+        provider="Stripe",
+        detail="no",
     )
     assert written(refused)["data"] == {
         "orderId": f"ord_{ORDER}",
         "amount": 2400,
         "reason": "payment_refused",
-        "provider": "simulated",
+        "provider": "Stripe",
         "detail": "no",
     }
     rejected = StockRejected(
@@ -204,9 +216,10 @@ def test_refusals_are_written_as_decided() -> None:
 @pytest.mark.parametrize(
     "event",
     [
-        contracts.PaymentFailed(
+        PaymentFailed(
             order_id=ORDER, reason=Reason.PAYMENT_REFUSED, amount=Decimal(2400), detail="no"
         ),
+        PaymentSucceeded(order_id=ORDER, payment_id=PAYMENT, amount=Decimal(2400), currency="LKR"),
         contracts.RefundRequested(
             order_id=ORDER,
             payment_id=PAYMENT,
@@ -264,6 +277,7 @@ def test_the_documents_examples_are_read_without_headers() -> None:
     event = codec().decode(message)
     assert isinstance(event, PaymentSucceeded)
     assert event.amount == Decimal(2400)
+    assert (event.provider, event.auth_code) == ("Stripe", "A1B2C3")
     with pytest.raises(PermanentError, match="has no items"):
         wants(event)
 

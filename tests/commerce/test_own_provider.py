@@ -34,6 +34,8 @@ class Money(msgspec.Struct, frozen=True):
 class Vouchers:
     """Takes payment in vouchers: an order's key is used once, and remembered with its answer."""
 
+    name = "vouchers"
+
     def __init__(self, blocked: set[UUID]) -> None:
         self._blocked = blocked
         self._charges: dict[str, tuple[Money, Outcome]] = {}

@@ -23,6 +23,7 @@ from waybill.commerce.contracts import (
 )
 from waybill.commerce.payments.domain import (
     CHARGE,
+    REFERENCE_CHARS_MAX,
     REFUND,
     Captured,
     ChargeRequest,
@@ -32,6 +33,7 @@ from waybill.commerce.payments.domain import (
     RefundRequest,
     charge_settled,
     decide,
+    reference_of,
     refund_settled,
     succeeded,
 )
@@ -51,13 +53,32 @@ refund = RefundRequested(order_id=ORDER, amount=TOTAL, reason=Reason.CUSTOMER_CA
 @pytest.mark.parametrize("with_lines", [False, True])
 def test_a_charge_keeps_the_orders_lines_where_it_is_said_so(with_lines: bool) -> None:  # noqa: FBT001 - a table
     """Whatever tells of the capture: how it is told and what it is told with are two things."""
-    told = Captured(lambda request: succeeded(request), with_lines=with_lines)  # noqa: PLW0108 - another function
+    told = Captured(lambda *told: succeeded(*told), with_lines=with_lines).by("shop")  # noqa: PLW0108 - another function
     asked = decide({}, [received(reserved)], now=NOW, new_id=new_ids(), captured=told)
     (delivery,) = asked.deliveries
     request = msgspec.json.decode(delivery.request, type=ChargeRequest)
     kept = [(item.product_id, item.quantity) for item in request.items]
     assert kept == ([(item.product_id, item.quantity) for item in ASK.items] if with_lines else [])
     assert request.not_after == (NOT_AFTER if with_lines else None)
+    assert request.provider == ("shop" if with_lines else "")
+
+
+@pytest.mark.parametrize(
+    ("result", "shown"),
+    [
+        (b"ch_1", "ch_1"),
+        ("Zürich 7".encode(), "Zürich 7"),
+        (b"x" * REFERENCE_CHARS_MAX, "x" * REFERENCE_CHARS_MAX),
+        (b"", ""),
+        (b"x" * (REFERENCE_CHARS_MAX + 1), ""),
+        (b"ch_1\n", ""),
+        (b"ch\0", ""),
+        (b"\xff", ""),
+    ],
+)
+def test_a_reference_is_shown_as_it_is_or_not_at_all(result: bytes, shown: str) -> None:
+    """What is no short line of text is nothing that an event can show, and never a part of it."""
+    assert reference_of(result) == shown
 
 
 class Books:

@@ -21,6 +21,15 @@ def test_without_an_address_it_is_the_simulator() -> None:
     assert ProviderSettings.from_environment({"PAYMENT_PROVIDER_URL": " "}) is None
 
 
+def test_events_call_it_by_the_name_that_it_is_given() -> None:
+    """Else by how it is reached."""
+    named = ProviderSettings.from_environment({**URL, "PAYMENT_PROVIDER_NAME": "Stripe"})
+    unnamed = ProviderSettings.from_environment(URL)
+    assert named is not None
+    assert unnamed is not None
+    assert (named.name, unnamed.name) == ("Stripe", "http")
+
+
 def test_token_and_secrets_are_read_and_never_shown(tmp_path: Path) -> None:
     """The token from its file; of webhooks the new secret and the old one."""
     file = tmp_path / "token"
@@ -47,6 +56,11 @@ def test_token_and_secrets_are_read_and_never_shown(tmp_path: Path) -> None:
         ({"PAYMENT_WEBHOOK_SECRETS": SECRET}, "do nothing without PAYMENT_PROVIDER_URL"),
         ({**URL, "PAYMENT_WEBHOOK_SECRETS": "short"}, "webhook secret"),
         ({"PAYMENT_PROVIDER_URL": "pay.example"}, "give http"),
+        ({**URL, "PAYMENT_PROVIDER_NAME": "my bank"}, "PAYMENT_PROVIDER_NAME=my bank: .*stripe"),
+        (
+            {"PAYMENT_PROVIDER": "shop:make", "PAYMENT_PROVIDER_NAME": "shop"},
+            "PAYMENT_PROVIDER_NAME do nothing without PAYMENT_PROVIDER_URL",
+        ),
         ({**URL, "PAYMENT_PROVIDER": "shop:make"}, "are both set"),
         (
             {"PAYMENT_PROVIDER": "shop:make", "PAYMENT_PROVIDER_TOKEN": "a"},

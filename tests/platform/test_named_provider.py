@@ -35,6 +35,17 @@ class Short(Vouchers):
         return await super().charged(key, Decimal(1), "EUR")
 
 
+class Nameless(Vouchers):
+    """Called by what is no name."""
+
+    name = "our vouchers"
+
+
+def nameless() -> Vouchers:
+    """A class that events cannot call so."""
+    return Nameless(blocked=set())
+
+
 def short() -> Vouchers:
     """A class that cannot be called as the port says."""
     return Short(blocked=set())
@@ -77,6 +88,7 @@ async def test_it_is_what_the_factory_gives(name: str) -> None:
             f"{HERE}:short",
             r"the charged of Short is called with \(key, amount, currency\), and cannot be",
         ),
+        (f"{HERE}:nameless", 'a Nameless needs a name, .* name = "vouchers"'),
         (f"{HERE}:Half", "a Half without refund, refunded"),
     ],
 )

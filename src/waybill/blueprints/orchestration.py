@@ -16,6 +16,7 @@ from waybill.blueprints.orchestration_events import (
     OrderCancelled,
     OrderConfirmed,
     OrderCreated,
+    PaymentFailed,
     PaymentSucceeded,
     Shortage,
     StockRejected,
@@ -34,7 +35,6 @@ from waybill.commerce.contracts import (
     OrderCancelRequested,
     OrderPaid,
     OrderProcessing,
-    PaymentFailed,
     PaymentRefunded,
     Reason,
     RefundRequested,
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from waybill.commerce.inventory.domain import Reservation
     from waybill.commerce.orchestrator.domain import Saga
     from waybill.commerce.orders.domain import Order
-    from waybill.commerce.payments.domain import ChargeRequest
+    from waybill.commerce.payments.domain import ChargeRequest, Payment
 
 TOPICS: dict[str, tuple[type[Event], ...]] = {
     topic: tuple(event for form in FORMS if form.topic == topic for event in form.events)
@@ -181,7 +181,7 @@ def charges(event: object) -> OrderTerms | None:
     return event if isinstance(event, contracts.OrderCreated) else None
 
 
-def _captured(request: ChargeRequest) -> PaymentSucceeded:
+def _captured(request: ChargeRequest, reference: str) -> PaymentSucceeded:
     return PaymentSucceeded(
         order_id=request.order_id,
         payment_id=request.payment_id,
@@ -189,6 +189,18 @@ def _captured(request: ChargeRequest) -> PaymentSucceeded:
         currency=request.currency,
         items=request.items,
         not_after=request.not_after,
+        provider=request.provider,
+        auth_code=reference,
+    )
+
+
+def _refused(payment: Payment) -> PaymentFailed:
+    return PaymentFailed(
+        order_id=payment.order_id,
+        reason=payment.reason or Reason.PAYMENT_REFUSED,
+        detail=payment.detail,
+        amount=payment.amount,
+        provider=payment.provider,
     )
 
 
@@ -253,7 +265,7 @@ ORCHESTRATION = Blueprint(
         },
         follows=FOLLOWED,
     ),
-    payments=Payments(charges=charges, captured=Captured(_captured, with_lines=True)),
+    payments=Payments(charges=charges, captured=Captured(_captured, _refused, with_lines=True)),
     stock=Stock(wants=wants, reject=_rejected, surface=sku_surface),
     orchestrator=ORCHESTRATION_OF_SAGAS,
     workload=workload.SEED_004,

@@ -41,16 +41,30 @@ class OrderCancelled(contracts.OrderCancelled, frozen=True, kw_only=True):
 
 
 class PaymentSucceeded(contracts.PaymentSucceeded, frozen=True, kw_only=True):
-    """With the lines, so that inventory can reserve them, and until when."""
+    """With the lines, so that inventory can reserve them, until when, and who captured as what.
+
+    `auth_code` is the provider's own name of the capture; "" if it gave none.
+    """
 
     items: tuple[SkuLine, ...] = ()
     currency: Currency
     not_after: Instant | None = None
+    provider: str = ""
+    auth_code: str = ""
 
     @property
     def total_amount(self) -> Decimal:
         """What was paid is the order's total."""
         return self.amount
+
+
+class PaymentFailed(contracts.PaymentFailed, frozen=True, kw_only=True):
+    """By payments: nothing was captured and nothing will be; with whose charge it was.
+
+    "" if none was ever owed.
+    """
+
+    provider: str = ""
 
 
 class Shortage(msgspec.Struct, frozen=True):

@@ -27,6 +27,7 @@ from waybill.blueprints.orchestration_events import (
     OrderCancelled,
     OrderConfirmed,
     OrderCreated,
+    PaymentFailed,
     PaymentSucceeded,
     StockRejected,
     id_of,
@@ -48,10 +49,7 @@ ORDER_EVENTS, PAYMENT_EVENTS, INVENTORY_EVENTS = (
     "payment.events",
     "inventory.events",
 )
-PROVIDER = "simulated"
-"""The document's example says Stripe; who really captured is the provider's own ledger's matter."""
 WAREHOUSE = "WH-01"
-AUTH_CODE_LETTERS = 6
 
 _NOTHING = Decimal(0)
 
@@ -89,8 +87,8 @@ def _write_succeeded(event: PaymentSucceeded) -> Succeeded:
         order_id=_shown(event.order_id),
         payment_id=f"{PAYMENT_PREFIX}{event.payment_id}",
         amount=event.amount,
-        provider=PROVIDER,
-        auth_code=event.payment_id.hex[-AUTH_CODE_LETTERS:].upper(),
+        provider=event.provider,
+        auth_code=event.auth_code,
         currency=event.currency,
         items=_held(event.items),
         not_after=event.not_after,
@@ -105,25 +103,28 @@ def _read_succeeded(data: Succeeded) -> PaymentSucceeded:
         items=tuple([_line(each.sku, each.qty, _NOTHING) for each in data.items]),
         currency=data.currency,
         not_after=data.not_after,
+        provider=data.provider,
+        auth_code=data.auth_code,
     )
 
 
-def _write_failed(event: contracts.PaymentFailed) -> Failed:
+def _write_failed(event: PaymentFailed) -> Failed:
     return Failed(
         order_id=_shown(event.order_id),
         amount=event.amount,
         reason=event.reason,
-        provider=PROVIDER,
+        provider=event.provider,
         detail=event.detail,
     )
 
 
-def _read_failed(data: Failed) -> contracts.PaymentFailed:
-    return contracts.PaymentFailed(
+def _read_failed(data: Failed) -> PaymentFailed:
+    return PaymentFailed(
         order_id=order_id_of(data.order_id),
         reason=data.reason,
         detail=data.detail and _text(data.detail),
         amount=None if data.amount is None else _amount(data.amount),
+        provider=data.provider,
     )
 
 
@@ -296,7 +297,7 @@ FORMS = (
         _read_succeeded,
     ),
     Form(
-        (contracts.PaymentFailed,),
+        (PaymentFailed,),
         PAYMENT_EVENTS,
         "PaymentFailed",
         Failed,

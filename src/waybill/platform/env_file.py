@@ -30,7 +30,12 @@ SMTP: Final = {
 }
 """Seed 004's names, and how mail is encrypted. Empty hosts: no cache, and mails go to the log."""
 
-PROVIDER: Final = ("PAYMENT_PROVIDER_URL", "PAYMENT_PROVIDER_TOKEN", "PAYMENT_WEBHOOK_SECRETS")
+PROVIDER: Final = (
+    "PAYMENT_PROVIDER_URL",
+    "PAYMENT_PROVIDER_NAME",
+    "PAYMENT_PROVIDER_TOKEN",
+    "PAYMENT_WEBHOOK_SECRETS",
+)
 NOTIFIED: Final = ("NOTIFY_URL", "NOTIFY_TOKEN")
 
 DATABASES: Final = (*SERVICES, "orchestrator")

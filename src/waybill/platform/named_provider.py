@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from waybill.commerce.payments.outside import FACTORY
+from waybill.commerce.payments.provider import NAME, is_name
 from waybill.messaging.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -53,6 +54,11 @@ async def made_by(name: str) -> PaymentProvider:
                 f"{FACTORY}={name}: the {method} of {type(made).__name__} is called with "
                 f"({', '.join(given)}), and cannot be ({PAGE})"
             )
+    if not is_name(getattr(made, "name", None)):
+        raise ConfigurationError(
+            f"{FACTORY}={name}: a {type(made).__name__} needs a name, which events call it by: "
+            f'give the class one, as in name = "vouchers" ({NAME}; {PAGE})'
+        )
     return cast("PaymentProvider", made)
 
 

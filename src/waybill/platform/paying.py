@@ -71,13 +71,17 @@ async def _outside(shop: Workshop, chosen: ProviderSettings) -> Provider:
     ports = shop.messaging.ports
     provider: PaymentProvider
     if chosen.client is not None:
-        provider = HttpProvider(chosen.client)
+        provider = HttpProvider(chosen.client, name=chosen.name)
     else:
         provider = await made_by(chosen.factory)
     webhooks = None
     if chosen.webhooks is not None:
         notices = ProviderNotices(
-            ports, deliveries=shop.messaging.deliveries, provider=provider, counters=shop.metrics
+            ports,
+            deliveries=shop.messaging.deliveries,
+            provider=provider,
+            counters=shop.metrics,
+            captured=shop.blueprint.payments.captured.by(provider.name),
         )
         webhooks = webhook_surface(notices, chosen.webhooks, now=ports.clock.now)
     clients = (provider,) if isinstance(provider, Closable) else ()

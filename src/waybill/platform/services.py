@@ -236,15 +236,14 @@ async def build_inventory(shop: Workshop) -> Built:
 
 
 async def build_payment(shop: Workshop) -> Built:
-    """Charges and refunds as deliveries to the simulated provider."""
+    """Charges and refunds as deliveries to a payment provider."""
     messaging, ports, settings = shop.messaging, shop.messaging.ports, shop.settings
     provider = await provider_of(shop)
     charge, refund = ChargeCalls(provider.port), RefundCalls(provider.port)
+    captured = shop.blueprint.payments.captured.by(provider.port.name)
     waiting = Waiting(ports.clock)
     settled, refunded = (
-        payment_handlers.ChargesSettled(
-            shop.metrics, shop.blueprint.payments.captured, tell=waiting.tell
-        ),
+        payment_handlers.ChargesSettled(shop.metrics, captured, tell=waiting.tell),
         payment_handlers.RefundsSettled(),
     )
     policy = DeliveryPolicy(concurrency_max=settings.batch_size_max)
@@ -272,7 +271,7 @@ async def build_payment(shop: Workshop) -> Built:
         deliveries=messaging.deliveries,
         new_id=ports.new_id,
         asked_by=shop.blueprint.payments.charges,
-        captured=shop.blueprint.payments.captured,
+        captured=captured,
     )
     shop.consume(handler.handle)
     surfaces = [payment_api.surface(reads=PaymentPages(ports.database))]

@@ -15,7 +15,7 @@ from waybill.messaging.core.outcome import Delivered, Refused
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from waybill.commerce.contracts import Event, PaymentSucceeded
+    from waybill.commerce.contracts import Event
 
 
 class PaymentState(NamedTuple):
@@ -111,14 +111,14 @@ class PaymentActor:
     def _owed(self, state: PaymentState, *, late: bool) -> Iterable[Move]:
         if state.cancelled or late:
             why = "cancelled" if state.cancelled else "deadline"
-            yield Move(f"the charge is not made: {why}", Kind.DUE, _refused(state, why))
+            yield Move(f"the charge is not made: {why}", Kind.DUE, self._refused(state, why))
         else:
             yield Move("the provider is called", Kind.DUE, Result(state._replace(charge="called")))
 
     def _called(self, state: PaymentState) -> Iterable[Move]:
         yield Move("the provider captures", Kind.DUE, self._capture(state))
         if not state.captured:
-            yield Move("the provider refuses", Kind.DUE, _refused(state, "declined"))
+            yield Move("the provider refuses", Kind.DUE, self._refused(state, "declined"))
         if state.unknowns:
             lost = state._replace(charge="unknown", unknowns=state.unknowns - 1)
             yield Move(
@@ -132,10 +132,10 @@ class PaymentActor:
             yield Move("the lease of the call is lost", Kind.DUE, Result(stray))
 
     def _capture(self, state: PaymentState) -> Result:
-        request = _charge_of(state.asked)
-        return _settled(
-            state._replace(captured=True), Delivered(), lambda: self._captured.tell(request)
-        )
+        return _settled(state._replace(captured=True), Delivered(), self._captured)
+
+    def _refused(self, state: PaymentState, why: str) -> Result:
+        return _settled(state, Refused(why), self._captured)
 
     def _unknown(self, state: PaymentState) -> Iterable[Move]:
         if state.captured:
@@ -155,20 +155,17 @@ _charge_of = msgspec.json.Decoder(payments.ChargeRequest).decode
 def _settled(
     state: PaymentState,
     settlement: Delivered | Refused,
-    tell: Callable[[], PaymentSucceeded] | None = None,
+    captured: payments.Captured,
 ) -> Result:
     if state.payment is None:
         raise ViolationError("a charge is settled that is not in the books")
-    done = payments.charge_settled(state.payment, settlement, tell)
+    asked = state.asked
+    done = payments.charge_settled(state.payment, settlement, captured, lambda: _charge_of(asked))
     if done is None:
         return Result(state._replace(charge="settled"))
     payment, publication = done
     after = state._replace(charge="settled", payment=_uncounted(payment))
     return Result(after, (publication.event,))
-
-
-def _refused(state: PaymentState, why: str) -> Result:
-    return _settled(state, Refused(why))
 
 
 def _refunded(state: PaymentState) -> Result:

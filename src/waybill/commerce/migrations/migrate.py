@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 REVISIONS = {
     "order": tuple(f"order_{number:04}" for number in range(1, 9)),
     "inventory": ("inventory_0001", "inventory_0002", "inventory_0003"),
-    "payment": ("payment_0001", "payment_0002"),
+    "payment": ("payment_0001", "payment_0002", "payment_0003"),
     "notification": ("notification_0001", "notification_0002", "notification_0003"),
     "provider": ("provider_0001",),
     "orchestrator": ("orchestrator_0001", "orchestrator_0002"),

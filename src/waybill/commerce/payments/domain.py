@@ -6,7 +6,7 @@ Cancelled and refused rows stay as tombstones, so that nothing late is ever char
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -43,6 +43,8 @@ CHARGE = "charge"
 REFUND = "refund"
 """Kinds of deliveries; the key is the order's id, so that each exists once an order."""
 
+REFERENCE_CHARS_MAX = 255
+
 DECLINED = "Payment declined by provider"
 _LATE = "The order's deadline passed before it was charged"
 _CANCELLED = "The order was cancelled before it was charged"
@@ -65,6 +67,7 @@ class Payment(msgspec.Struct, frozen=True):
     """The books of one order. `version` counts the events published about it.
 
     Amount and currency are None in the tombstone of an order that was never to be charged.
+    `provider` is whose charge it is, where it is kept, `reference` what they call the capture.
     """
 
     order_id: UUID
@@ -76,10 +79,15 @@ class Payment(msgspec.Struct, frozen=True):
     reason: Reason | None = None
     detail: str | None = None
     refund_id: UUID | None = None
+    provider: str = ""
+    reference: str = ""
 
 
 class ChargeRequest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What a charge's delivery carries; `items` where a capture asks for them to be held."""
+    """What a charge's delivery carries; `items` where a capture asks for them to be held.
+
+    With them stands the name of the provider that was to make it when it was owed.
+    """
 
     order_id: UUID
     payment_id: UUID
@@ -87,6 +95,7 @@ class ChargeRequest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=T
     currency: str
     items: tuple[SkuLine, ...] = ()
     not_after: datetime | None = None
+    provider: str = ""
 
 
 class RefundRequest(msgspec.Struct, frozen=True, rename="camel"):
@@ -117,23 +126,54 @@ def charges(event: object) -> OrderTerms | None:
     return event if isinstance(event, StockReserved) else None
 
 
-def succeeded(request: ChargeRequest) -> PaymentSucceeded:
+def succeeded(request: ChargeRequest, reference: str) -> PaymentSucceeded:  # noqa: ARG001 - a Tell
     """With its amount, and no lines."""
     return PaymentSucceeded(
         order_id=request.order_id, payment_id=request.payment_id, amount=request.amount
     )
 
 
+def refused(payment: Payment) -> PaymentFailed:
+    """With its reason and amount."""
+    return PaymentFailed(
+        order_id=payment.order_id,
+        reason=payment.reason or Reason.PAYMENT_REFUSED,
+        detail=payment.detail,
+        amount=payment.amount,
+    )
+
+
 @dataclass(frozen=True)
 class Captured:
-    """How a capture is told. `with_lines`: the charge keeps the order's lines until then."""
+    """How a charge's end is told: a capture with the provider's reference, and a refusal.
 
-    tell: Callable[[ChargeRequest], PaymentSucceeded] = succeeded
+    `with_lines`: the charge keeps the order's lines until then, and its `provider`.
+    """
+
+    tell: Callable[[ChargeRequest, str], PaymentSucceeded] = succeeded
+    refused: Callable[[Payment], PaymentFailed] = refused
     with_lines: bool = False
+    provider: str = ""
+
+    def by(self, provider: str) -> Captured:
+        """The same of charges that this provider makes, where its name is kept."""
+        return replace(self, provider=provider) if self.with_lines else self
 
 
 CAPTURED: Final = Captured()
 """With its amount alone."""
+
+
+def reference_of(result: bytes) -> str:
+    """What a provider calls a capture; "" if it says nothing, or what is no short line of text.
+
+    Cut off, it would be the name of something else.
+    """
+    try:
+        text = result.decode()
+    except UnicodeDecodeError:
+        return ""
+    return text if text.isprintable() and len(text) <= REFERENCE_CHARS_MAX else ""
 
 
 class ChargeAsked(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,21 +242,25 @@ def outcomes_of(payment: Payment) -> int:
 def charge_settled(
     payment: Payment,
     settlement: Settlement,
-    tell: Callable[[], PaymentSucceeded] | None = None,
+    captured: Captured = CAPTURED,
+    request: Callable[[], ChargeRequest] | None = None,
 ) -> tuple[Payment, Publication] | None:
     """The row and the event after a charge's last outcome; None if it tells nothing new.
 
-    `tell` makes the event of a capture; without it, from the row.
+    `captured` makes the event, of a capture from its `request`; without one, from the row.
     """
     if isinstance(settlement, Delivered):
         if payment.status not in (PaymentStatus.PENDING, PaymentStatus.FAILED):
             return None
-        return _answered(_with(payment, PaymentStatus.SUCCEEDED), tell=tell)
+        reference = reference_of(settlement.result)
+        paid = _with(payment, PaymentStatus.SUCCEEDED, reference=reference)
+        return _answered(paid, captured=captured, request=request)
     if payment.status is not PaymentStatus.PENDING:
         return None
     reason = _REASONS.get(settlement.reason, Reason.PAYMENT_REFUSED)
     detail = settlement.detail or _DETAILS[reason]
-    return _answered(_with(payment, PaymentStatus.FAILED, reason=reason, detail=detail))
+    failed = _with(payment, PaymentStatus.FAILED, reason=reason, detail=detail)
+    return _answered(failed, captured=captured)
 
 
 def refund_settled(payment: Payment, settlement: Settlement) -> tuple[Payment, Publication] | None:
@@ -276,6 +320,7 @@ class _Batch:
                 PaymentStatus.PENDING,
                 amount=bill.total_amount,
                 currency=bill.currency,
+                provider=self._captured.provider,
             )
             self.written[payment.order_id] = payment
             self._owe(cause, CHARGE, self._asked(payment, bill), bill.not_after)
@@ -318,13 +363,15 @@ class _Batch:
         if not self._captured.with_lines:
             return request
         items = with_skus(bill.items, map(sku_of, bill.items))
-        return msgspec.structs.replace(request, items=items, not_after=bill.not_after)
+        return msgspec.structs.replace(
+            request, items=items, not_after=bill.not_after, provider=payment.provider
+        )
 
     def _repeat(self, cause: Message, known: Payment, bill: OrderTerms | None = None) -> None:
         """PENDING ones answer when their delivery settles."""
         if known.status is not PaymentStatus.PENDING:
-            tell = None if bill is None else partial(self._captured.tell, self._asked(known, bill))
-            payment, publication = _answered(known, cause, tell=tell)
+            request = None if bill is None else partial(self._asked, known, bill)
+            payment, publication = _answered(known, cause, captured=self._captured, request=request)
             self.written[payment.order_id] = payment
             self.publications.append(publication)
 
@@ -398,18 +445,14 @@ def _answered(
     payment: Payment,
     cause: Message | None = None,
     *,
-    tell: Callable[[], PaymentSucceeded] | None = None,
+    captured: Captured = CAPTURED,
+    request: Callable[[], ChargeRequest] | None = None,
 ) -> tuple[Payment, Publication]:
     """The event that tells this row's state, and the row that counts it."""
     version = payment.version + 1
     event: Event
     if payment.status is PaymentStatus.FAILED:
-        event = PaymentFailed(
-            order_id=payment.order_id,
-            reason=payment.reason or Reason.PAYMENT_REFUSED,
-            detail=payment.detail,
-            amount=payment.amount,
-        )
+        event = captured.refused(payment)
     elif payment.amount is None:
         raise AssertionError("a captured payment has an amount")
     elif payment.status is PaymentStatus.REFUNDED and payment.refund_id is not None:
@@ -419,8 +462,8 @@ def _answered(
             amount=payment.amount,
             refund_id=payment.refund_id,
         )
-    elif tell is not None:
-        event = tell()
+    elif request is not None:
+        event = captured.tell(request(), payment.reference)
     else:
         event = PaymentSucceeded(
             order_id=payment.order_id, payment_id=payment.payment_id, amount=payment.amount
@@ -436,6 +479,7 @@ def _with(
     reason: Reason | None = None,
     detail: str | None = None,
     refund_id: UUID | None = None,
+    reference: str = "",
 ) -> Payment:
     return msgspec.structs.replace(
         payment,
@@ -443,4 +487,5 @@ def _with(
         reason=reason,
         detail=detail,
         refund_id=refund_id or payment.refund_id,
+        reference=reference or payment.reference,
     )

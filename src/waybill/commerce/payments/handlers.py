@@ -158,7 +158,7 @@ class ChargesSettled(_Settled):
 
     def _answer(self, payment: Payment, delivery: Delivery, settlement: Settlement) -> _Answer:
         request = delivery.request
-        return charge_settled(payment, settlement, lambda: self._captured.tell(_charge_of(request)))
+        return charge_settled(payment, settlement, self._captured, lambda: _charge_of(request))
 
 
 class RefundsSettled(_Settled):

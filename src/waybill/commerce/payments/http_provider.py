@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from waybill.messaging.core.outcome import Outcome, QueryOutcome
 
 CHARGES, REFUNDS = "/charges", "/refunds"
+DEFAULT_NAME = "http"
 DETAIL_CHARS_MAX = 200
 _SERVER_ERRORS = HTTPStatus.INTERNAL_SERVER_ERROR
 
@@ -66,7 +67,8 @@ _OPEN = {HTTPStatus.CONFLICT, HTTPStatus.REQUEST_TIMEOUT}
 class HttpProvider:
     """A `PaymentProvider` that speaks the documented REST contract. `close` it at the end."""
 
-    def __init__(self, settings: ClientSettings) -> None:
+    def __init__(self, settings: ClientSettings, *, name: str = DEFAULT_NAME) -> None:
+        self.name = name
         self._client = OutsideClient(settings)
 
     async def close(self) -> None:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from waybill.commerce.payments.domain import CHARGE, REFUND
+from waybill.commerce.payments.domain import CAPTURED, CHARGE, REFUND
 from waybill.commerce.payments.handlers import ChargesSettled, RefundsSettled
 from waybill.messaging.core.errors import TransientError
 from waybill.messaging.core.outcome import Delivered, Refused
 
 if TYPE_CHECKING:
+    from waybill.commerce.payments.domain import Captured
     from waybill.commerce.payments.provider import PaymentProvider
     from waybill.commerce.publishing import Counters
     from waybill.messaging.core.outcome import QueryOutcome
@@ -59,7 +60,7 @@ _asked = msgspec.json.Decoder(_Asked).decode
 
 
 class ProviderNotices:
-    """Takes notices whose signature was verified."""
+    """Takes notices whose signature was verified. `captured`: as the charges' own calls tell it."""
 
     def __init__(
         self,
@@ -68,11 +69,13 @@ class ProviderNotices:
         deliveries: Deliveries,
         provider: PaymentProvider,
         counters: Counters,
+        captured: Captured = CAPTURED,
     ) -> None:
         self._ports = ports
         self._deliveries = deliveries
         self._provider = provider
         self._counters = counters
+        self._captured = captured
 
     async def take(self, notice: Notice) -> str:
         """Settle the call that it tells of; what was done with it, for the log.
@@ -110,7 +113,8 @@ class ProviderNotices:
 
     async def _settle(self, kind: str, delivery: Delivery, told: Settlement) -> bool:
         """As the deliverer does: lock, record, and tell if this decided it (protocol C3, M6)."""
-        effects = ChargesSettled(self._counters) if kind == CHARGE else RefundsSettled()
+        charges = kind == CHARGE
+        effects = ChargesSettled(self._counters, self._captured) if charges else RefundsSettled()
         async with self._ports.database.transaction() as transaction:
             unit = self._ports.unit(transaction)
             await effects.lock(unit, [delivery])

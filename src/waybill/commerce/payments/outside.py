@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from waybill.commerce.http.client import ClientSettings
+from waybill.commerce.payments.http_provider import DEFAULT_NAME
+from waybill.commerce.payments.provider import is_name
 from waybill.commerce.payments.webhook import WebhookSettings
 from waybill.messaging.core.errors import ConfigurationError
 from waybill.messaging.secret import FILE, secret_of
@@ -18,9 +20,10 @@ from waybill.messaging.secret import FILE, secret_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FACTORY, URL, TOKEN, CA_FILE, SECRETS = (
+FACTORY, URL, NAMED, TOKEN, CA_FILE, SECRETS = (
     "PAYMENT_PROVIDER",
     "PAYMENT_PROVIDER_URL",
+    "PAYMENT_PROVIDER_NAME",
     "PAYMENT_PROVIDER_TOKEN",
     "PAYMENT_PROVIDER_CA_FILE",
     "PAYMENT_WEBHOOK_SECRETS",
@@ -32,6 +35,8 @@ class ProviderSettings:
     """Where the provider is, or what makes it; whose webhooks are believed (None: nobody's)."""
 
     client: ClientSettings | None = field(default=None, repr=False)
+    name: str = DEFAULT_NAME
+    """What events call the one over HTTP."""
     factory: str = ""
     """`module:name` of what makes it, if it is a class in this process."""
     webhooks: WebhookSettings | None = field(default=None, repr=False)
@@ -53,13 +58,19 @@ class ProviderSettings:
         webhooks = WebhookSettings(secrets=secrets) if secrets else None
         if FACTORY in given:
             return cls(factory=given[FACTORY], webhooks=webhooks)
+        name = given.get(NAMED, DEFAULT_NAME)
+        if not is_name(name):
+            raise ConfigurationError(
+                f"{NAMED}={name}: events call the provider so; write a name such as stripe, "
+                "1 to 32 letters, digits, dots, dashes and underscores"
+            )
         client = ClientSettings(
             url=given[URL],
             token=secret_of(given, TOKEN).strip(),
             ca_file=given.get(CA_FILE, ""),
             connections_max=connections_max,
         )
-        return cls(client=client, webhooks=webhooks)
+        return cls(client=client, name=name, webhooks=webhooks)
 
 
 def _refuse_useless(given: Mapping[str, str]) -> None:
@@ -67,7 +78,7 @@ def _refuse_useless(given: Mapping[str, str]) -> None:
         raise ConfigurationError(f"{FACTORY} and {URL} are both set: one provider takes the money")
     if URL in given:
         return
-    useless = [TOKEN, TOKEN + FILE, CA_FILE]
+    useless = [NAMED, TOKEN, TOKEN + FILE, CA_FILE]
     if FACTORY not in given:
         useless += [SECRETS, SECRETS + FILE]
     if lonely := [name for name in useless if name in given]:

@@ -6,6 +6,7 @@ A provider of one's own implements `PaymentProvider` and passes
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     from waybill.messaging.core.outcome import Outcome, QueryOutcome
     from waybill.messaging.core.ports import Delivery
+
+NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,31}"
+"""How a provider may be called."""
 
 _charge_of = msgspec.json.Decoder(ChargeRequest).decode
 _refund_of = msgspec.json.Decoder(RefundRequest).decode
@@ -32,10 +36,14 @@ class PaymentProvider(Protocol):
     with the same key. It never blocks the event loop.
     """
 
+    @property
+    def name(self) -> str:
+        """What events call it, so nothing secret: see NAME. The same as long as it is used."""
+
     async def charge(self, key: str, amount: Decimal, currency: str, order_id: UUID) -> Outcome:
         """Capture once a key. A repeated key gets the first answer; with other money, Refused.
 
-        Delivered holds the provider's own name of the charge.
+        Delivered holds the provider's own name of the charge. Events may show it: nothing personal.
         """
 
     async def refund(self, key: str, charge_key: str, amount: Decimal, currency: str) -> Outcome:
@@ -50,6 +58,11 @@ class PaymentProvider(Protocol):
 
     async def refunded(self, key: str, amount: Decimal, currency: str) -> QueryOutcome:
         """What became of a refund; as `charged`."""
+
+
+def is_name(given: object) -> bool:
+    """Whether a provider may be called so."""
+    return isinstance(given, str) and re.fullmatch(NAME, given) is not None
 
 
 class ChargeCalls:

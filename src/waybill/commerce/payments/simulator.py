@@ -54,6 +54,8 @@ class SimulatorSettings:
 class SimulatedProvider:
     """A `PaymentProvider`. Captures, declines and refunds. `loops` must run while it is used."""
 
+    name = "simulated"
+
     def __init__(
         self,
         database: Database,

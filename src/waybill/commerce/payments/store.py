@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from waybill.commerce.contracts import Reason
-from waybill.commerce.payments.domain import Payment, PaymentStatus, outcomes_of
+from waybill.commerce.payments.domain import Payment, PaymentStatus, outcomes_of, reference_of
 from waybill.commerce.payments.views import PaymentView
 
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 # A payment is its charge's delivery, and the function locks before it loads (protocol C2, C3).
 _LOCK = """
-SELECT order_id, payment_id, status, version, amount, currency, reason, detail, refund_id
+SELECT order_id, payment_id, status, version, amount, currency, reason, detail, refund_id,
+       provider, reference
 FROM app.lock_payments($1::uuid[])
 """
 
@@ -88,4 +89,6 @@ def _payment(row: Row) -> Payment:
         reason=Reason(reason) if reason else None,
         detail=row["detail"],
         refund_id=row["refund_id"],
+        provider=row["provider"] or "",
+        reference=reference_of(row["reference"] or b""),
     )

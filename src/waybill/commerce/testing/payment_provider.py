@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from waybill.commerce.payments.provider import is_name
 from waybill.messaging.core.identity import new_id
 from waybill.messaging.core.outcome import Delivered, NotFound, Refused, Unknown
 
@@ -69,6 +70,10 @@ class PaymentProviderContract:
     def accepted(self) -> Callable[[], Wanted]:
         """Gives a new charge that will be captured, at every call."""
         return lambda: Wanted(new_id())
+
+    async def test_it_has_a_name_that_events_can_show(self, provider: PaymentProvider) -> None:
+        """They say whose charge it was, so it is a short word."""
+        assert is_name(provider.name)
 
     async def test_a_repeated_charge_gets_the_first_answer(
         self, provider: PaymentProvider, accepted: Callable[[], Wanted]
