@@ -1,14 +1,16 @@
-"""The payment service as the platform builds it: its events say who really captured, and as what.
+"""Payments as the platform wires them: events say who captured, and as what; nobody waits in vain.
 
-Asked by its own outbox: topics that no source has are the service's own.
+The payment service is asked by its own outbox: topics that no source has are the service's own.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import secrets
+import time
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -17,19 +19,29 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 from tests.commerce.support import eventually
+from tests.commerce.test_orders_intake import request
 
+from waybill.blueprints.checkout import CHECKOUT, PROCESS
 from waybill.blueprints.orchestration import ORCHESTRATION
 from waybill.blueprints.orchestration_events import OrderCreated
+from waybill.commerce.orders.handlers import OrderHandler
+from waybill.commerce.orders.intake import OrderFlush, OrderIntake
+from waybill.commerce.orders.paying import OrderPayments
+from waybill.commerce.orders.request import Placed
 from waybill.commerce.payments.webhook import sign
 from waybill.commerce.payments.webhook_api import PATH as WEBHOOK
 from waybill.commerce.sku import SkuLine, made_id, product_of
 from waybill.commerce.testing.provider_server import ProviderServer
+from waybill.commerce.waiting import Waiting
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase
+from waybill.messaging.core.breaker import BreakerPolicy, BreakerState
 from waybill.messaging.core.identity import new_id
+from waybill.messaging.runtime.deliverer import Deliverer
 from waybill.messaging.service import MessagingService
 from waybill.platform.http.application import HttpParts, create_application
 from waybill.platform.http.health import Health
 from waybill.platform.metrics import ServiceMetrics
+from waybill.platform.paying import RequestPayments
 from waybill.platform.services import PLANS, Workshop
 from waybill.platform.settings import Settings
 
@@ -39,6 +51,8 @@ if TYPE_CHECKING:
     from tests.conftest import TestDatabases
 
     from waybill.commerce.contracts import Event
+    from waybill.commerce.orders.paying import PayingIntake
+    from waybill.messaging.core.breaker import Breaker
     from waybill.messaging.core.ports import Database
 
 SECRET = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
@@ -224,3 +238,67 @@ async def test_the_simulator_says_that_it_is_one(fresh: Callable[[str], str]) ->
     assert "provider" not in again["data"]
     assert "authCode" not in again["data"]
     assert again["data"]["paymentId"] == told[f"ord_{old.order_id}"]["paymentId"]
+
+
+WAIT_SECONDS = 30.0
+"""The longest that a request may wait for its payment: who waits in vain is seen."""
+
+
+@asynccontextmanager
+async def paying_orders(url: str) -> AsyncIterator[tuple[PayingIntake, Breaker]]:
+    """The intake of `checkout`, with the platform's own calls; and their breaker."""
+    name = PLANS["order"].name
+    messaging = MessagingService(name, url=url, codec=CHECKOUT.codec(), notify=False)
+    metrics = ServiceMetrics(name, version="test")
+    await messaging.connect()
+    shop = Workshop(
+        blueprint=CHECKOUT,
+        messaging=messaging,
+        metrics=metrics,
+        settings=Settings.load(payment_wait_seconds=WAIT_SECONDS),
+        provider_url="",
+    )
+    waiting = Waiting(messaging.ports.clock)
+    payments = OrderPayments(
+        messaging.ports,
+        process=PROCESS,
+        handler=OrderHandler(PROCESS, metrics, CHECKOUT.orders.makers),
+        contract=CHECKOUT.orders.contract,
+        waiting=waiting,
+    )
+    paid = RequestPayments(shop, payments, waiting)
+    flush = OrderFlush(
+        messaging.ports,
+        process=PROCESS,
+        deadline=timedelta(minutes=15),
+        counters=metrics,
+        begin=paid.begin,
+    )
+    intake = OrderIntake(flush, messaging.ports)
+    messaging.add(intake.loop)
+    messaging.start()
+    assert isinstance(payments.calls, Deliverer)
+    try:
+        yield paid.waited_for(intake), payments.calls.breaker
+    finally:
+        await messaging.stop()
+        await paid.close()
+
+
+async def test_whose_payment_is_turned_away_does_not_wait(fresh: Callable[[str], str]) -> None:
+    """Half open with its probes on their way, no call is made at this order's turn: 202 now."""
+    policy = BreakerPolicy()
+    async with paying_orders(fresh("order")) as (paying, breaker):
+        opened = time.monotonic() - policy.open_seconds
+        for _ in range(policy.calls_min):
+            permit = breaker.permit(opened)
+            assert permit is not None
+            breaker.record(permit, opened, failed=True, seconds=0.1)
+        probes = [breaker.permit(time.monotonic()) for _ in range(policy.half_open_calls)]
+        assert None not in probes
+        assert breaker.state(time.monotonic()) is BreakerState.HALF_OPEN
+        async with asyncio.timeout(WAIT_SECONDS / 2):
+            placed = await paying.place(request("turned-away"))
+        assert isinstance(placed, Placed)
+        assert placed.status == 202
+        assert breaker.calls["not_permitted"]
