@@ -142,6 +142,7 @@ class Mariadb:
             str(self._programs[program]),
             "--no-defaults",
             f"--datadir={self._directory / 'data'}",
+            f"--tmpdir={self._directory}",  # each that starts empties it of all temporary tables
             f"--user={pwd.getpwuid(os.getuid()).pw_name}",
             *arguments,
         ]

@@ -25,7 +25,7 @@ ONE = "SELECT order_id FROM app.notifications ORDER BY order_id LIMIT 1"
 def test_kind_a_holds_while_orders_flow_and_a_lie_is_named(
     make_platform: Callable[..., PlatformProcess],
 ) -> None:
-    """Issue item 1: status 0 under load and at rest, 1 with the row named, 2 if not quiescent."""
+    """Status 0 under load and at rest, 1 with the row named, 2 if not quiescent."""
     platform = make_platform(WAYBILL_PAYMENT_DELAY_SECONDS="0.2").start()
     platform.raise_stock()
     with Traffic(platform, gap_seconds=GAP_SECONDS) as traffic:
@@ -60,7 +60,7 @@ def test_kind_a_holds_while_orders_flow_and_a_lie_is_named(
 def test_what_cannot_run_says_so_in_one_line(
     make_platform: Callable[..., PlatformProcess], tmp_path: Path
 ) -> None:
-    """Issue item 1: status 2 and one clear line on stderr, nothing on stdout."""
+    """Status 2 and one clear line on stderr, nothing on stdout."""
     platform = make_platform()
     history = tmp_path / "history"
     history.write_text("no json\n")

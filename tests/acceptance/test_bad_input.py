@@ -139,7 +139,7 @@ def quiet(shared_platform: PlatformProcess) -> None:
 
 @pytest.mark.parametrize("name", MALFORMED)
 def test_what_is_no_json_is_refused(shared_platform: PlatformProcess, name: str) -> None:
-    """Issue item 5: what cannot be read is 400 malformed_json, whatever is wrong with it."""
+    """What cannot be read is 400 malformed_json, whatever is wrong with it."""
     assert_problem(post(shared_platform, MALFORMED[name]), 400, "malformed_json")
 
 
@@ -147,7 +147,7 @@ def test_what_is_no_json_is_refused(shared_platform: PlatformProcess, name: str)
 def test_a_wrong_value_is_refused_with_its_place(
     shared_platform: PlatformProcess, name: str
 ) -> None:
-    """Issue item 5, protocol I6: 400, and the pointer leads to the field."""
+    """Protocol I6: 400, and the pointer leads to the field."""
     body, pointer = INVALID[name]
     answer = post(shared_platform, body)
     if pointer is None:  # too long to be read as a number at all
@@ -168,7 +168,7 @@ def test_an_unusable_key_is_refused(shared_platform: PlatformProcess, name: str)
 
 
 def test_a_body_of_65_kilobytes_is_too_large(shared_platform: PlatformProcess) -> None:
-    """Issue item 5: 413, with a length and without one."""
+    """413, with a length and without one."""
     body = order(note="x" * 65 * 1024)
     assert_problem(post(shared_platform, body), 413, "body_too_large")
 

@@ -186,7 +186,7 @@ def await_letter(platform: PlatformProcess, service: str) -> None:
 def test_orders_are_held_to_the_price_list_and_customers_are_erased(
     checkout: PlatformProcess,
 ) -> None:
-    """Issue 7.5: 409 price_changed; 7.6: export, refusal while under way, erasure, clean books."""
+    """409 price_changed; export, refusal while under way, erasure, clean books."""
     account, token = signed_in(checkout)
     contact = f"{checkout.url(4)}/api/v1/contacts/{account}"
     put = checkout.client.put(contact, json={"email": "canary.post@example.org"}, headers=token)

@@ -106,7 +106,7 @@ def check(shown: str, blueprint: str) -> None:
 def test_the_demo_shows_every_outcome_and_leaves_nothing(
     data_directory: Path, blueprint: str
 ) -> None:
-    """Issue item 1: status 0 only if the sums hold; no process, port or file of it is left."""
+    """Status 0 only if the sums hold; no process, port or file of it is left."""
     check(played(data_directory.parent, blueprint), blueprint)
 
 

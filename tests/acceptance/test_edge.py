@@ -96,7 +96,7 @@ def test_a_customer_orders_through_the_gateway_and_sees_only_their_own(
 
 
 def test_a_key_of_before_tokens_were_on_is_found(platform: PlatformProcess) -> None:
-    """Issue 7: an old retry, now with a token, is no second order."""
+    """An old retry, now with a token, is no second order."""
     _, token = _signed_in(platform, "grace@example.org")
     again = _place(platform, token, key="old")
     assert (again.status_code, [again.json()]) == (201, OLD)

@@ -104,7 +104,7 @@ def test_the_description_is_served(shared_platform: PlatformProcess, offset: int
 def test_the_interactive_page_is_whole_and_ours(
     shared_platform: PlatformProcess, offset: int
 ) -> None:
-    """Issue item 2: every file that the page refers to is served here, none from elsewhere."""
+    """Every file that the page refers to is served here, none from elsewhere."""
     start = f"{shared_platform.url(offset)}/swagger-ui.html"
     page = shared_platform.client.get(start, follow_redirects=True)
     assert page.status_code == 200

@@ -58,7 +58,7 @@ def is_reserved(platform: PlatformProcess, order_id: str) -> bool:
 def test_two_platforms_run_side_by_side(
     slow: PlatformProcess, shared_platform: PlatformProcess
 ) -> None:
-    """Issue item 1: on ports and data of their own; neither knows the other's keys or orders."""
+    """On ports and data of their own; neither knows the other's keys or orders."""
     key = str(new_id())
     ours, theirs = slow.place(key), shared_platform.place(key)
     assert (ours.status_code, theirs.status_code) == (201, 201)

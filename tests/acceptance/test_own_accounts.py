@@ -23,7 +23,7 @@ ACCOUNTS = 6
 
 
 def test_accounts_and_gateway_run_by_themselves(data_directory: Path) -> None:
-    """Issue 7: provisioned by one command, each process with its own secrets and no other's."""
+    """Provisioned by one command, each process with its own secrets and no other's."""
     nowhere, base = data_directory / "nowhere", free_port_base()
     with EmbeddedPostgres(data_directory / "theirs") as server, ExitStack() as stack:
         everything = environment_of(server, "accounts") | {"WAYBILL_EDGE": "true"}

@@ -65,7 +65,7 @@ def refused(platform: PlatformProcess, *arguments: str, **environment: str) -> s
 def test_a_wrong_setting_is_named(
     stopped: PlatformProcess, name: str, text: str, told: str
 ) -> None:
-    """Issue item 5: the variable, its value and what is expected of it."""
+    """The variable, its value and what is expected of it."""
     endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"} if "OTEL" in name else {}
     line = refused(stopped, **endpoint, **{name: text})
     assert told in line
@@ -82,7 +82,7 @@ def test_prices_where_there_are_none_are_refused(new_platform: NewPlatform) -> N
 
 @pytest.mark.parametrize("arguments", [("up",), ("up", "--detach")])
 def test_a_port_in_use_is_named(stopped: PlatformProcess, arguments: tuple[str, ...]) -> None:
-    """Issue item 5: which one, and how to choose others."""
+    """Which one, and how to choose others."""
     with closing(socket.create_server(("127.0.0.1", stopped.port_base + 3))):
         line = refused(stopped, *arguments)
     assert str(stopped.port_base + 3) in line
@@ -121,7 +121,7 @@ def test_a_second_platform_on_the_same_data_is_refused(stopped: PlatformProcess)
 def test_a_newer_schema_is_refused(
     stopped: PlatformProcess, arguments: tuple[str, ...], service: str, spoil: str, repair: str
 ) -> None:
-    """Issue item 5: an older release does not touch what a newer one wrote."""
+    """An older release does not touch what a newer one wrote."""
     with EmbeddedPostgres(stopped.data):
         rows(stopped.data, service, spoil)
     try:
@@ -137,7 +137,7 @@ def test_a_newer_schema_is_refused(
 def test_a_database_that_does_not_start_is_told(
     stopped: PlatformProcess, arguments: tuple[str, ...]
 ) -> None:
-    """Issue item 5: PostgreSQL's own complaint, and where its log is."""
+    """PostgreSQL's own complaint, and where its log is."""
     configuration = stopped.data / "postgres" / "data" / "postgresql.conf"
     kept = configuration.read_text()
     configuration.write_text(kept + "\nno_such_parameter = on\n")
@@ -170,7 +170,7 @@ def spoilt_cluster(data: Path) -> None:
 def test_data_that_cannot_be_used_are_told(
     data_directory: Path, spoil: Callable[[Path], None], told: str
 ) -> None:
-    """Issue item 5: the directory is named, and nothing in it is changed."""
+    """The directory is named, and nothing in it is changed."""
     spoil(data_directory)
     platform = PlatformProcess(data_directory, port_base=free_port_base(), environment={})
     line = refused(platform)

@@ -1,4 +1,4 @@
-"""One trace over all four services, and log lines that can be found by it (issue item 7)."""
+"""One trace over all four services, and log lines that can be found by it."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_the_callers_trace_is_continued(platform: tuple[PlatformProcess, Traced]
 
 
 def test_log_lines_carry_correlation_and_trace(platform: tuple[PlatformProcess, Traced]) -> None:
-    """Issue item 7: the order's id and its trace are on the line of another service's call."""
+    """The order's id and its trace are on the line of another service's call."""
     running, traced = platform
     (line,) = traced.lines(running, MAIL + traced.order_id)
     assert line["service"] == "notification-service"

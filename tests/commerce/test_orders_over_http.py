@@ -132,7 +132,7 @@ async def test_first_requests_at_once_are_one_order(
 async def test_nothing_of_a_refused_request_is_stored(
     order: Service, orders: httpx2.AsyncClient
 ) -> None:
-    """Issue item 5, I02: a rejected request left no order, no key and no event."""
+    """I02: a rejected request left no order, no key and no event."""
     line = {"productId": str(MOUSE), "quantity": 1, "unitPrice": 1}
     bad: list[dict[str, Any]] = [
         {"items": []},
@@ -195,7 +195,7 @@ async def test_a_customer_cancels(orders: httpx2.AsyncClient) -> None:
 async def test_products_are_made_and_changed(
     inventory: Service, products: httpx2.AsyncClient
 ) -> None:
-    """Issue item 2: seeded products are there; a change of stock is a ledger entry."""
+    """Seeded products are there; a change of stock is a ledger entry."""
     listed = (await products.get("/api/products")).json()["items"]
     assert len(listed) == 5
     assert (listed[0]["name"], listed[0]["stock"]) == ("Wireless Mouse", 100)

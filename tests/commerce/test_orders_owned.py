@@ -54,7 +54,7 @@ async def test_an_order_is_shown_and_cancelled_for_its_owner_only(order: Service
 async def test_a_key_of_before_tokens_answers_the_same_request_and_no_other(
     order: Service,
 ) -> None:
-    """Issue 7: turning tokens on places no second order for an old retry."""
+    """Turning tokens on places no second order for an old retry."""
     flush = _flush(order)
     intake = OrderIntake(flush, order.ports)
     old, named = request("k-1"), request("k-2", scope="somebody")

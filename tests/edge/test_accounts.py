@@ -60,7 +60,7 @@ async def test_who_registers_can_log_in_and_is_a_customer(world: World) -> None:
 
 
 async def test_a_registration_is_published_without_its_address(world: World) -> None:
-    """Issue 7: account events go through the outbox as every other; I45: no e-mail in them."""
+    """Account events go through the outbox as every other; I45: no e-mail in them."""
     async with world.client() as client:
         account = await _registered(client)
         assert (await client.post("/register", json=ADA)).status_code == 409
@@ -141,7 +141,7 @@ async def test_attempts_are_limited_by_address(world: World) -> None:
 
 
 async def test_a_refresh_token_is_good_once_and_its_reuse_ends_the_session(world: World) -> None:
-    """Issue 7: rotated; reuse revokes the family, the newest token with it."""
+    """Rotated; reuse revokes the family, the newest token with it."""
     async with world.client() as client:
         await _registered(client)
         first, other = await _tokens(client), await _tokens(client)
@@ -298,7 +298,7 @@ async def test_every_forged_token_gets_one_and_the_same_answer(world: World) -> 
 
 
 async def test_keys_rotate_without_an_outage(world: World) -> None:
-    """Issue 7: a new key is published before it signs, the old one kept until its tokens end.
+    """A new key is published before it signs, the old one kept until its tokens end.
 
     A verifier that asks for keys every five minutes, and two processes of accounts, never
     refuse a living token; the old key is gone afterwards.

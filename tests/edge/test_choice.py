@@ -14,7 +14,7 @@ BOTH = {ACCOUNTS, GATEWAY}
 
 @pytest.mark.parametrize("name", BLUEPRINTS)
 def test_checkout_has_its_platform_core_and_the_others_by_one_setting(name: str) -> None:
-    """Issue 7: on for seed 002, one setting for the others, and one to turn it off."""
+    """On for seed 002, one setting for the others, and one to turn it off."""
     blueprint = BLUEPRINTS[name]
     decided = {
         given: with_edge(Settings.load(edge=given), blueprint) for given in (None, True, False)

@@ -241,7 +241,7 @@ async def test_what_belongs_to_one_connection_stays_there() -> None:
 
 
 async def test_correlation_and_trace_are_made_here_and_go_all_the_way() -> None:
-    """Issue 7: created here; a client's own are taken if they are well-formed."""
+    """Created here; a client's own are taken if they are well-formed."""
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     async with world() as w, w.client() as client:
         given = await client.get(

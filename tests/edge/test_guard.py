@@ -77,7 +77,7 @@ def test_every_route_of_every_blueprint_has_a_policy(blueprint: Any) -> None:  #
 
 
 def test_a_route_without_a_policy_fails_at_start_up() -> None:
-    """Issue 7: it is no matter of what a request finds."""
+    """It is no matter of what a request finds."""
     router = APIRouter()
     router.add_api_route("/api/forgotten", lambda: None, operation_id="forgotten")
     with pytest.raises(ConfigurationError, match="/api/forgotten"):
@@ -210,7 +210,7 @@ async def test_a_key_belongs_to_its_caller() -> None:
 
 
 async def test_turning_tokens_on_finds_the_keys_that_were_used_before() -> None:
-    """Issue 7: no second order for an old retry; another payload or customer is a new one."""
+    """No second order for an old retry; another payload or customer is a new one."""
     before = make_edge()
     async with before.client() as client:
         placed = await _place(client, {}, customer=SUBJECT)

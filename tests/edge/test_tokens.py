@@ -62,7 +62,7 @@ async def test_clocks_may_be_apart_by_the_leeway_and_no_more() -> None:
 
 
 async def test_a_token_is_verified_once_until_it_expires() -> None:
-    """Issue 7: cached by digest; what is cached is good no longer than the token."""
+    """Cached by digest; what is cached is good no longer than the token."""
     issuer = Issuer()
     verifier, token = issuer.verifier(), issuer.token()
     for _ in range(5):

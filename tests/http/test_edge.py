@@ -142,7 +142,7 @@ class LoggingOrders(MemoryOrders):
 async def test_log_lines_carry_the_trace_and_the_callers_correlation(
     sent: str, logged: str | None
 ) -> None:
-    """Issue item 7: X-Correlation-ID is for logs only, and only if it is printable and short."""
+    """X-Correlation-ID is for logs only, and only if it is printable and short."""
     orders = LoggingOrders()
     headers = [
         (b"Idempotency-Key", b"a"),

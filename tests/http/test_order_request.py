@@ -97,7 +97,7 @@ def _refusal(body: bytes) -> Problem:
     ],
 )
 def test_each_bad_value_is_refused_with_its_place(member: str, value: str, pointer: str) -> None:
-    """Issue item 5, protocol I6: bad input is a 400 that names the field."""
+    """Protocol I6: bad input is a 400 that names the field."""
     problem = _refusal(_raw(**{member: value}))
     assert problem.code in {"validation_failed", "malformed_json"}
     assert [error.pointer for error in problem.errors] == [pointer]
@@ -108,7 +108,7 @@ def test_each_bad_value_is_refused_with_its_place(member: str, value: str, point
     [b"", b"{", b"null", b"[]", b'"text"', b"\xff\xfe", b"\xef\xbb\xbf{}", b"{}{}", b"[" * 60_000],
 )
 def test_what_is_no_json_object_is_refused(body: bytes) -> None:
-    """Issue item 5: malformed JSON is a 400, whatever is wrong with it."""
+    """Malformed JSON is a 400, whatever is wrong with it."""
     assert _refusal(body).errors
 
 

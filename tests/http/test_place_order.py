@@ -210,7 +210,7 @@ async def test_a_body_over_64_kilobytes_is_413_also_without_a_length() -> None:
 
 
 async def test_refusals_store_nothing_and_name_the_field() -> None:
-    """Issue item 5: the whole way through HTTP."""
+    """The whole way through HTTP."""
     edge = make_edge()
     line = {"productId": str(MOUSE), "quantity": 1, "unitPrice": 0.015}
     problem = _assert_problem(await _post(edge, order_body(items=[line])), 400, "validation_failed")

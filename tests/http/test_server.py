@@ -59,7 +59,7 @@ ORDER = json.dumps(order_body()).encode()
 
 
 def test_a_port_in_use_is_one_clear_line() -> None:
-    """Issue item 5: says what and what to do."""
+    """Says what and what to do."""
     with contextlib.closing(bind(0)) as first:
         first.listen()
         port = first.getsockname()[1]

@@ -141,7 +141,7 @@ async def test_pages_follow_one_another_to_the_end() -> None:
 
 
 async def test_the_list_is_filtered_by_customer_and_status() -> None:
-    """Issue item 2: cursor pages, by customer and status."""
+    """Cursor pages, by customer and status."""
     edge = make_edge()
     await _place(edge, 1)
     [other] = await _place(edge, 1, customerId=NOBODY)
@@ -153,7 +153,7 @@ async def test_the_list_is_filtered_by_customer_and_status() -> None:
 
 
 async def test_the_timeline_begins_with_the_order() -> None:
-    """Issue item 2: GET /api/orders/{id}/timeline."""
+    """GET /api/orders/{id}/timeline."""
     edge = make_edge()
     [order_id] = await _place(edge, 1)
     async with edge.client() as client:
@@ -178,7 +178,7 @@ async def test_a_cancel_may_be_repeated_until_the_order_is_confirmed() -> None:
 
 
 async def test_a_read_during_an_outage_is_503() -> None:
-    """Issue item 5: a database that goes down later is 503 with Retry-After."""
+    """A database that goes down later is 503 with Retry-After."""
     edge = make_edge()
     edge.orders.failure = TransientError("down")
     async with edge.client() as client:
@@ -187,7 +187,7 @@ async def test_a_read_during_an_outage_is_503() -> None:
 
 
 async def test_a_product_is_made_shown_and_changed() -> None:
-    """Issue item 2: POST (201 with Location), GET, PUT of name and stock."""
+    """POST (201 with Location), GET, PUT of name and stock."""
     async with make_edge().client() as client:
         made = await client.post("/api/products", json={"name": "Webcam", "stock": 7})
         assert made.status_code == 201
@@ -248,7 +248,7 @@ async def test_a_product_can_bring_its_id_once() -> None:
 
 
 async def test_the_books_of_an_order_are_shown() -> None:
-    """Issue item 2: GET /api/payments?orderId= and /api/notifications?orderId=."""
+    """GET /api/payments?orderId= and /api/notifications?orderId=."""
     async with make_edge().client() as client:
         payments = (await client.get(f"/api/payments?orderId={NOBODY}")).json()
         notifications = (await client.get(f"/api/notifications?orderId={NOBODY}")).json()

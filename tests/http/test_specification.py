@@ -101,7 +101,7 @@ async def test_every_error_is_documented_as_a_problem() -> None:
 
 
 async def test_the_documented_page_redirects_and_its_files_are_ours() -> None:
-    """Contracts 1.2: /swagger-ui.html is 302; issue item 2: no outside address."""
+    """Contracts 1.2: /swagger-ui.html is 302; no outside address."""
     async with make_edge().client() as client:
         redirect = await client.get("/swagger-ui.html")
         assert (redirect.status_code, redirect.headers["location"]) == (

@@ -62,7 +62,7 @@ def _register(platform: PlatformProcess, email: str) -> dict[str, str]:
 
 
 def test_a_registration_is_told_on_its_topic(platform: PlatformProcess, bootstrap: str) -> None:
-    """Issue 7: registered goes out by the relay; its key is the account's id, no address in it.
+    """Registered goes out by the relay; its key is the account's id, no address in it.
 
     `waybill lag` counts it, and `waybill drain` takes that outbox along, back to direct reading.
     """

@@ -152,7 +152,7 @@ async def test_an_outside_call_is_in_the_trace_of_its_cause(
 
 
 def test_a_call_knows_its_trace_and_correlation_without_an_sdk() -> None:
-    """Issue item 7: what is logged inside can be found by both; outside there is neither."""
+    """What is logged inside can be found by both; outside there is neither."""
     with call_span("charge", TRACEPARENT, "order-1"):
         assert trace.get_current_span().get_span_context().trace_id == int(TRACE_ID, 16)
         assert current_correlation_id() == "order-1"

@@ -43,7 +43,7 @@ ROUNDS = rounds(PLANTS)
 def test_planted_violations_are_named_with_their_rows(
     filled: Filled, plants: tuple[Plant, ...]
 ) -> None:
-    """Issue item 1: exactly the rules that the lies break, and each victim among the rows."""
+    """Exactly the rules that the lies break, and each victim among the rows."""
     victims = [victim_of(filled, plant) for plant in plants]
     with filled.copies([name for plant in plants for name in plant.databases]) as urls:
         for plant, victim in zip(plants, victims, strict=True):
