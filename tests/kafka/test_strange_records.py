@@ -28,6 +28,7 @@ from waybill.messaging.adapters.kafka.topics import Topics
 from waybill.messaging.core.dead_letter_record import OMITTED_HEADER
 from waybill.messaging.core.dead_letter_row import ORIGINAL_ENVELOPE_HEADER
 from waybill.messaging.core.identity import new_id
+from waybill.messaging.core.outbox_limits import KEY_CHARS_MAX
 from waybill.messaging.runtime.batch import Sorter
 from waybill.messaging.service import MessagingSettings
 
@@ -137,7 +138,8 @@ def strange() -> Iterator[Strange]:
         yield Strange(b'{"number": "none"}', {**OWN, "ce_time": time.encode()})
     for name, content in headers:
         yield Strange(b'{"number": 1}', {**OWN, name: content})
-    yield Strange(b'{"number": 2}', OWN, key=LONG.encode())
+    yield Strange(b'{"number": "none"}', OWN, key=LONG[:KEY_CHARS_MAX].encode())
+    yield Strange(b'{"number": 2}', OWN, key=LONG[: KEY_CHARS_MAX + 1].encode())
     yield Strange(b'{"number": 3}', OWN, key=b"\xff" * 900_000)
 
 
@@ -223,6 +225,8 @@ async def test_what_no_column_holds_is_a_dead_letter_and_stops_nobody(
     for each in letters:
         assert each.letter.record.message.value == records[each.letter.record.seq].value
         assert ORIGINAL_ENVELOPE_HEADER not in each.letter.record.message.headers
+    keys = {len(each.letter.record.message.key) for each in letters}
+    assert max(keys) == KEY_CHARS_MAX
     years = {each.letter.record.message.occurred_at.year for each in letters}
     assert {999, 9001} < years
 

@@ -17,13 +17,13 @@ from tests.messaging.ledger import (
 )
 
 from waybill.messaging.adapters.memory.dead_letters import Verdict
-from waybill.messaging.adapters.memory.outbox import MESSAGE_BYTES_MAX
 from waybill.messaging.core.errors import (
     ConfigurationError,
     DomainConstraintError,
     PermanentError,
     TransientError,
 )
+from waybill.messaging.core.outbox_limits import MESSAGE_BYTES_MAX
 from waybill.messaging.runtime.consumer import ConsumerState
 from waybill.messaging.runtime.each import each
 from waybill.messaging.runtime.policy import ConsumerPolicy

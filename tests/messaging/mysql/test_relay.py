@@ -25,6 +25,7 @@ from tests.messaging.postgres.test_relay import (
     test_l4_nothing_is_begun_behind_a_failed_run_while_one_before_it_is_under_way,
     test_l4_one_that_waits_behind_another_cannot_be_resumed,
     test_l4_resumed_records_go_in_order_and_the_key_flows_again,
+    test_l4_the_longest_key_is_held_and_resumed_as_any_other,
     test_l4_too_many_refused_records_are_an_outage,
     test_l4_what_is_behind_one_refused_record_stays_held_when_another_is_refused,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "test_l4_nothing_is_begun_behind_a_failed_run_while_one_before_it_is_under_way",
     "test_l4_one_that_waits_behind_another_cannot_be_resumed",
     "test_l4_resumed_records_go_in_order_and_the_key_flows_again",
+    "test_l4_the_longest_key_is_held_and_resumed_as_any_other",
     "test_l4_too_many_refused_records_are_an_outage",
     "test_l4_what_is_behind_one_refused_record_stays_held_when_another_is_refused",
     "test_l6_a_drain_is_void_once_the_old_way_goes_on",

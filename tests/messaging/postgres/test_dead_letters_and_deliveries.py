@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -11,7 +12,7 @@ import pytest
 
 from waybill.messaging.adapters.postgres.connection import PostgresDatabase, PostgresSettings
 from waybill.messaging.adapters.postgres.dead_letters import PostgresDeadLetters
-from waybill.messaging.adapters.postgres.deliveries import PostgresDeliveries
+from waybill.messaging.adapters.postgres.deliveries import KEY_BYTES_MAX, PostgresDeliveries
 from waybill.messaging.adapters.postgres.inbox import PostgresInbox
 from waybill.messaging.adapters.postgres.lease import release_all
 from waybill.messaging.adapters.postgres.outbox import PostgresOutbox
@@ -25,7 +26,7 @@ from waybill.messaging.adapters.postgres.verdicts import (
     show_dead_letter,
 )
 from waybill.messaging.core.dead_letter_record import ERROR_MESSAGE_CHARS_MAX, STACKTRACE_CHARS_MAX
-from waybill.messaging.core.errors import TransientError
+from waybill.messaging.core.errors import PermanentError, TransientError
 from waybill.messaging.core.identity import new_id
 from waybill.messaging.core.lanes import DEAD_LETTER_LANE
 from waybill.messaging.core.outcome import Delivered
@@ -331,3 +332,17 @@ async def test_c14_scheduled_work_goes_to_one_process_when_due(database: Postgre
     assert list(await schedule.claim(names, lease_token=token, lease_seconds=0.0)) == ["ask"]
     assert list(await schedule.claim(names, lease_token=new_id(), lease_seconds=9)) == ["ask"]
     assert not await schedule.finish("ask", lease_token=token, next_seconds=0)
+
+
+async def test_a_key_of_a_call_that_no_index_takes_is_permanent(
+    database: PostgresDatabase, deliveries: PostgresDeliveries
+) -> None:
+    """Protocol C6: the longest key, of bytes that nothing compresses, is stored; refused above."""
+    key = "".join(chr(0x10000 + n * 7919 % 0xC000) for n in range(KEY_BYTES_MAX // 4))
+    for wanted, refused in ((key, False), (f"{key}k", True)):
+        owed = [a_delivery(wanted), a_delivery("other")]
+        with pytest.raises(PermanentError, match="2001 bytes") if refused else nullcontext():
+            async with database.transaction() as transaction:
+                await deliveries.add(transaction, owed, lease_token=None, lease_seconds=1.0)
+    found = await deliveries.find(KIND, [key, f"{key}k", "other"])
+    assert {delivery.key for delivery, _ in found} == {key, "other"}

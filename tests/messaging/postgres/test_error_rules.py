@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 FEW_SECONDS = 10.0
 
 
+LONG = "".join(chr(0x10000 + n * 7919 % 0xC000) for n in range(16_000))
+"""More than an index takes, however it is compressed; its beginning is more than one of a page."""
+
+
 class DriverError(Exception):
     """As drivers raise them."""
 
@@ -88,6 +92,8 @@ def test_sqlstate_decides(error: Exception, meaning: type[MessagingError]) -> No
             ([1, 1 << 40],),
             PermanentError,
         ),
+        ("INSERT INTO probe (unique_value) VALUES ($1)", (LONG[:3_000],), PermanentError),
+        ("INSERT INTO probe (unique_value) VALUES ($1)", (LONG,), PermanentError),
         ("INSERT INTO probe (value) VALUES ('x')", (), DomainConstraintError),
         ("INSERT INTO probe (unique_value) VALUES ('a'), ('a')", (), DomainConstraintError),
         ("INSERT INTO probe (n) VALUES (NULL)", (), DomainConstraintError),

@@ -6,21 +6,24 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
-from tests.messaging.postgres.relay_world import FAST, RelayWorld, until
+from tests.messaging.postgres.relay_world import FAST, SOURCE, RelayWorld, until
 
 from waybill.messaging.adapters.memory import MemoryLogWriter
 from waybill.messaging.core import crash_points
 from waybill.messaging.core.errors import ConfigurationError, TransientError
 from waybill.messaging.core.lanes import ALL_LANES, lane_of
-from waybill.messaging.core.relay import Verdict
+from waybill.messaging.core.message import Record
+from waybill.messaging.core.outbox_limits import KEY_CHARS_MAX, MESSAGE_BYTES_MAX
+from waybill.messaging.core.relay import HeldState, Verdict
 from waybill.messaging.core.retry import Backoff
 from waybill.messaging.runtime.relay_settings import RelaySettings
+from waybill.messaging.testing.contracts.dead_letters import a_letter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from waybill.messaging.core.message import Record
     from waybill.messaging.core.ports import Written
 
 TOO_LARGE = b"x" * 2_000
@@ -335,6 +338,40 @@ async def test_l4_resumed_records_go_in_order_and_the_key_flows_again(world: Rel
     await world.drained()
     world.assert_complete()
     assert await world.held() == []
+
+
+async def test_l4_the_longest_key_is_held_and_resumed_as_any_other(world: RelayWorld) -> None:
+    """Protocol L4: no index has room for such a key; another one begins alike, and goes on.
+
+    Its dead letter, too, is held with all that comes behind it.
+    """
+    await world.start()
+    key = "".join(chr(0x10000 + n * 7919 % 0xC000) for n in range(KEY_CHARS_MAX))
+    others = (f"{key[:-4]}{n:04}" for n in range(10_000))
+    alike = next(other for other in others if lane_of(other) == lane_of(key))
+    letters = world.engine.dead_letters(
+        world.database, world.outbox, suffix=".DLT", message_bytes_max=MESSAGE_BYTES_MAX
+    )
+    (large,) = await world.publish(key, value=TOO_LARGE)
+    behind, other = await world.publish(key, alike)
+    letter = msgspec.structs.replace(a_letter(), record=Record(SOURCE, 0, 1, large))
+    async with world.database.transaction() as transaction:
+        await letters.add(transaction, [letter])
+    await world.drained()
+    assert [record.message.id for record in world.arrived] == [other.id]
+    assert [state for _, state in await world.held()] == ["HELD", "BEHIND", "HELD"]
+    world.log.value_bytes_max = 5_000
+    infos = await world.held_infos()
+    held = [each.id for each in infos if each.state == HeldState.HELD]
+    await world.engine.judge_held(world.database, held, Verdict.RESUME, who="me", why="a test")
+    await until(lambda: len(world.arrived) == 4)
+    await world.drained()
+    assert await world.held() == []
+    found = [record.message.id for record in world.log.topics[large.topic]]
+    assert found == [other.id, large.id, behind.id]
+    (told,) = world.log.topics[f"{large.topic}.DLT"]
+    assert told.message.causation_id == large.id
+    assert told.message.key == key
 
 
 async def test_l4_a_resumed_record_that_is_refused_again_waits_again(world: RelayWorld) -> None:

@@ -19,6 +19,13 @@ OWN_SCHEMA = "messaging"
 
 DATA_EXCEPTION = "22"
 INTEGRITY_VIOLATION = "23"
+LIMIT_EXCEEDED = "54000"
+INDEX_FUNCTIONS = frozenset(
+    {"_bt_check_third_page", "index_form_tuple", "index_form_tuple_context"}
+)
+"""Of the server's source, which say with 54000 that a value is too long for an index. A server that
+has no transaction ids left gives 54000 as well."""
+
 CLAIM_REFUSED = "WBC01"
 """Raised by `messaging.require_claim`; class WB is nobody else's."""
 
@@ -26,10 +33,11 @@ CLAIM_REFUSED = "WBC01"
 def translate(error: BaseException) -> MessagingError:
     """The messaging error that a driver's error stands for.
 
-    Permanent: SQLSTATE 22xxx, and a value that the driver could not even encode (a ValueError
-    without an SQLSTATE). 23xxx that names a constraint, or the column of a NOT NULL, of the
-    user's own tables: DomainConstraintError. Everything else is an outage: a missing partition
-    (23514 without a name), 08, 0A, 25, 40, 42, 53, 55, 57, a socket's error, a timeout.
+    Permanent: SQLSTATE 22xxx, a value too long for an index (54000), and one that the driver could
+    not even encode (a ValueError without an SQLSTATE). 23xxx that names a constraint, or the column
+    of a NOT NULL, of the user's own tables: DomainConstraintError. Everything else is an outage: a
+    missing partition (23514 without a name), 08, 0A, 25, 40, 42, 53, 55, 57, a socket's error, a
+    timeout.
     """
     if isinstance(error, MessagingError):
         return error
@@ -46,6 +54,9 @@ def translate(error: BaseException) -> MessagingError:
 
 
 def _refusal(sqlstate: str, error: BaseException, reason: str) -> MessagingError:
+    source_function = getattr(error, "server_source_function", None)
+    if sqlstate == LIMIT_EXCEEDED and source_function in INDEX_FUNCTIONS:
+        return PermanentError(reason)
     if sqlstate.startswith(DATA_EXCEPTION):
         return PermanentError(reason)
     if sqlstate.startswith(INTEGRITY_VIOLATION) and _names_a_domain_constraint(error):

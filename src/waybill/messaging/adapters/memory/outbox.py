@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from waybill.messaging.adapters.memory.database import in_memory
 from waybill.messaging.core import crash_points
-from waybill.messaging.core.errors import PermanentError
 from waybill.messaging.core.lanes import ALL_LANES, DEAD_LETTER_LANE, lane_of
 from waybill.messaging.core.message import DEAD_LETTER_SUFFIXES, Message
+from waybill.messaging.core.outbox_limits import MESSAGE_BYTES_MAX, check_size
 
 if TYPE_CHECKING:
     import asyncio
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from waybill.messaging.core.ports import Transaction
-
-
-MESSAGE_BYTES_MAX = 1_000_000
 
 
 class OutboxRow(NamedTuple):
@@ -48,10 +45,7 @@ class MemoryOutbox:
         """See Outbox."""
         buffered = transaction.buffer(self._flush)
         for message in messages:
-            size = len(message.value) + sum(map(len, message.headers.values()))
-            if size > self._message_bytes_max:
-                reason = f"{message.type} {message.id}: {size} bytes are above message_bytes_max"
-                raise PermanentError(reason)
+            check_size(message, self._message_bytes_max)
             buffered.append(message)
 
     async def _flush(self, transaction: Transaction, buffered: Sequence[Message]) -> None:

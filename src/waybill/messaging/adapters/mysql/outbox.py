@@ -24,9 +24,9 @@ from waybill.messaging.core import crash_points
 from waybill.messaging.core.errors import PermanentError
 from waybill.messaging.core.message import Appended
 from waybill.messaging.core.outbox_limits import (
-    ENVELOPE_BYTES,
     MESSAGE_BYTES_MAX,
     check_size,
+    is_small,
     lane_of_message,
 )
 from waybill.messaging.core.outbox_row import encode_headers
@@ -80,11 +80,11 @@ class MysqlOutbox:
         self._observer = observer
 
     def append(self, transaction: Transaction, messages: Iterable[Message]) -> None:
-        """See Outbox.append. A message that is too large for a log raises PermanentError (L4)."""
+        """See Outbox.append. Too large a message, or key, raises PermanentError (L4)."""
         limit = self._message_bytes_max
         buffered = transaction.buffer(self._flush)
         for message in messages:
-            if len(message.value) + ENVELOPE_BYTES > limit or message.headers:
+            if not is_small(message, limit):
                 check_size(message, limit)
             buffered.append(message)
 

@@ -17,6 +17,7 @@ from waybill.messaging.core.delivery_row import (
     state_of,
     to_delivery,
 )
+from waybill.messaging.core.errors import PermanentError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
         Settlement,
         Transaction,
     )
+
+KEY_BYTES_MAX = 2_000
+"""Of a delivery's key: with its kind it stands in a B-tree, whose rows have 2,704 bytes."""
 
 _ADD = """
 INSERT INTO messaging.deliveries (
@@ -126,6 +130,8 @@ class PostgresDeliveries:
         """See Deliveries.add."""
         if not deliveries:
             return set()
+        for delivery in deliveries:
+            _check_key(delivery)
         rows = [
             (
                 d.id, d.kind, d.key, d.request, d.not_after, d.attempts, d.ask_first,
@@ -198,6 +204,13 @@ class PostgresDeliveries:
         await transaction.fetch(_LOCK_IDS, [delivery.id for delivery, _ in postponed])
         rows = [postponed_row(delivery, what) for delivery, what in postponed]
         await transaction.execute(_POSTPONE, *_columns(rows), lease_token)
+
+
+def _check_key(delivery: Delivery) -> None:
+    size = len(delivery.key.encode(errors="replace"))
+    if size > KEY_BYTES_MAX:
+        reason = f"{delivery.kind}: a key of {size} bytes, the limit is {KEY_BYTES_MAX}"
+        raise PermanentError(reason)
 
 
 def _columns(rows: Iterable[tuple[object, ...]]) -> list[list[object]]:

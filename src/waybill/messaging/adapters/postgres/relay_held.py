@@ -43,13 +43,14 @@ GROUP BY lane, aggregateid
 HAVING bool_or(verdict IS NOT NULL) OR (array_agg(state ORDER BY seq))[1] = 'BEHIND'
 """
 _COUNT = "SELECT count(*) FROM messaging.outbox_held WHERE state = 'HELD'"
-# The columns of outbox_rows.FETCH, in its order.
+# The columns of outbox_rows.FETCH, in its order. The index has the beginnings of keys.
 _WAITING = """
 SELECT state, verdict, lane, seq, id, topic, type, aggregateid, version, aggregatetype,
        aggregate_version, correlation_id, causation_id, traceparent, producer, occurred_at,
        headers, payload
 FROM messaging.outbox_held
-WHERE lane = $1 AND aggregateid = $2 AND state <> 'SKIPPED' ORDER BY seq LIMIT $3
+WHERE lane = $1 AND left(aggregateid, 190) = left($2::text, 190) AND aggregateid = $2
+  AND state <> 'SKIPPED' ORDER BY seq LIMIT $3
 """
 _OWN = "SELECT FROM messaging.outbox_lane WHERE lane = $1 AND token = $2 FOR UPDATE"
 _SENT = "DELETE FROM messaging.outbox_held WHERE lane = $1 AND seq = ANY($2::bigint[])"

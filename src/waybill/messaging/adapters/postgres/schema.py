@@ -8,6 +8,7 @@ KNOWN_REVISIONS = (
     "messaging_0003",
     "messaging_0004",
     "messaging_0005",
+    "messaging_0006",
 )
 """Every revision that this version can read, oldest first."""
 

@@ -13,6 +13,7 @@ from waybill.messaging.core.errors import PermanentError
 from waybill.messaging.core.identity import UuidFactory
 from waybill.messaging.core.lanes import ALL_LANES, DEAD_LETTER_LANE, lane_of
 from waybill.messaging.core.message import Message, Record
+from waybill.messaging.core.outbox_limits import KEY_CHARS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,6 +142,20 @@ class OutboxContract:
                 outbox.append(transaction, (a_message(value=bytes(1_000_001)),))
             with pytest.raises(PermanentError, match="message_bytes_max"):
                 outbox.append(transaction, (a_message(headers={"h": bytes(1_000_001)}),))
+            with pytest.raises(PermanentError, match="message_bytes_max"):
+                outbox.append(transaction, (a_message("k" * 9_000, value=bytes(991_000)),))
+
+    async def test_the_longest_key_is_stored_and_a_longer_one_refused_at_append(
+        self, database: Database, outbox: Outbox, read: Reader
+    ) -> None:
+        """Protocol L4: as many characters as there may be, of four bytes, no two alike."""
+        key = "".join(chr(0x10000 + n * 7919 % 0xC000) for n in range(KEY_CHARS_MAX))
+        async with database.transaction() as transaction:
+            outbox.append(transaction, (a_message(key),))
+            with pytest.raises(PermanentError, match=f"{KEY_CHARS_MAX + 1} characters"):
+                outbox.append(transaction, (a_message(key + "k"),))
+        (record,) = await read(lane_of(key), 0, 10)
+        assert record.message.key == key
 
     async def test_reader_of_a_lane_never_passes_over_a_message(
         self, database: Database, outbox: Outbox, read: Reader
