@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -45,18 +45,22 @@ class Payments(TryServer):
         super().__init__()
         self.status = "SUCCEEDED"
         self.known = False
+        self.money: dict[str, Any] = {"amount": 59.98, "currency": "EUR"}
 
     def reply(self, asked: Asked) -> Reply:
         """See TryServer."""
         if asked.method == "GET":
-            known = {"id": str(PAID), "status": self.status, "reason": "deadline"}
+            known = {"id": str(PAID), "status": self.status, "reason": "deadline", **self.money}
             return Reply(200, msgspec.json.encode({"items": [known] if self.known else []}))
         self.known = True
         if self.status == "FAILED":
             return Reply(402, b'{"code": "payment_refused", "detail": "Insufficient funds"}')
+        if self.status == "CHARGED_OTHERWISE":
+            return Reply(409, b'{"code": "idempotency_key_reused"}')
         if self.status == "PENDING":
             return Reply(503, b'{"code": "payment_pending"}')
-        charged = msgspec.json.decode(asked.body) | {"paymentId": str(PAID), "status": self.status}
+        asked_for = msgspec.json.decode(asked.body) | self.money
+        charged = asked_for | {"paymentId": str(PAID), "status": self.status}
         return Reply(200, msgspec.json.encode(charged))
 
 
@@ -112,6 +116,34 @@ async def test_what_is_not_decided_is_asked_about(
     assert not pending.counts
     payments.status = "REFUND_PENDING"
     assert await client.query(owed()) == Delivered(str(PAID).encode())
+
+
+@pytest.mark.parametrize("status", ["SUCCEEDED", "REFUND_PENDING", "REFUNDED"])
+@pytest.mark.parametrize(
+    "money",
+    [
+        {"amount": 59.97, "currency": "EUR"},
+        {"amount": 59.98, "currency": "USD"},
+        {"amount": None, "currency": None},
+    ],
+)
+async def test_a_capture_of_other_money_is_not_believed(
+    payments: Payments, client: PaymentClient, status: str, money: dict[str, Any]
+) -> None:
+    """Whoever had it made under the order's id: neither yes nor no, as the port has it."""
+    payments.status, payments.money, payments.known = status, money, True
+    answer = await client.query(owed())
+    assert isinstance(answer, Unknown)
+    assert "in place of 59.98 EUR" in answer.reason
+    assert isinstance(await client.call(owed()), Unknown)
+
+
+async def test_an_order_that_was_charged_with_other_money_is_asked_about(
+    payments: Payments, client: PaymentClient
+) -> None:
+    """409 is no wrong address: what moved under the key is for a question, then an operator."""
+    payments.status = "CHARGED_OTHERWISE"
+    assert isinstance(await client.call(owed()), Unknown)
 
 
 @pytest.mark.parametrize("fault", [*Fault])
