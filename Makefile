@@ -52,7 +52,7 @@ ifneq ($(SERVICE),)
 else ifeq ($(ARGS),)
 	@$(VENV)/python -m scripts.kafka fetch
 	@$(VENV)/pytest -q $(ONE_NAME) & one=$$!; \
-	$(VENV)/pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore=$(ONE_NAME); \
+	$(VENV)/pytest -n 4 --dist loadfile --no-loadscope-reorder --ignore=$(ONE_NAME); \
 	all=$$?; wait $$one && exit $$all
 else
 	@$(VENV)/pytest $(ARGS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from tests.acceptance.engines import on_engine, provisioned, rows, value
 from tests.acceptance.notify_target import Target
 from tests.acceptance.processes import PlatformProcess, free_port_base, wait_for
-from tests.mariadb import ENGINES, SERVERS
+from tests.mariadb import ENGINES
 
 from waybill.messaging.core.identity import new_id
 
@@ -40,15 +39,6 @@ def notify_platform(directory: Path, **environment: str) -> PlatformProcess:
     )
     platform.without = frozenset({"payment", "inventory"})
     return platform
-
-
-first_on_postgresql = pytest.mark.parametrize(
-    "platform",
-    ["postgresql", *(pytest.param(name, marks=pytest.mark.long) for name in SERVERS)],
-    indirect=True,
-    scope="module",
-)
-"""What takes longest; on MariaDB it is in `make test-faults` alone, which its page tells."""
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +197,6 @@ def test_a_repeated_key_is_one_order(platform: PlatformProcess) -> None:
     becomes(platform, first.json()["orderId"], "NOTIFIED")
 
 
-@first_on_postgresql
 def test_a_target_that_refuses_has_failed_notifications_until_it_works(
     platform: PlatformProcess, target: Target
 ) -> None:
@@ -244,7 +233,6 @@ def test_a_target_that_does_not_answer_is_asked_again_with_the_same_key(
     assert len(set(calls)) == 1
 
 
-@first_on_postgresql
 def test_an_outage_delays_notifications_and_loses_none(
     platform: PlatformProcess, target: Target
 ) -> None:
@@ -269,7 +257,6 @@ def test_an_outage_delays_notifications_and_loses_none(
     assert all(target.effects.count(key) == 1 for key in keys)
 
 
-@first_on_postgresql
 def test_a_stranded_order_is_reconciled(platform: PlatformProcess, target: Target) -> None:
     """R165: its call is gone from the books; when its deadline is over it is asked for again."""
     stock(platform, 17, 5)
@@ -284,7 +271,6 @@ def test_a_stranded_order_is_reconciled(platform: PlatformProcess, target: Targe
     assert value(platform, "order", count, order_id) >= 2
 
 
-@first_on_postgresql
 def test_a_crash_with_calls_under_way_loses_and_doubles_nothing(
     platform: PlatformProcess, target: Target
 ) -> None:
@@ -326,7 +312,6 @@ def test_the_audit_is_clean(platform: PlatformProcess) -> None:
         assert "clean" in line, line
 
 
-@first_on_postgresql
 def test_the_audit_finds_stock_and_notices_that_are_wrong(platform: PlatformProcess) -> None:
     """Planted: a unit that nobody brought, an order that is NOTIFIED and was not told of."""
     stock(platform, 19, 5)
@@ -342,11 +327,3 @@ def test_the_audit_finds_stock_and_notices_that_are_wrong(platform: PlatformProc
         (line, *_) = [each for each in report.stdout.splitlines() if each.startswith(rule)]
         assert "clean" not in line, line
     assert order_id in report.stdout
-
-
-def test_what_make_test_leaves_out_on_mariadb_is_told() -> None:
-    """Each test that is long there alone stands on MariaDB's page by its name."""
-    page = (Path(__file__).parents[2] / "docs/library/mariadb.md").read_text()
-    told = set(re.findall(r"`(test_[a-z_]+)`", page))
-    found = {name: getattr(each, "pytestmark", []) for name, each in globals().items()}
-    assert told == {name for name, marks in found.items() if first_on_postgresql.mark in marks}

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.acceptance,
-    pytest.mark.long,
     pytest.mark.parametrize("engine", SERVERS),
 ]
 TOO_LARGE_BYTES = 4_000_000

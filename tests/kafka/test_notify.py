@@ -1,7 +1,4 @@
-"""The blueprint `notify` on Kafka, with its own receiver: the topic, the same orders and audit.
-
-On PostgreSQL; by `make test-faults` on MariaDB, too.
-"""
+"""The blueprint `notify` on Kafka, with its own receiver: the topic, the same orders and audit."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from tests.acceptance.engines import on_engine, provisioned, rows, value
 from tests.acceptance.test_notify import becomes, level, notify_platform, place
 from tests.kafka.broker import running_broker
 from tests.kafka.poisoning import poison_is_a_dead_letter
-from tests.mariadb import SERVERS
+from tests.mariadb import ENGINES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,10 +25,7 @@ pytestmark = pytest.mark.acceptance
 TOPIC = "order-notifications"
 
 
-@pytest.fixture(
-    scope="module",
-    params=["postgresql", *(pytest.param(name, marks=pytest.mark.long) for name in SERVERS)],
-)
+@pytest.fixture(scope="module", params=ENGINES)
 def platform(request: pytest.FixtureRequest, session_directory: Path) -> Iterator[PlatformProcess]:
     """A running platform of this blueprint whose order service reads its topic on a Kafka."""
     directory = Path(tempfile.mkdtemp(prefix="notify-kafka-", dir=session_directory))
