@@ -48,6 +48,7 @@ LONG = "\u20ac" * 30_000
 RECORD_BYTES_MAX = 10_000_000
 BYTES_MAX = 100_000
 """What the service sends at most; a stranger's record may be larger."""
+CONVERSATION = "the-conversation"
 HUGE = bytes(9_000_000)
 """An operator lets topics have such records: escaped, more than MariaDB takes in a statement."""
 POLICY = ConsumerPolicy(dead_letters_max=100_000, same_error_share_max=1.0)
@@ -138,6 +139,7 @@ def strange() -> Iterator[Strange]:
         yield Strange(b'{"number": "none"}', {**OWN, "ce_time": time.encode()})
     for name, content in headers:
         yield Strange(b'{"number": 1}', {**OWN, name: content})
+    yield Strange(b"no JSON", {BLUEPRINT: b"notify", "correlationId": CONVERSATION.encode()})
     yield Strange(b'{"number": "none"}', OWN, key=LONG[:KEY_CHARS_MAX].encode())
     yield Strange(b'{"number": 2}', OWN, key=LONG[: KEY_CHARS_MAX + 1].encode())
     yield Strange(b'{"number": 3}', OWN, key=b"\xff" * 900_000)
@@ -203,7 +205,7 @@ async def prepare(bootstrap: str, topic: str) -> None:
 
 
 async def test_what_no_column_holds_is_a_dead_letter_and_stops_nobody(
-    either_database: str, kafka: OtherBroker
+    either_database: str, kafka: OtherBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     """C5, C7: every blueprint's reader and our headers; each letter has its value, nobody rewinds.
 
@@ -225,6 +227,8 @@ async def test_what_no_column_holds_is_a_dead_letter_and_stops_nobody(
     for each in letters:
         assert each.letter.record.message.value == records[each.letter.record.seq].value
         assert ORIGINAL_ENVELOPE_HEADER not in each.letter.record.message.headers
+    logged = [line for line in caplog.records if line.message.startswith("dead letter:")]
+    assert CONVERSATION in {getattr(line, "correlation_id", None) for line in logged}
     keys = {len(each.letter.record.message.key) for each in letters}
     assert max(keys) == KEY_CHARS_MAX
     years = {each.letter.record.message.occurred_at.year for each in letters}
@@ -243,7 +247,7 @@ async def test_what_no_statement_carries_is_a_dead_letter_and_stops_nobody(
     topic, observer, numbers = name_of("huge"), Watching(), asyncio.Queue[int]()
     await prepare(kafka.bootstrap, topic)
     records = [Strange(b"no JSON", {**OWN, "x-large": bytes(900_000)}) for _ in range(20)]
-    records.append(Strange(HUGE, {**OWN, "correlationId": b"the-conversation"}))
+    records.append(Strange(HUGE, {**OWN, "correlationId": CONVERSATION.encode()}))
     last = Strange(b'{"number": 7}', {**OWN, "eventId": ORDER.encode()})
     write(kafka.bootstrap, topic, [*records, last])
     async with running(either_database, kafka.bootstrap, topic, observer, numbers) as made:
@@ -264,6 +268,7 @@ async def test_what_no_statement_carries_is_a_dead_letter_and_stops_nobody(
         return
     assert (huge.message.value, huge.seq) == (b"", len(records) - 1)
     assert huge.message.headers[OMITTED_HEADER] == b"%d" % len(HUGE)
-    assert b"the-conversation" in huge.message.headers[ORIGINAL_ENVELOPE_HEADER]
+    assert huge.message.correlation_id == CONVERSATION
+    assert b"type='Told'" in huge.message.headers[ORIGINAL_ENVELOPE_HEADER]
     with pytest.raises(UndecodableMessageError, match=r"its value of 9000000 bytes.*max_allowed_"):
         Sorter(topic, codec_of(topic), [Told], POLICY).decode(huge)

@@ -188,6 +188,18 @@ def test_header_that_makes_no_sense_is_no_error_of_ours(name: str, value: bytes)
     message = to_record(raw).message
     assert message.type == UNREADABLE_TYPE
     assert message.headers[name] == value
+    assert message.correlation_id == ("" if name == "correlationId" else "k")
+
+
+@pytest.mark.parametrize(("count", "is_told"), [(500, True), (501, False)])
+def test_where_an_unreadable_record_belongs_is_told(count: int, *, is_told: bool) -> None:
+    """Its log line and its trace have what its headers say, though nobody understands the rest."""
+    told = [(name, b"t" * count) for name in ("correlationId", "traceparent")]
+    message = to_record(Raw(told, b"not JSON")).message
+    assert message.type == UNREADABLE_TYPE
+    expected = "t" * count if is_told else ""
+    assert (message.correlation_id, message.traceparent) == (expected, expected or None)
+    assert message.headers["correlationId"] == b"t" * count
 
 
 def test_key_that_no_column_holds_is_kept_in_a_header() -> None:

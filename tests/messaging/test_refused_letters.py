@@ -96,6 +96,7 @@ async def test_a_letter_that_no_column_holds_is_kept_without_its_envelope(
     reduced = kept[refused.id]
     assert reduced.record.message.value == refused.value
     assert reduced.record.message.type == UNREADABLE_TYPE
+    assert reduced.record.message.correlation_id == refused.correlation_id
     assert b"version=40000" in reduced.record.message.headers[ORIGINAL_ENVELOPE_HEADER]
     assert "kept without its envelope" in reduced.error_message
     with pytest.raises(UndecodableMessageError, match="kept without its envelope"):

@@ -101,8 +101,15 @@ def reduced(letter: DeadLetter, refusal: str, *, has_value: bool = True) -> Dead
         key=storable(message.key[:_KEY_CHARS_MAX]),
         value=message.value if has_value else b"",
         occurred_at=EPOCH,
+        correlation_id=_whole(message.correlation_id),
+        traceparent=_whole(message.traceparent or "") or None,
         headers=headers,
     )
     return msgspec.structs.replace(
         letter, record=msgspec.structs.replace(record, message=kept), error_message=reason
     )
+
+
+def _whole(text: str) -> str:
+    """Where a letter belongs is told as it was, or not at all."""
+    return text if len(text) <= _KEY_CHARS_MAX and storable(text) == text else ""

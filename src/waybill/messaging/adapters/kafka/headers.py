@@ -44,7 +44,7 @@ _decode_id = msgspec.json.Decoder(UUID).decode
 _decode_time = msgspec.json.Decoder(datetime).decode
 ORIGINAL_KEY_HEADER = "waybill-original-key"
 """The bytes of a key that is too long for a dead letter's column."""
-_REASON_CHARS_MAX = _KEY_CHARS_MAX = 500
+_REASON_CHARS_MAX = _KEY_CHARS_MAX = _CORRELATION_CHARS_MAX = 500
 _MILLISECONDS_MAX = 221_845_392_000_000
 """Of the epoch, to the year 9000: a producer may write any number as its time."""
 _NAMES = frozenset(
@@ -223,8 +223,16 @@ def _unreadable(raw: Consumed, error: Exception) -> Message:
         key=key,
         value=raw.value() or b"",
         occurred_at=_timestamp(raw),
+        correlation_id=_short(headers.get("correlationId")),
+        traceparent=_short(headers.get("traceparent")) or None,
         headers={**headers, UNREADABLE_HEADER: storable(reason)[:_REASON_CHARS_MAX].encode()},
     )
+
+
+def _short(content: bytes | None) -> str:
+    """What a log line and a trace may have of a record that nobody understands; else nothing."""
+    text = _text(content)
+    return text if len(text) <= _CORRELATION_CHARS_MAX else ""
 
 
 def _instant(content: bytes) -> datetime:
