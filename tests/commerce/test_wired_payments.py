@@ -24,6 +24,8 @@ from tests.commerce.test_orders_intake import request
 from waybill.blueprints.checkout import CHECKOUT, PROCESS
 from waybill.blueprints.orchestration import ORCHESTRATION
 from waybill.blueprints.orchestration_events import OrderCreated
+from waybill.commerce.charging import CHARGE_PATH, Charge
+from waybill.commerce.http.surface import encoded
 from waybill.commerce.orders.handlers import OrderHandler
 from waybill.commerce.orders.intake import OrderFlush, OrderIntake
 from waybill.commerce.orders.paying import OrderPayments
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import TestDatabases
 
+    from waybill.blueprints.definition import Blueprint
     from waybill.commerce.contracts import Event
     from waybill.commerce.orders.paying import PayingIntake
     from waybill.messaging.core.breaker import Breaker
@@ -59,6 +62,8 @@ SECRET = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 LINE = SkuLine(product_of("SKU-123") or new_id(), 2, Decimal(1200), "SKU-123")
 CHARGE = "SELECT charge_id::text FROM app.charges WHERE idempotency_key = $1"
 TOLD = "SELECT payload FROM messaging.outbox WHERE topic = 'payment.events' ORDER BY seq"
+WAIT_SECONDS = 30.0
+"""The longest that a request may wait for its payment: who waits in vain is seen."""
 
 
 @pytest.fixture
@@ -78,7 +83,7 @@ def fresh(
 
 
 class Payments:
-    """A running payment service of `orchestration`."""
+    """A running payment service."""
 
     def __init__(self, messaging: MessagingService, client: httpx2.AsyncClient) -> None:
         self._messaging = messaging
@@ -96,6 +101,12 @@ class Payments:
                 key = str(event.order_id)
                 unit.publish(event, key=key, correlation_id=key)
 
+    async def hear(self, body: bytes) -> None:
+        """As the provider would tell it."""
+        headers = sign(SECRET, "msg_1", body, now=datetime.now(UTC))  # noqa: TID251 - its clock
+        answer = await self.client.post(WEBHOOK, content=body, headers=headers)
+        assert answer.status_code == 204
+
     async def told(self, count: int) -> list[dict[str, Any]]:
         """What stands in its topic, once there are so many."""
 
@@ -107,9 +118,11 @@ class Payments:
 
 
 @asynccontextmanager
-async def payment_service(url: str, provider_url: str = "") -> AsyncIterator[Payments]:
+async def payment_service(
+    url: str, provider_url: str = "", *, blueprint: Blueprint = ORCHESTRATION
+) -> AsyncIterator[Payments]:
     """Build it as the platform does, with the environment's provider, and run its loops."""
-    plan, blueprint = PLANS["payment"], ORCHESTRATION
+    plan = PLANS["payment"]
     messaging = MessagingService(plan.name, url=url, codec=blueprint.codec(), notify=False)
     metrics = ServiceMetrics(plan.name, version="test")
     await messaging.connect()
@@ -118,7 +131,9 @@ async def payment_service(url: str, provider_url: str = "") -> AsyncIterator[Pay
             blueprint=blueprint,
             messaging=messaging,
             metrics=metrics,
-            settings=Settings.load(payment_force_outcome="success"),
+            settings=Settings.load(
+                payment_force_outcome="success", payment_wait_seconds=WAIT_SECONDS
+            ),
             provider_url=provider_url,
         )
     )
@@ -200,15 +215,42 @@ async def test_a_webhook_tells_of_the_capture_as_the_call_would(
             return key in outside.charges
 
         await eventually(asked)
-        body = outside.webhook("charge", key).replace(b'"pending"', b'"captured"')
-        headers = sign(SECRET, "msg_1", body, now=datetime.now(UTC))  # noqa: TID251 - its clock
-        answer = await payments.client.post(WEBHOOK, content=body, headers=headers)
-        assert answer.status_code == 204
+        await payments.hear(outside.webhook("charge", key).replace(b'"pending"', b'"captured"'))
         (told,) = await payments.told(1)
     assert told["type"] == "PaymentSucceeded"
     data = told["data"]
     assert (data["provider"], data["authCode"]) == ("Stripe", outside.charges[key].id)
     assert data["items"] == [{"sku": "SKU-123", "qty": 2}]
+
+
+@pytest.mark.parametrize(("outcome", "status"), [("captured", 200), ("declined", 402)])
+async def test_a_webhook_wakes_the_request_that_waits_for_its_charge(
+    fresh: Callable[[str], str],
+    outside: ProviderServer,
+    monkeypatch: pytest.MonkeyPatch,
+    outcome: str,
+    status: int,
+) -> None:
+    """C31: what it tells is the request's answer, at once, as if the call had been told it."""
+    monkeypatch.setattr("waybill.platform.services.CHARGE_WAIT_SECONDS_MAX", WAIT_SECONDS)
+    order_id = new_id()
+    key = str(order_id)
+    outside.pends.add(key)
+    async with payment_service(fresh("payment"), blueprint=CHECKOUT) as payments:
+        body = encoded(Charge(order_id, Decimal(2400), "LKR"))
+        headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+        async with asyncio.timeout(WAIT_SECONDS / 2), asyncio.TaskGroup() as tasks:
+            asking = payments.client.post(CHARGE_PATH, content=body, headers=headers)
+            answer = tasks.create_task(asking)
+
+            async def asked() -> bool:
+                return key in outside.charges
+
+            await eventually(asked)
+            assert not answer.done()
+            told = outside.webhook("charge", key).replace(b'"pending"', f'"{outcome}"'.encode())
+            await payments.hear(told)
+    assert answer.result().status_code == status
 
 
 async def test_the_simulator_says_that_it_is_one(fresh: Callable[[str], str]) -> None:
@@ -238,10 +280,6 @@ async def test_the_simulator_says_that_it_is_one(fresh: Callable[[str], str]) ->
     assert "provider" not in again["data"]
     assert "authCode" not in again["data"]
     assert again["data"]["paymentId"] == told[f"ord_{old.order_id}"]["paymentId"]
-
-
-WAIT_SECONDS = 30.0
-"""The longest that a request may wait for its payment: who waits in vain is seen."""
 
 
 @asynccontextmanager

@@ -59,15 +59,18 @@ class Provider:
     webhooks: Surface | None = None
 
 
-async def provider_of(shop: Workshop) -> Provider:
-    """The provider that the environment names, else the simulator with a ledger of its own."""
+async def provider_of(shop: Workshop, waiting: Waiting) -> Provider:
+    """The provider that the environment names, else the simulator with a ledger of its own.
+
+    A webhook that settles a charge tells the requests that wait for it.
+    """
     chosen = ProviderSettings.from_environment(
         os.environ, connections_max=shop.settings.batch_size_max
     )
-    return await _simulated(shop) if chosen is None else await _outside(shop, chosen)
+    return await _simulated(shop) if chosen is None else await _outside(shop, chosen, waiting)
 
 
-async def _outside(shop: Workshop, chosen: ProviderSettings) -> Provider:
+async def _outside(shop: Workshop, chosen: ProviderSettings, waiting: Waiting) -> Provider:
     ports = shop.messaging.ports
     provider: PaymentProvider
     if chosen.client is not None:
@@ -82,6 +85,7 @@ async def _outside(shop: Workshop, chosen: ProviderSettings) -> Provider:
             provider=provider,
             counters=shop.metrics,
             captured=shop.blueprint.payments.captured.by(provider.name),
+            tell=waiting.tell,
         )
         webhooks = webhook_surface(notices, chosen.webhooks, now=ports.clock.now)
     clients = (provider,) if isinstance(provider, Closable) else ()

@@ -238,10 +238,10 @@ async def build_inventory(shop: Workshop) -> Built:
 async def build_payment(shop: Workshop) -> Built:
     """Charges and refunds as deliveries to a payment provider."""
     messaging, ports, settings = shop.messaging, shop.messaging.ports, shop.settings
-    provider = await provider_of(shop)
+    waiting = Waiting(ports.clock)
+    provider = await provider_of(shop, waiting)
     charge, refund = ChargeCalls(provider.port), RefundCalls(provider.port)
     captured = shop.blueprint.payments.captured.by(provider.port.name)
-    waiting = Waiting(ports.clock)
     settled, refunded = (
         payment_handlers.ChargesSettled(shop.metrics, captured, tell=waiting.tell),
         payment_handlers.RefundsSettled(),

@@ -18,6 +18,8 @@ from waybill.messaging.core.errors import TransientError
 from waybill.messaging.core.outcome import Delivered, Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from waybill.commerce.payments.domain import Captured
     from waybill.commerce.payments.provider import PaymentProvider
     from waybill.commerce.publishing import Counters
@@ -60,7 +62,10 @@ _asked = msgspec.json.Decoder(_Asked).decode
 
 
 class ProviderNotices:
-    """Takes notices whose signature was verified. `captured`: as the charges' own calls tell it."""
+    """Takes notices whose signature was verified. `captured`: as the charges' own calls tell it.
+
+    `tell` is called as ChargesSettled says; a request that waits in another process is not told.
+    """
 
     def __init__(
         self,
@@ -70,12 +75,14 @@ class ProviderNotices:
         provider: PaymentProvider,
         counters: Counters,
         captured: Captured = CAPTURED,
+        tell: Callable[[Sequence[str]], None] = lambda _: None,
     ) -> None:
         self._ports = ports
         self._deliveries = deliveries
         self._provider = provider
         self._counters = counters
         self._captured = captured
+        self._tell = tell
 
     async def take(self, notice: Notice) -> str:
         """Settle the call that it tells of; what was done with it, for the log.
@@ -113,8 +120,11 @@ class ProviderNotices:
 
     async def _settle(self, kind: str, delivery: Delivery, told: Settlement) -> bool:
         """As the deliverer does: lock, record, and tell if this decided it (protocol C3, M6)."""
-        charges = kind == CHARGE
-        effects = ChargesSettled(self._counters, self._captured) if charges else RefundsSettled()
+        effects = (
+            ChargesSettled(self._counters, self._captured, tell=self._tell)
+            if kind == CHARGE
+            else RefundsSettled()
+        )
         async with self._ports.database.transaction() as transaction:
             unit = self._ports.unit(transaction)
             await effects.lock(unit, [delivery])
