@@ -138,6 +138,17 @@ async def test_a_capture_of_other_money_is_not_believed(
     assert isinstance(await client.call(owed()), Unknown)
 
 
+@pytest.mark.parametrize(
+    "money", [{"amount": None, "currency": None}, {"amount": 59.97, "currency": "EUR"}]
+)
+async def test_a_refusal_is_believed_whatever_it_was_about(
+    payments: Payments, client: PaymentClient, money: dict[str, Any]
+) -> None:
+    """A payment that was refused before it was asked for has no amount: nothing will move."""
+    payments.status, payments.money, payments.known = "FAILED", money, True
+    assert await client.query(owed()) == Refused("deadline", "")
+
+
 async def test_an_order_that_was_charged_with_other_money_is_asked_about(
     payments: Payments, client: PaymentClient
 ) -> None:

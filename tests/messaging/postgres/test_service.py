@@ -9,6 +9,7 @@ from tests.messaging.ledger import CODEC, TOPIC, Added
 
 from waybill.messaging.adapters.kafka.settings import KafkaSettings
 from waybill.messaging.core.errors import ConfigurationError
+from waybill.messaging.core.outbox_row import VALUE_BYTES_MAX
 from waybill.messaging.reading.settings import SourceSpec
 from waybill.messaging.service import DAY_SECONDS, MessagingService, MessagingSettings
 
@@ -48,6 +49,14 @@ def test_p2_on_kafka_outbox_rows_outlive_their_records() -> None:
     assert on_kafka().settings.upkeep.outbox_retention_seconds == 10 * DAY_SECONDS
     direct = MessagingService("ledger", url="", codec=CODEC)
     assert direct.settings.upkeep.outbox_retention_seconds == 7 * DAY_SECONDS
+
+
+@pytest.mark.parametrize("size", [0, VALUE_BYTES_MAX + 1])
+def test_a_message_that_no_reader_takes_is_refused_at_the_start(size: int) -> None:
+    """L4: what may be published can be read; up to that limit it may be set."""
+    MessagingSettings(message_bytes_max=VALUE_BYTES_MAX)
+    with pytest.raises(ConfigurationError, match=f"message_bytes_max is {size}: readers take"):
+        MessagingSettings(message_bytes_max=size)
 
 
 def test_p3_an_inbox_that_forgets_before_a_topic_does_is_refused() -> None:
