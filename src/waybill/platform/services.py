@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from waybill.commerce.orders.domain import Makers
     from waybill.commerce.payments.simulator import SimulatedProvider
     from waybill.messaging.core.ports import Database
+    from waybill.messaging.runtime.deliverer import Deliverer
     from waybill.messaging.runtime.ports import ServicePorts
     from waybill.messaging.runtime.unit import Handler
     from waybill.messaging.service import MessagingService
@@ -240,34 +241,13 @@ async def build_payment(shop: Workshop) -> Built:
     messaging, ports, settings = shop.messaging, shop.messaging.ports, shop.settings
     waiting = Waiting(ports.clock)
     provider = await provider_of(shop, waiting)
-    charge, refund = ChargeCalls(provider.port), RefundCalls(provider.port)
     captured = shop.blueprint.payments.captured.by(provider.port.name)
-    settled, refunded = (
-        payment_handlers.ChargesSettled(shop.metrics, captured, tell=waiting.tell),
-        payment_handlers.RefundsSettled(),
-    )
-    policy = DeliveryPolicy(concurrency_max=settings.batch_size_max)
-    charges = messaging.deliver(
-        CHARGE,
-        charge.call,
-        settled.settled,
-        query=charge.query,
-        lock=settled.lock,
-        policy=policy,
-    )
-    refunds = messaging.deliver(
-        REFUND,
-        refund.call,
-        refunded.settled,
-        query=refund.query,
-        lock=refunded.lock,
-        policy=policy,
-    )
-    for deliverer in (charges, refunds):
-        follow_calls(shop.metrics, deliverer, ports.clock.monotonic)
+    settled = payment_handlers.ChargesSettled(shop.metrics, captured, tell=waiting.tell)
     handler = payment_handlers.PaymentHandler(
-        charges=charges,
-        refunds=refunds,
+        charges=_deliver(shop, CHARGE, ChargeCalls(provider.port), settled),
+        refunds=_deliver(
+            shop, REFUND, RefundCalls(provider.port), payment_handlers.RefundsSettled()
+        ),
         deliveries=messaging.deliveries,
         new_id=ports.new_id,
         asked_by=shop.blueprint.payments.charges,
@@ -287,6 +267,25 @@ async def build_payment(shop: Workshop) -> Built:
         clients=provider.clients,
         provider=provider.simulator,
     )
+
+
+def _deliver(
+    shop: Workshop,
+    kind: str,
+    calls: ChargeCalls | RefundCalls,
+    effects: payment_handlers.ChargesSettled | payment_handlers.RefundsSettled,
+) -> Deliverer:
+    """Who makes these calls to the provider, and applies what they come to."""
+    deliverer = shop.messaging.deliver(
+        kind,
+        calls.call,
+        effects.settled,
+        query=calls.query,
+        lock=effects.lock,
+        policy=DeliveryPolicy(concurrency_max=shop.settings.batch_size_max),
+    )
+    follow_calls(shop.metrics, deliverer, shop.messaging.ports.clock.monotonic)
+    return deliverer
 
 
 async def build_notification(shop: Workshop) -> Built:
