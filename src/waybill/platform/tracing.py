@@ -56,12 +56,13 @@ def set_up_tracing(environment: Mapping[str, str], *, version: str, alone: bool)
     )
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - see above
 
+    sampler = _sampler(environment)  # what it refuses leaves no thread of a processor behind
     given = any(environment.get(name) for name in _ENDPOINTS)
     exporter = OTLPSpanExporter(endpoint=None if given else environment.get(_DOCUMENTED))
     renamed = environment.get("OTEL_SERVICE_NAME") if alone else None
     return Tracing(
         BatchSpanProcessor(exporter),
-        _sampler(environment),
+        sampler,
         {"service.namespace": "waybill", "service.version": version},
         renamed=renamed,
     )
