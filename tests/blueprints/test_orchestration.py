@@ -395,7 +395,7 @@ def participants(process: Process, limits: Limits, available: int) -> list[Actor
             unknowns=limits.unknowns,
             strays=limits.strays,
             charges=blueprint.payments.charges,
-            captured=blueprint.payments.captured,
+            charge_events=blueprint.payments.charge_events,
         ),
         NotificationActor(blueprint.tell),
     ]

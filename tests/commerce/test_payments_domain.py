@@ -25,7 +25,7 @@ from waybill.commerce.payments.domain import (
     CHARGE,
     REFERENCE_CHARS_MAX,
     REFUND,
-    Captured,
+    ChargeEvents,
     ChargeRequest,
     Decision,
     Payment,
@@ -53,8 +53,8 @@ refund = RefundRequested(order_id=ORDER, amount=TOTAL, reason=Reason.CUSTOMER_CA
 @pytest.mark.parametrize("with_lines", [False, True])
 def test_a_charge_keeps_the_orders_lines_where_it_is_said_so(with_lines: bool) -> None:  # noqa: FBT001 - a table
     """Whatever tells of the capture: how it is told and what it is told with are two things."""
-    told = Captured(lambda *told: succeeded(*told), with_lines=with_lines).by("shop")  # noqa: PLW0108 - another function
-    asked = decide({}, [received(reserved)], now=NOW, new_id=new_ids(), captured=told)
+    told = ChargeEvents(lambda *told: succeeded(*told), with_lines=with_lines).by("shop")  # noqa: PLW0108 - another function
+    asked = decide({}, [received(reserved)], now=NOW, new_id=new_ids(), charge_events=told)
     (delivery,) = asked.deliveries
     request = msgspec.json.decode(delivery.request, type=ChargeRequest)
     kept = [(item.product_id, item.quantity) for item in request.items]

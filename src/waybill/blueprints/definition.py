@@ -15,7 +15,7 @@ from waybill.commerce.inventory.domain import accept, reject, wants
 from waybill.commerce.notifications.domain import notification_of
 from waybill.commerce.orders.contract import SEED_003
 from waybill.commerce.orders.domain import MAKERS
-from waybill.commerce.payments.domain import CAPTURED, charges
+from waybill.commerce.payments.domain import CHARGE_EVENTS, charges
 from waybill.messaging.core.codec import Codec
 from waybill.messaging.core.errors import ConfigurationError
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from waybill.commerce.orders.contract import OrderContract
     from waybill.commerce.orders.domain import Makers
     from waybill.commerce.orders.request import NotTaken
-    from waybill.commerce.payments.domain import Captured, Charges
+    from waybill.commerce.payments.domain import ChargeEvents, Charges
     from waybill.commerce.process import Process
     from waybill.messaging.core.message import ForeignRecord, Message
 
@@ -150,7 +150,7 @@ class Payments:
     """What payments are told: what asks for a charge, and how a capture is told."""
 
     charges: Charges = charges
-    captured: Captured = CAPTURED
+    charge_events: ChargeEvents = CHARGE_EVENTS
 
 
 @dataclass(frozen=True, kw_only=True)

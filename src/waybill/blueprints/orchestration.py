@@ -45,7 +45,7 @@ from waybill.commerce.contracts import (
 from waybill.commerce.inventory.sku_api import sku_surface
 from waybill.commerce.notifications.domain import Notification
 from waybill.commerce.orchestrator.domain import Orchestration
-from waybill.commerce.payments.domain import Captured
+from waybill.commerce.payments.domain import ChargeEvents
 from waybill.commerce.sku import sku_of, with_skus
 from waybill.messaging.core.errors import PermanentError
 
@@ -265,7 +265,9 @@ ORCHESTRATION = Blueprint(
         },
         follows=FOLLOWED,
     ),
-    payments=Payments(charges=charges, captured=Captured(_captured, _refused, with_lines=True)),
+    payments=Payments(
+        charges=charges, charge_events=ChargeEvents(_captured, _refused, with_lines=True)
+    ),
     stock=Stock(wants=wants, reject=_rejected, surface=sku_surface),
     orchestrator=ORCHESTRATION_OF_SAGAS,
     workload=workload.SEED_004,

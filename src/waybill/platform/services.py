@@ -241,8 +241,8 @@ async def build_payment(shop: Workshop) -> Built:
     messaging, ports, settings = shop.messaging, shop.messaging.ports, shop.settings
     waiting = Waiting(ports.clock)
     provider = await provider_of(shop, waiting)
-    captured = shop.blueprint.payments.captured.by(provider.port.name)
-    settled = payment_handlers.ChargesSettled(shop.metrics, captured, tell=waiting.tell)
+    charge_events = shop.blueprint.payments.charge_events.by(provider.port.name)
+    settled = payment_handlers.ChargesSettled(shop.metrics, charge_events, tell=waiting.tell)
     handler = payment_handlers.PaymentHandler(
         charges=_deliver(shop, CHARGE, ChargeCalls(provider.port), settled),
         refunds=_deliver(
@@ -251,7 +251,7 @@ async def build_payment(shop: Workshop) -> Built:
         deliveries=messaging.deliveries,
         new_id=ports.new_id,
         asked_by=shop.blueprint.payments.charges,
-        captured=captured,
+        charge_events=charge_events,
     )
     shop.consume(handler.handle)
     surfaces = [payment_api.surface(reads=PaymentPages(ports.database))]

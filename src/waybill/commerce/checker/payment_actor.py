@@ -52,11 +52,11 @@ class PaymentActor:
         unknowns: int = 1,
         strays: int = 1,
         charges: payments.Charges = payments.charges,
-        captured: payments.Captured = payments.CAPTURED,
+        charge_events: payments.ChargeEvents = payments.CHARGE_EVENTS,
     ) -> None:
         self._decide = decide
         self._charges = charges
-        self._captured = captured
+        self._charge_events = charge_events
         self._first = PaymentState(unknowns=unknowns, strays=strays)
 
     def start(self) -> Result:
@@ -77,7 +77,7 @@ class PaymentActor:
             now=clock(late=late),
             new_id=lambda: PAYMENT_ID,
             charges=self._charges,
-            captured=self._captured,
+            charge_events=self._charge_events,
         )
         owed = [delivery.kind for delivery in decision.deliveries]
         if payments.CHARGE in owed and state.charge:
@@ -132,10 +132,10 @@ class PaymentActor:
             yield Move("the lease of the call is lost", Kind.DUE, Result(stray))
 
     def _capture(self, state: PaymentState) -> Result:
-        return _settled(state._replace(captured=True), Delivered(), self._captured)
+        return _settled(state._replace(captured=True), Delivered(), self._charge_events)
 
     def _refused(self, state: PaymentState, why: str) -> Result:
-        return _settled(state, Refused(why), self._captured)
+        return _settled(state, Refused(why), self._charge_events)
 
     def _unknown(self, state: PaymentState) -> Iterable[Move]:
         if state.captured:
@@ -155,12 +155,14 @@ _charge_of = msgspec.json.Decoder(payments.ChargeRequest).decode
 def _settled(
     state: PaymentState,
     settlement: Delivered | Refused,
-    captured: payments.Captured,
+    charge_events: payments.ChargeEvents,
 ) -> Result:
     if state.payment is None:
         raise ViolationError("a charge is settled that is not in the books")
     asked = state.asked
-    done = payments.charge_settled(state.payment, settlement, captured, lambda: _charge_of(asked))
+    done = payments.charge_settled(
+        state.payment, settlement, charge_events, lambda: _charge_of(asked)
+    )
     if done is None:
         return Result(state._replace(charge="settled"))
     payment, publication = done

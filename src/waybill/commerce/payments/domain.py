@@ -144,23 +144,23 @@ def refused(payment: Payment) -> PaymentFailed:
 
 
 @dataclass(frozen=True)
-class Captured:
+class ChargeEvents:
     """How a charge's end is told: a capture with the provider's reference, and a refusal.
 
     `with_lines`: the charge keeps the order's lines until then, and its `provider`.
     """
 
-    tell: Callable[[ChargeRequest, str], PaymentSucceeded] = succeeded
+    captured: Callable[[ChargeRequest, str], PaymentSucceeded] = succeeded
     refused: Callable[[Payment], PaymentFailed] = refused
     with_lines: bool = False
     provider: str = ""
 
-    def by(self, provider: str) -> Captured:
+    def by(self, provider: str) -> ChargeEvents:
         """The same of charges that this provider makes, where its name is kept."""
         return replace(self, provider=provider) if self.with_lines else self
 
 
-CAPTURED: Final = Captured()
+CHARGE_EVENTS: Final = ChargeEvents()
 """With its amount alone."""
 
 
@@ -211,10 +211,10 @@ def decide(
     now: datetime,
     new_id: Callable[[], UUID],
     charges: Charges = charges,
-    captured: Captured = CAPTURED,
+    charge_events: ChargeEvents = CHARGE_EVENTS,
 ) -> Decision:
     """Decide a batch over the locked rows of its orders; other events are passed over."""
-    batch = _Batch(payments, now, new_id, captured)
+    batch = _Batch(payments, now, new_id, charge_events)
     for item in received:
         event = item.event
         if (bill := charges(event)) is not None:
@@ -242,25 +242,25 @@ def outcomes_of(payment: Payment) -> int:
 def charge_settled(
     payment: Payment,
     settlement: Settlement,
-    captured: Captured = CAPTURED,
+    charge_events: ChargeEvents = CHARGE_EVENTS,
     request: Callable[[], ChargeRequest] | None = None,
 ) -> tuple[Payment, Publication] | None:
     """The row and the event after a charge's last outcome; None if it tells nothing new.
 
-    `captured` makes the event, of a capture from its `request`; without one, from the row.
+    `charge_events` make the event, of a capture from its `request`; without one, from the row.
     """
     if isinstance(settlement, Delivered):
         if payment.status not in (PaymentStatus.PENDING, PaymentStatus.FAILED):
             return None
         reference = reference_of(settlement.result)
         paid = _with(payment, PaymentStatus.SUCCEEDED, reference=reference)
-        return _answered(paid, captured=captured, request=request)
+        return _answered(paid, charge_events=charge_events, request=request)
     if payment.status is not PaymentStatus.PENDING:
         return None
     reason = _REASONS.get(settlement.reason, Reason.PAYMENT_REFUSED)
     detail = settlement.detail or _DETAILS[reason]
     failed = _with(payment, PaymentStatus.FAILED, reason=reason, detail=detail)
-    return _answered(failed, captured=captured)
+    return _answered(failed, charge_events=charge_events)
 
 
 def refund_settled(payment: Payment, settlement: Settlement) -> tuple[Payment, Publication] | None:
@@ -294,9 +294,9 @@ class _Batch:
         payments: Mapping[UUID, Payment],
         now: datetime,
         new_id: Callable[[], UUID],
-        captured: Captured,
+        charge_events: ChargeEvents,
     ) -> None:
-        self._captured = captured
+        self._charge_events = charge_events
         self._before = payments
         self._now = now
         self._new_id = new_id
@@ -320,7 +320,7 @@ class _Batch:
                 PaymentStatus.PENDING,
                 amount=bill.total_amount,
                 currency=bill.currency,
-                provider=self._captured.provider,
+                provider=self._charge_events.provider,
             )
             self.written[payment.order_id] = payment
             self._owe(cause, CHARGE, self._asked(payment, bill), bill.not_after)
@@ -360,7 +360,7 @@ class _Batch:
             payment.amount or bill.total_amount,
             bill.currency,
         )
-        if not self._captured.with_lines:
+        if not self._charge_events.with_lines:
             return request
         items = with_skus(bill.items, map(sku_of, bill.items))
         return msgspec.structs.replace(
@@ -371,7 +371,9 @@ class _Batch:
         """PENDING ones answer when their delivery settles."""
         if known.status is not PaymentStatus.PENDING:
             request = None if bill is None else partial(self._asked, known, bill)
-            payment, publication = _answered(known, cause, captured=self._captured, request=request)
+            payment, publication = _answered(
+                known, cause, charge_events=self._charge_events, request=request
+            )
             self.written[payment.order_id] = payment
             self.publications.append(publication)
 
@@ -445,14 +447,14 @@ def _answered(
     payment: Payment,
     cause: Message | None = None,
     *,
-    captured: Captured = CAPTURED,
+    charge_events: ChargeEvents = CHARGE_EVENTS,
     request: Callable[[], ChargeRequest] | None = None,
 ) -> tuple[Payment, Publication]:
     """The event that tells this row's state, and the row that counts it."""
     version = payment.version + 1
     event: Event
     if payment.status is PaymentStatus.FAILED:
-        event = captured.refused(payment)
+        event = charge_events.refused(payment)
     elif payment.amount is None:
         raise AssertionError("a captured payment has an amount")
     elif payment.status is PaymentStatus.REFUNDED and payment.refund_id is not None:
@@ -463,7 +465,7 @@ def _answered(
             refund_id=payment.refund_id,
         )
     elif request is not None:
-        event = captured.tell(request(), payment.reference)
+        event = charge_events.captured(request(), payment.reference)
     else:
         event = PaymentSucceeded(
             order_id=payment.order_id, payment_id=payment.payment_id, amount=payment.amount

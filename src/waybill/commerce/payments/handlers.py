@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from waybill.commerce.deliveries import Calls
-    from waybill.commerce.payments.domain import Captured, Charges, Decision
+    from waybill.commerce.payments.domain import ChargeEvents, Charges, Decision
     from waybill.commerce.publishing import Counters
     from waybill.messaging.core.ports import Deliveries, Delivery, Settlement
     from waybill.messaging.core.unit import Received, UnitOfWork
@@ -61,10 +61,10 @@ class PaymentHandler:
         deliveries: Deliveries,
         new_id: Callable[[], UUID],
         asked_by: Charges = domain.charges,
-        captured: Captured = domain.CAPTURED,
+        charge_events: ChargeEvents = domain.CHARGE_EVENTS,
     ) -> None:
         self._asked_by = asked_by
-        self._captured = captured
+        self._charge_events = charge_events
         self._charges = charges
         self._refunds = refunds
         self._deliveries = deliveries
@@ -80,7 +80,7 @@ class PaymentHandler:
             now=unit.now,
             new_id=self._new_id,
             charges=self._asked_by,
-            captured=self._captured,
+            charge_events=self._charge_events,
         )
         await self.save(unit, decision)
 
@@ -135,14 +135,14 @@ class ChargesSettled(_Settled):
     def __init__(
         self,
         counters: Counters,
-        captured: Captured = domain.CAPTURED,
+        charge_events: ChargeEvents = domain.CHARGE_EVENTS,
         *,
         tell: Callable[[Sequence[str]], None] = lambda _: None,
     ) -> None:
         super().__init__()
         self._tell = tell
         self._counters = counters
-        self._captured = captured
+        self._charge_events = charge_events
 
     async def settled(
         self, unit: UnitOfWork, settled: Sequence[tuple[Delivery, Settlement]]
@@ -158,7 +158,7 @@ class ChargesSettled(_Settled):
 
     def _answer(self, payment: Payment, delivery: Delivery, settlement: Settlement) -> _Answer:
         request = delivery.request
-        return charge_settled(payment, settlement, self._captured, lambda: _charge_of(request))
+        return charge_settled(payment, settlement, self._charge_events, lambda: _charge_of(request))
 
 
 class RefundsSettled(_Settled):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from waybill.commerce.payments.domain import CAPTURED, CHARGE, REFUND
+from waybill.commerce.payments.domain import CHARGE, CHARGE_EVENTS, REFUND
 from waybill.commerce.payments.handlers import ChargesSettled, RefundsSettled
 from waybill.messaging.core.errors import TransientError
 from waybill.messaging.core.outcome import Delivered, Refused
@@ -20,7 +20,7 @@ from waybill.messaging.core.outcome import Delivered, Refused
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from waybill.commerce.payments.domain import Captured
+    from waybill.commerce.payments.domain import ChargeEvents
     from waybill.commerce.payments.provider import PaymentProvider
     from waybill.commerce.publishing import Counters
     from waybill.messaging.core.outcome import QueryOutcome
@@ -62,7 +62,7 @@ _asked = msgspec.json.Decoder(_Asked).decode
 
 
 class ProviderNotices:
-    """Takes notices whose signature was verified. `captured`: as the charges' own calls tell it.
+    """Takes notices whose signature was verified. `charge_events`: those of the charges' own calls.
 
     `tell` is called as ChargesSettled says; a request that waits in another process is not told.
     """
@@ -74,14 +74,14 @@ class ProviderNotices:
         deliveries: Deliveries,
         provider: PaymentProvider,
         counters: Counters,
-        captured: Captured = CAPTURED,
+        charge_events: ChargeEvents = CHARGE_EVENTS,
         tell: Callable[[Sequence[str]], None] = lambda _: None,
     ) -> None:
         self._ports = ports
         self._deliveries = deliveries
         self._provider = provider
         self._counters = counters
-        self._captured = captured
+        self._charge_events = charge_events
         self._tell = tell
 
     async def take(self, notice: Notice) -> str:
@@ -121,7 +121,7 @@ class ProviderNotices:
     async def _settle(self, kind: str, delivery: Delivery, told: Settlement) -> bool:
         """As the deliverer does: lock, record, and tell if this decided it (protocol C3, M6)."""
         effects = (
-            ChargesSettled(self._counters, self._captured, tell=self._tell)
+            ChargesSettled(self._counters, self._charge_events, tell=self._tell)
             if kind == CHARGE
             else RefundsSettled()
         )
