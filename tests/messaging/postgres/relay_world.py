@@ -207,6 +207,14 @@ class RelayWorld:
                 await task
         return await self.lag() == 0
 
+    async def released(self) -> None:
+        """Wait until nothing is held: a record is in the log before it is no longer held."""
+
+        async def is_released() -> bool:
+            return await self.held() == []
+
+        await until(is_released)
+
     @property
     def arrived(self) -> list[Record]:
         """All that the log has, in its order."""

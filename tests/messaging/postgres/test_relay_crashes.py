@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.messaging.postgres.relay_world import RelayWorld, until
+from tests.messaging.postgres.relay_world import RelayWorld
 
 from waybill.messaging.adapters.postgres.relay_held import judge_held
 from waybill.messaging.core.crash_points import registered
@@ -40,10 +40,7 @@ async def test_an_error_at_any_point_loses_nothing(world: RelayWorld, point: str
         world.log.value_bytes_max = 1_000
         await judge_held(world.database, [large.id], Verdict.RESUME, who="me", why="")
 
-        async def all_sent() -> bool:
-            return await world.held() == []
-
-        await until(all_sent)
+        await world.released()
         assert armed.is_reached
     await world.publish("k1")
     await world.drained()
