@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
-from tests.messaging.postgres.relay_world import RelayWorld
 
 from waybill.messaging.adapters.postgres.relay_held import judge_held
 from waybill.messaging.core.crash_points import registered
@@ -13,6 +13,9 @@ from waybill.messaging.core.errors import TransientError
 from waybill.messaging.core.lanes import lane_of
 from waybill.messaging.core.relay import Verdict
 from waybill.messaging.testing.crash_points import CrashPlan
+
+if TYPE_CHECKING:
+    from tests.messaging.postgres.relay_world import RelayWorld
 
 POINTS = [point for point in registered() if point.startswith("relay.")]
 FAULTS = [(point, "fail") for point in POINTS] + [
