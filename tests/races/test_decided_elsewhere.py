@@ -205,7 +205,7 @@ def check_told(status: str, placed: Any, cancel: Post) -> None:  # noqa: ANN401 
     if status == "CONFIRMED":
         assert (placed.status_code, placed.json()["status"]) == (201, "CONFIRMED")
     else:
-        assert placed.status_code == 202
+        assert (placed.status_code, placed.json()["code"]) == (409, "order_cancelled")
     if cancel.request is not None:
         answer = cancel.request.result()
         won = answer.status_code == 200
