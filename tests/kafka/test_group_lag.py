@@ -68,6 +68,24 @@ async def test_what_a_group_has_not_read_is_its_lag(kafka: OtherBroker) -> None:
     assert (await lag.look())[name, 2] == (0, 0.0)
 
 
+@pytest.mark.parametrize("earlier", [0, 1])
+async def test_a_topic_that_is_made_later_has_its_lag_from_then_on(
+    kafka: OtherBroker, earlier: int
+) -> None:
+    """Services start in any order: who looked before a producer made its topic sees it later."""
+    name = f"lag-{uuid.uuid1()}"
+    known, later = [name] * earlier, f"{name}-later"
+    if known:
+        create_topics(kafka.bootstrap, known)
+    settings = KafkaSettings(brokers=kafka.bootstrap)
+    lag = GroupLag(settings, name, [*known, later], lambda: 100.0, read=nothing)
+    for _ in range(2):
+        assert {topic for topic, _ in await first_look(lag)} == {*known}
+    create_topics(kafka.bootstrap, [later])
+    written(kafka.bootstrap, later, 1)
+    assert (await first_look(lag))[later, 2] == (1, 0.0)
+
+
 async def test_brokers_that_are_away_are_an_outage() -> None:
     """The look fails within its time; nothing is shown as 0."""
     settings = KafkaSettings(brokers="127.0.0.1:1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.acceptance.processes import wait_for
 from tests.acceptance.stages import OTHERS
 from tests.kafka.broker import running_broker
 from tests.observability.files import alerts, panels, selectors, without_threshold
@@ -71,7 +72,11 @@ def test_every_query_finds_data(site: Site, prometheus: Prometheus) -> None:
     names = not_there(site.stage)
     expected = {query for query in queries if any(name in query for name in names)}
     assert empty(prometheus, queries) == expected
-    lag = prometheus.query("kafka_consumergroup_lag")
-    routes = {(each["metric"]["group"], each["metric"]["topic"]) for each in lag}
     services = site.stage.blueprint.services.values()
-    assert routes >= {(each.name, topic) for each in services for topic in each.acts_on}
+    acted_on = {(each.name, topic) for each in services for topic in each.acts_on}
+
+    def routes() -> set[tuple[str, str]]:
+        lag = prometheus.query("kafka_consumergroup_lag")
+        return {(each["metric"]["group"], each["metric"]["topic"]) for each in lag}
+
+    wait_for(lambda: routes() >= acted_on, 30, "the lag of every topic that somebody acts on")

@@ -7,12 +7,13 @@ epoch is older than broker epoch"): what it was asked is then asked of a new one
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from waybill.messaging.adapters.kafka.errors import MISSING_TOPIC, error_of, outage
+from waybill.messaging.adapters.kafka.errors import MISSING_TOPIC, error_of, in_thread, outage
 from waybill.messaging.core.errors import TransientError
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ STALE = frozenset(
     }
 )
 """Somebody else leads by now, or will in a moment."""
+NO_LEADERS = KafkaError._NOENT  # noqa: SLF001 - the library's own name for its own codes
+"""Of none of the partitions that were asked about: their topics are missing, or were just made."""
 RETRY_SECONDS = 0.1
 
 
@@ -81,23 +84,42 @@ class Admin:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _offsets(self, wanted: dict[TopicPartition, OffsetSpec]) -> dict[Place, int]:
+        found = await self._told(wanted, absent=MISSING_TOPIC | {NO_LEADERS})
+        missing = {
+            partition: spec
+            for partition, spec in wanted.items()
+            if (partition.topic, partition.partition) not in found
+        }
+        if not missing:
+            return found
+        # Who asked for a topic before it was made is told so for ever, until all are listed.
+        listing = partial(self.open().list_topics, timeout=self.request_seconds)
+        topics = (await in_thread(listing)).topics
+        there = {each: spec for each, spec in missing.items() if each.topic in topics}
+        return found | (await self._told(there) if there else {})
+
+    async def _told(
+        self, wanted: dict[TopicPartition, OffsetSpec], *, absent: frozenset[int] = MISSING_TOPIC
+    ) -> dict[Place, int]:
         asked = self.open().list_offsets(wanted, request_timeout=self.request_seconds)
         found = {}
         for place, future in asked.items():
-            told = await answer(future, place.topic)
+            told = await answer(future, place.topic, absent=absent)
             if told is not None:
                 found[place.topic, place.partition] = int(told.offset)
         return found
 
 
-async def answer(future: Future[Any], topic: str = "") -> Any:  # noqa: ANN401 - the client's own types
-    """What the brokers answered; None if there is no such topic. Raises TransientError."""
+async def answer(
+    future: Future[Any], topic: str = "", *, absent: frozenset[int] = MISSING_TOPIC
+) -> Any:  # noqa: ANN401 - the client's own types
+    """What the brokers answered; None for an error that says `absent`. Raises TransientError."""
     try:
         return await asyncio.wrap_future(future)
     except KafkaException as error:
         told = error_of(error)
         if told is None:
             raise TransientError(f"Kafka: {error}") from error
-        if told.code() in MISSING_TOPIC:
+        if told.code() in absent:
             return None
         raise outage(told, topic) from error
