@@ -84,7 +84,7 @@ async def _outside(shop: Workshop, chosen: ProviderSettings, waiting: Waiting) -
             deliveries=shop.messaging.deliveries,
             provider=provider,
             counters=shop.metrics,
-            charge_events=shop.blueprint.payments.charge_events.by(provider.name),
+            charge_events=shop.blueprint.payments.charge_events,
             tell=waiting.tell,
         )
         webhooks = webhook_surface(notices, chosen.webhooks, now=ports.clock.now)

@@ -17,7 +17,6 @@ MESSAGE_BYTES_MAX = 1_000_000
 ENVELOPE_BYTES = 300
 """Room for the fixed part of the envelope: ids, times and the names of the headers."""
 
-
 KEY_CHARS_MAX = TEXT_CHARS_MAX
 """Of a message's key: what every database's columns and every reader take."""
 
